@@ -20,6 +20,7 @@
 //! - [`dashscope`]: the DashScope client: requests, responses, event streams, uploads
 //! - [`emulator`]: an HTTP server that emulates DashScope and its temporary storage
 //! - [`callers`]: authentication and limits of callers
+//! - [`store`]: state that outlives the process: SQLite or PostgreSQL
 //! - [`http1`]: the HTTP/1.1 client for calls to DashScope
 //! - [`telemetry`]: metrics, traces and the log
 //! - [`memory`]: accounting and limit of the memory that calls hold
@@ -58,6 +59,7 @@ pub mod regular_file;
 pub mod relay;
 pub mod secret;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 pub mod token_bucket;
 pub mod turns;

@@ -31,6 +31,7 @@ use crate::server::listener::Capacity;
 use crate::server::phase::{Phase, PhaseSender};
 use crate::server::socket::Listener;
 use crate::server::worker_runtimes::Workers;
+use crate::store::Store;
 use crate::telemetry::export::{self, Exporter};
 use crate::telemetry::{Telemetry, log};
 
@@ -41,6 +42,9 @@ use self::reload::Reload;
 /// How long a call that shutdown cancels may take to send its status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How often what has expired is deleted from the store, on average.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A gateway that is bound to its address but does not serve yet.
 pub struct Gateway {
     listener: Listener,
@@ -49,6 +53,7 @@ pub struct Gateway {
     relay: Relay,
     sessions: LiveSessions,
     callers: Callers,
+    store: Option<Store>,
     connections: ConnectionContext<Router>,
     capacity: Capacity,
     workers: Workers,
@@ -107,7 +112,17 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     ))?;
     let telemetry = Arc::new(telemetry);
     let config = module_configs::relay_settings(settings);
-    let relay = Relay::new(config, accounts, Arc::clone(&telemetry), memory);
+    let store = match module_configs::store_settings(settings) {
+        Some(config) => Some(Store::open(&config).await?),
+        None => None,
+    };
+    let relay = Relay::new(
+        config,
+        accounts,
+        Arc::clone(&telemetry),
+        memory,
+        store.clone(),
+    );
     let sessions = LiveSessions::new(relay.clone(), module_configs::live_settings(settings));
     let (phase, phases) = watch::channel(Phase::default());
     let load = settings.telemetry.load_reports;
@@ -123,6 +138,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         address,
         embedded,
         callers,
+        store,
         connections: ConnectionContext {
             service: router,
             origins: Arc::new(Origins::new(settings.server.allowed_origins.clone())),
@@ -197,6 +213,7 @@ impl Gateway {
             relay,
             sessions,
             callers,
+            store,
             connections,
             capacity,
             workers,
@@ -228,6 +245,7 @@ impl Gateway {
         ));
         let mut relief = Box::pin(relay.relieve());
         let mut watch = Box::pin(callers.watch());
+        let mut sweep = Box::pin(sweep(store));
         let exporting = exporter.map(Exporter::spawn);
         let pages = pages(&relay, &telemetry, &phase, (effective, self.admin_hosts));
         let mut admin = Box::pin(admin::serve(admin, pages, Arc::clone(&telemetry)));
@@ -253,12 +271,35 @@ impl Gateway {
             () = &mut admin => {}
             () = &mut reload => {}
             () = &mut relief => {}
+            () = &mut sweep => {}
             () = &mut going_down => {}
         }
         // Closes the remaining connections.
         drop(server);
         finished(exporting, self.embedded).await;
         Ok(())
+    }
+}
+
+/// Deletes what has expired in the store, until it is dropped.
+async fn sweep(store: Option<Store>) {
+    let Some(store) = store else {
+        return std::future::pending().await;
+    };
+    loop {
+        // Replicas that started together do not sweep together.
+        let pause = SWEEP_INTERVAL.mul_f64(0.5 + fastrand::f64());
+        tokio::time::sleep(pause).await;
+        loop {
+            match store.sweep().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the store cannot be swept now");
+                    break;
+                }
+            }
+        }
     }
 }
 

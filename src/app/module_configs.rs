@@ -14,6 +14,7 @@ use crate::relay::{self, idempotency, retry, routes};
 use crate::server::connection::Limits;
 use crate::server::listener::Capacity;
 use crate::server::tls::{self, Tls};
+use crate::store::StoreConfig;
 use crate::telemetry;
 use crate::telemetry::export;
 use crate::telemetry::prices::RateCard;
@@ -98,6 +99,15 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::RelayConfig {
     }
 }
 
+pub(super) fn store_settings(settings: &Settings) -> Option<StoreConfig> {
+    settings.store.as_ref().map(|store| StoreConfig {
+        url: store.url.clone(),
+        max_connections: store.max_connections,
+        migrate: store.migrate,
+        lease: store.lease,
+    })
+}
+
 pub(super) fn callers_settings(settings: &Settings) -> callers::CallersConfig {
     let limits = &settings.callers.limits;
     callers::CallersConfig {
@@ -109,6 +119,7 @@ pub(super) fn callers_settings(settings: &Settings) -> callers::CallersConfig {
         }),
         certificate_uris: settings.callers.certificate_uris.clone(),
         max_tracked: settings.callers.max_tracked,
+        stored: settings.store.is_some(),
         limits: callers::limits::Limits {
             models: limits.models.clone(),
             requests_per_minute: limits.requests_per_minute,

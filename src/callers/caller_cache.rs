@@ -78,7 +78,7 @@ mod tests {
     async fn a_full_cache_evicts_idle_callers_and_none_with_calls() {
         let cache = CallerCache::new(100);
         let of = |name: &str| {
-            let account = || Account::new(name.into(), Caller(0));
+            let account = || Account::new(name.into(), Caller(0), Tenant::default());
             cache.account(name, account)
         };
         let busy = of("0").unwrap();
@@ -93,14 +93,20 @@ mod tests {
         assert!(!cache.accounts.lock().unwrap().contains_key("1"));
 
         let cache = CallerCache::new(1);
-        let busy = cache.account("a", || Account::new("a".into(), Caller(0)));
+        let busy = cache.account("a", || {
+            Account::new("a".into(), Caller(0), Tenant::default())
+        });
         let error = cache
-            .account("b", || Account::new("b".into(), Caller(0)))
+            .account("b", || {
+                Account::new("b".into(), Caller(0), Tenant::default())
+            })
             .unwrap_err();
         assert_eq!(error.reason(), Reason::Overloaded);
         drop(busy);
         cache
-            .account("b", || Account::new("b".into(), Caller(0)))
+            .account("b", || {
+                Account::new("b".into(), Caller(0), Tenant::default())
+            })
             .unwrap();
     }
 }

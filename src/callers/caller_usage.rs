@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::chat::call::Caller;
+use crate::chat::call::{Caller, Tenant};
 use crate::error::{Error, Reason};
 use crate::token_bucket::TokenBucket;
 
@@ -29,6 +29,8 @@ pub struct Account {
     pub name: Arc<str>,
     /// Id.
     pub caller: Caller,
+    /// Whose stored values it may use.
+    pub tenant: Tenant,
     /// Whether DashScope has reported usage for one of its calls.
     verified: AtomicBool,
     used: Mutex<Usage>,
@@ -60,7 +62,7 @@ pub struct CallCost<'a> {
 
 impl Account {
     /// A caller without usage.
-    pub(super) fn new(name: Arc<str>, caller: Caller) -> Self {
+    pub(super) fn new(name: Arc<str>, caller: Caller, tenant: Tenant) -> Self {
         let used = Usage {
             requests: TokenBucket::FULL,
             tokens: TokenBucket::FULL,
@@ -73,6 +75,7 @@ impl Account {
         Self {
             name,
             caller,
+            tenant,
             verified: AtomicBool::new(false),
             used: Mutex::new(used),
         }
@@ -398,7 +401,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn account() -> Arc<Account> {
-        Arc::new(Account::new("team-a".into(), Caller(1)))
+        Arc::new(Account::new("team-a".into(), Caller(1), Tenant::default()))
     }
 
     fn now(seconds: u64) -> Now {

@@ -16,6 +16,7 @@ use super::file::{self, Entry, State};
 use super::file_watcher::{CHECK_INTERVAL, WatchedFile};
 use super::key::{self, Digest};
 use super::limits::Limits;
+use super::tenant;
 
 type Table = HashMap<String, Key>;
 
@@ -138,7 +139,8 @@ impl KeyDefaults {
         for entry in entries {
             let account = accounts.entry(Arc::clone(&entry.name)).or_insert_with(|| {
                 let caller = Caller(self.hasher.hash_one(("key", &entry.name)));
-                Arc::new(Account::new(Arc::clone(&entry.name), caller))
+                let tenant = tenant::of("key", &entry.name);
+                Arc::new(Account::new(Arc::clone(&entry.name), caller, tenant))
             });
             let owner = KeyOwner {
                 account: Arc::clone(account),

@@ -17,6 +17,7 @@ pub mod key;
 mod keys;
 pub mod limits;
 mod now;
+mod tenant;
 pub mod token;
 mod uri;
 
@@ -24,7 +25,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::chat::call::{Caller, Origin};
+use crate::chat::call::{Caller, Origin, Tenant};
 use crate::error::{Error, Reason};
 use crate::secret::Secret;
 
@@ -52,6 +53,8 @@ pub struct CallersConfig {
     pub limits: Limits,
     /// The most callers to remember that are in no file.
     pub max_tracked: usize,
+    /// Whether there is a store.
+    pub stored: bool,
 }
 
 /// An authenticated or anonymous caller.
@@ -62,6 +65,8 @@ pub struct Identity {
     /// The owner of the call's share of capacity: the caller if its credentials are verified,
     /// otherwise all callers from the same network origin.
     pub share: Caller,
+    /// Whose stored values it may use.
+    pub tenant: Tenant,
     /// The caller's DashScope API key, if it authenticated with one.
     pub api_key: Option<Secret>,
     account: Option<Arc<Account>>,
@@ -73,6 +78,7 @@ impl Identity {
         Self {
             caller: account.caller,
             share: account.caller,
+            tenant: account.tenant,
             api_key: None,
             account: Some(account),
             limits,
@@ -131,6 +137,8 @@ struct Inner {
     /// Callers that authenticate with a certificate.
     certificates: Option<(Vec<String>, CallerCache)>,
     limits: Arc<Limits>,
+    /// Whether callers without required credentials need a tenant.
+    stored: bool,
     /// All callers together, if there are limits without authentication.
     anyone: Option<Arc<Account>>,
     /// Keyed, so that no credentials can be chosen that collide with another caller's.
@@ -161,7 +169,13 @@ impl Callers {
             .map(TokenVerifier::open)
             .transpose()?;
         let uris = Some(&settings.certificate_uris).filter(|uris| !uris.is_empty());
-        let anyone = || Arc::new(Account::new("anyone".into(), Caller::default()));
+        let anyone = || {
+            Arc::new(Account::new(
+                "anyone".into(),
+                Caller::default(),
+                Tenant::default(),
+            ))
+        };
         let inner = Inner {
             keys,
             api_keys: settings.pass_through.then(cache),
@@ -169,6 +183,7 @@ impl Callers {
             certificates: uris.map(|uris| (uris.clone(), cache())),
             anyone: (settings.limits != Limits::default()).then(anyone),
             limits: Arc::new(settings.limits.clone()),
+            stored: settings.stored,
             hasher,
         };
         Ok(Self {
@@ -295,7 +310,7 @@ impl Callers {
     ) -> Result<Arc<Account>, Error> {
         cache.account(who, || {
             let caller = Caller(self.inner.hasher.hash_one((kind, who)));
-            Account::new(name().into(), caller)
+            Account::new(name().into(), caller, tenant::of(kind, who))
         })
     }
 
@@ -314,6 +329,10 @@ impl Callers {
         Identity {
             caller,
             share: self.share_of(credentials.origin),
+            tenant: match self.inner.stored {
+                true => tenant::of_anyone(credentials),
+                false => Tenant::default(),
+            },
             api_key: None,
             account: self.inner.anyone.clone(),
             limits: Arc::clone(&self.inner.limits),

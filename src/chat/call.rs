@@ -23,6 +23,8 @@ pub struct Call {
     pub caller: Caller,
     /// Whose share of common limits is used: the caller's own if it is authenticated.
     pub share: Caller,
+    /// Whose stored values it may use. The default unless there is a store.
+    pub tenant: Tenant,
     /// The configured name of the caller, if any.
     pub caller_name: Option<Arc<str>>,
     /// The name of the method that was called, for the report.
@@ -42,6 +44,23 @@ pub struct Call {
 /// A caller: a number that is the same for the same credentials while the process runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Caller(pub u64);
+
+/// Whose a stored value is: the same for the same credentials, whatever the process.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Tenant(pub [u8; 32]);
+
+impl Tenant {
+    /// The tenant as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tenant")
+    }
+}
 
 /// A map by caller. Its number is already a hash under a secret key, which no caller can choose, so
 /// it is not hashed again.

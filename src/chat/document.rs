@@ -1,6 +1,7 @@
 //! A JSON-like document, for data without a typed field. Not JSON text: the outer layers convert
 //! it.
 
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// The maximum nesting of objects and lists. Each takes up to three of the hundred levels that
@@ -11,7 +12,7 @@ pub const MAX_LEVELS: u32 = 24;
 const ENTRY: usize = size_of::<(String, Document)>();
 
 /// A number that is compared and hashed by its bits, as options and documents require.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Real(pub f64);
 
 impl PartialEq for Real {
@@ -29,7 +30,7 @@ impl std::hash::Hash for Real {
 }
 
 /// A JSON-like value.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Document {
     /// A null.
     Null,
@@ -57,7 +58,7 @@ impl Document {
 }
 
 /// Keys and values in the order of arrival. Keys are unique.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Object(pub Vec<(String, Document)>);
 
 impl Object {

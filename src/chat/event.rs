@@ -11,6 +11,7 @@
 //!
 //! No stream ends without `End` or `Err`: a response of DashScope that just ends is an `Err`.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use super::usage::Usage;
 use super::warning::Warning;
 
 /// One event of an answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// DashScope has begun to respond.
     Started(Started),
@@ -33,7 +34,8 @@ pub enum Event {
 }
 
 /// The start of a response.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Started {
     /// The model that answers.
     pub model: Arc<str>,
@@ -42,7 +44,7 @@ pub struct Started {
 }
 
 /// A delta of the answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delta {
     /// The index of the choice, from 0.
     pub choice: i32,
@@ -54,7 +56,7 @@ pub struct Delta {
 }
 
 /// The content of a delta.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Piece {
     /// Text.
     Text(String),
@@ -82,7 +84,8 @@ pub enum Piece {
 }
 
 /// The end of a complete answer.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct End {
     /// The end of each choice, by index.
     pub choices: Vec<ChoiceEnd>,
@@ -97,7 +100,8 @@ pub struct End {
 }
 
 /// The end of a choice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ChoiceEnd {
     /// The index, from 0.
     pub index: i32,
@@ -108,7 +112,8 @@ pub struct ChoiceEnd {
 }
 
 /// Log probabilities of tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Logprobs {
     /// The tokens, in order.
     pub content: Vec<TokenLogprob>,
@@ -117,7 +122,8 @@ pub struct Logprobs {
 }
 
 /// The log probability of one token.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TokenLogprob {
     /// The token as text.
     pub token: String,
@@ -132,7 +138,8 @@ pub struct TokenLogprob {
 }
 
 /// The result of a web search.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SearchInfo {
     /// The sources.
     pub results: Vec<SearchResult>,
@@ -141,7 +148,8 @@ pub struct SearchInfo {
 }
 
 /// A source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(
     missing_docs,
     reason = "every field is DashScope's key of the same name, see proto"

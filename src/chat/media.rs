@@ -1,6 +1,7 @@
 //! Audio, images and videos: their sources and processing options.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::document::{Object, Real};
 
@@ -8,7 +9,7 @@ use super::document::{Object, Real};
 pub const MIME_TYPE: &str = "mime_type";
 
 /// The source of a media item. Never a path: no file named by a caller is opened.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// A validated URI: `https:`, `http:`, `oss:` or `data:`.
     Uri(String),
@@ -17,7 +18,7 @@ pub enum Source {
 }
 
 /// A media item: its type and source.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Medium {
     /// The MIME type; empty if not declared.
     pub mime_type: String,
@@ -26,7 +27,7 @@ pub struct Medium {
 }
 
 /// Audio.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Audio {
     /// The audio; `None` in an answer that has only a file.
     pub medium: Option<Medium>,
@@ -35,7 +36,8 @@ pub struct Audio {
 }
 
 /// A complete audio file that DashScope stores temporarily.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AudioFile {
     /// The URL.
     pub uri: String,
@@ -48,7 +50,7 @@ pub struct AudioFile {
 }
 
 /// An image with its processing options.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Image {
     /// The image.
     pub medium: Medium,
@@ -61,7 +63,7 @@ pub struct Image {
 }
 
 /// A video with its sampling options.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Video {
     /// The video.
     pub source: VideoSource,
@@ -78,7 +80,7 @@ pub struct Video {
 }
 
 /// A video as a file or as frames.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VideoSource {
     /// A file.
     File(Medium),

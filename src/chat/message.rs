@@ -2,6 +2,7 @@
 
 use super::document::{Object, Real};
 use super::media::{Audio, Image, Medium, Video, VideoSource};
+use serde::{Deserialize, Serialize};
 
 /// The handling of audio that is longer than the model processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,7 +15,7 @@ pub enum LongAudio {
 }
 
 /// The role of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Instructions.
     System,
@@ -27,7 +28,7 @@ pub enum Role {
 }
 
 /// A message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Turn {
     /// The role.
     pub role: Role,
@@ -61,7 +62,7 @@ impl Turn {
 }
 
 /// A part of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Part {
     /// The content.
     pub body: Body,
@@ -82,7 +83,7 @@ impl From<Body> for Part {
 }
 
 /// The content of a part.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Body {
     /// Text.
     Text(String),
@@ -142,7 +143,8 @@ pub enum ToolChoice {
 }
 
 /// A tool call, or a delta of one in a stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ToolCall {
     /// Its index in the answer.
     pub index: i32,
@@ -159,7 +161,8 @@ pub struct ToolCall {
 }
 
 /// An annotation of the model's input.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Annotation {
     /// The type.
     pub kind: String,

@@ -1,9 +1,11 @@
 //! The usage of a call, as reported by DashScope.
 
 use super::document::{Object, Real};
+use serde::{Deserialize, Serialize};
 
 /// The usage of a call. Models report different counts; a count that was not reported is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(
     missing_docs,
     reason = "every field is DashScope's count of the same name, see proto"
@@ -43,7 +45,8 @@ impl Usage {
 }
 
 /// A count of tokens by modality.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(
     missing_docs,
     reason = "every field is DashScope's count of the same name, see proto"
@@ -60,14 +63,16 @@ pub struct TokensDetails {
 }
 
 /// The usage of plug-ins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PluginUsage {
     /// Web searches.
     pub search: Option<SearchUsage>,
 }
 
 /// The usage of web search.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SearchUsage {
     /// The number of searches.
     pub count: Option<i32>,

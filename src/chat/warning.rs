@@ -1,7 +1,9 @@
 //! Warnings about calls that succeeded.
 
+use serde::{Deserialize, Serialize};
+
 /// The kind of a warning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Code {
     /// A part of the answer has no field in the schema.
     AnswerPartDropped,
@@ -23,7 +25,7 @@ impl Code {
 }
 
 /// A warning about a call that succeeded.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Warning {
     /// The kind.
     pub code: Code,

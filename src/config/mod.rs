@@ -33,6 +33,7 @@ pub mod setting_definitions;
 mod setting_reader;
 mod settings;
 mod source;
+mod store_table;
 mod telemetry_table;
 mod unknown;
 mod upstream;

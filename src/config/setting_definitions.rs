@@ -4,11 +4,12 @@ use super::setting::Kind::{
     Address, Choice, Count, Duration, Names, Path, Secret, Size, Switch, Text, Url,
 };
 use super::setting::{Setting, settings};
-use super::{callers_table, client_table, live_table, models_table, telemetry_table};
+use super::{callers_table, client_table, live_table, models_table, store_table, telemetry_table};
 
 /// The parts of the table, in the order of the reference.
-const PARTS: [&[Setting]; 6] = [
+const PARTS: [&[Setting]; 7] = [
     ROWS,
+    store_table::ROWS,
     models_table::ROWS,
     live_table::ROWS,
     callers_table::ROWS,

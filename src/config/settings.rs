@@ -29,6 +29,8 @@ pub struct Settings {
     pub retry: Retry,
     /// Idempotency.
     pub idempotency: Idempotency,
+    /// The store, if there is one.
+    pub store: Option<Store>,
     /// Models.
     pub models: Models,
     /// Authentication and limits.
@@ -43,6 +45,15 @@ pub struct Settings {
     pub client: Client,
     /// The effective configuration as text, without secrets.
     pub effective: String,
+}
+
+/// The store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub url: Secret,
+    pub max_connections: u32,
+    pub migrate: bool,
+    pub lease: Duration,
 }
 
 /// Timeouts of calls.

@@ -69,6 +69,7 @@ pub fn call(ask: Ask, context: &CallContext, settings: &GrpcConfig) -> Result<Ar
         method: context.method_name(),
         caller: context.identity.caller,
         share: context.identity.share,
+        tenant: context.identity.tenant,
         caller_name: context.identity.name().cloned(),
         delivery: ask.delivery,
         timeout: context.timeout(default, settings),

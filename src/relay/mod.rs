@@ -34,6 +34,7 @@ use crate::callers::caller_usage::CallCost;
 use crate::chat::call::{Call, Caller};
 use crate::error::Error;
 use crate::memory::{CallMemory, MemoryLedger};
+use crate::store::Store;
 use crate::telemetry::Telemetry;
 use crate::telemetry::in_flight::Calls;
 use crate::telemetry::report::Report;
@@ -48,9 +49,9 @@ use idempotency::Idempotency;
 use in_flight::InFlightCalls;
 use media::audio_limit::AudioLimits;
 use models::names::ModelNames;
-use reply::Reply;
 use reply::call_state;
 use reply::stage::Times;
+use reply::{Reply, Unstarted};
 
 pub use in_flight::{shutting_down, until_shutdown};
 
@@ -177,12 +178,14 @@ impl Plan {
 }
 
 impl Relay {
-    /// A relay to these accounts at DashScope, with its telemetry.
+    /// A relay to these accounts at DashScope, with its telemetry, and with a store for what
+    /// replicas share, if there is one.
     pub fn new(
         settings: RelayConfig,
         accounts: Vec<Account>,
         telemetry: Arc<Telemetry>,
         memory: MemoryLedger,
+        store: Option<Store>,
     ) -> Self {
         let accounts = Arc::new(Accounts::new(accounts, settings.breaker));
         let entrance = Entrance::new(
@@ -194,7 +197,7 @@ impl Relay {
         let inner = Inner {
             telemetry: Arc::clone(&telemetry),
             entrance,
-            once: Arc::new(Idempotency::new(settings.once, memory.clone())),
+            once: Arc::new(Idempotency::new(settings.once, memory.clone(), store)),
             memory,
             calls: InFlightCalls::default(),
             plan: RwLock::new(Arc::new(Plan::new(
@@ -323,15 +326,12 @@ impl Relay {
         (share, mut place, memory): (Caller, CallPermits, &CallMemory),
     ) -> Result<Reply, Error> {
         let asker = &plan.asker;
-        let reader = idempotency::open(&self.inner.once, (&call, share), |attempts| {
-            let tokens = place.take_tokens();
-            reply::unreported(
-                asker,
-                Arc::clone(&call),
-                longest,
-                (attempts, memory),
-                tokens,
-            )
+        let reader = idempotency::open(&self.inner.once, (&call, share), || Unstarted {
+            asker: Arc::clone(asker),
+            call: Arc::clone(&call),
+            times: longest,
+            memory: memory.clone(),
+            tokens: Some(place.take_tokens()),
         });
         match reader {
             Ok(reader) => {

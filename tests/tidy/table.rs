@@ -41,6 +41,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "dashscope::*",
             "history::*",
             "callers::*",
+            "store",
             "telemetry::*",
             "emulator::*",
             "net::*",
@@ -108,6 +109,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "audio::recording",
             "history::*",
             "callers::*",
+            "store",
+            "store::*",
             "telemetry",
             "telemetry::*",
             "chat::*",
@@ -118,6 +121,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "turns",
         ],
     ),
+    // State beyond the process, as bytes: whose they are is part of every key.
+    ("store", &["chat::call", "error", "secret"]),
     // The one choice between the interfaces of upstreams.
     (
         "upstream",

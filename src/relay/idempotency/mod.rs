@@ -6,7 +6,10 @@
 //! answer is kept for a while; an error is not, so that the call can be retried.
 
 mod eviction;
+mod fingerprint;
 pub(super) mod replay_log;
+mod shared_calls;
+mod stored_events;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -21,11 +24,12 @@ use crate::chat::call::{Call, Caller};
 use crate::chat::event::Event;
 use crate::error::{Error, Reason, Violation};
 use crate::memory::{Kind, MemoryLedger};
+use crate::store::Store;
 
-use super::attempt::Attempts;
-use super::reply::Reply;
+use super::reply::{Reply, Unstarted};
 use eviction::{ReplayCache, Scarce};
 use replay_log::{Interest, ReplayLog, ReplayReader};
+use shared_calls::SharedCall;
 
 /// How long, and how many, idempotent calls are kept.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +47,8 @@ pub(super) struct Idempotency {
     settings: IdempotencyConfig,
     hasher: RandomState,
     memory: MemoryLedger,
+    /// Where calls are recorded for other replicas, if anywhere.
+    store: Option<Store>,
     table: Mutex<Table>,
 }
 
@@ -83,9 +89,14 @@ impl Drop for Running {
 
 impl Idempotency {
     /// Without calls.
-    pub(super) fn new(settings: IdempotencyConfig, memory: MemoryLedger) -> Self {
+    pub(super) fn new(
+        settings: IdempotencyConfig,
+        memory: MemoryLedger,
+        store: Option<Store>,
+    ) -> Self {
         Self {
             settings,
+            store,
             memory,
             hasher: RandomState::new(),
             table: Mutex::default(),
@@ -170,12 +181,11 @@ impl Table {
     }
 }
 
-/// Joins the call with this request id, or starts it, within this caller's share: `start` creates
-/// the reply that calls DashScope.
+/// Joins the call with this request id, or starts it, within this caller's share.
 pub(super) fn open(
     once: &Arc<Idempotency>,
     (call, share): (&Call, Caller),
-    start: impl FnOnce(&Attempts) -> Reply,
+    start: impl FnOnce() -> Unstarted,
 ) -> Result<ReplayReader, Error> {
     let key = (call.caller, call.request_id.clone());
     // Not the trace: each retry of a call has its own span.
@@ -193,12 +203,20 @@ pub(super) fn open(
 
     let held = table.kept.begin(share);
     let log = Arc::new(ReplayLog::new(once.memory.share(Kind::Kept), held));
-    let events = start(log.attempts());
-    log.counted_by(events.usage_so_far());
-    let whose = (key.clone(), share);
-    let run = run(Arc::downgrade(once), whose, events, Arc::clone(&log));
+    let task = match &once.store {
+        Some(store) => {
+            let shared = SharedCall::new(once, store, (call, share), Arc::clone(&log));
+            tokio::spawn(shared.run(key.clone(), start()))
+        }
+        None => {
+            let events = start().start(log.attempts());
+            log.counted_by(events.usage_so_far());
+            let whose = (key.clone(), share);
+            tokio::spawn(run(Arc::downgrade(once), whose, events, Arc::clone(&log)))
+        }
+    };
     let running = Arc::new(Running {
-        task: tokio::spawn(run).abort_handle(),
+        task: task.abort_handle(),
         once: Arc::downgrade(once),
         key: key.clone(),
     });
@@ -223,19 +241,10 @@ fn join(entry: &Entry, fingerprint: u64) -> Result<Option<ReplayReader>, Error> 
         return Ok(None);
     }
     if entry.fingerprint != fingerprint {
-        let message = "was used for another request; choose a new one for each request";
-        let violation = Violation {
-            field: "request_id".to_owned(),
-            description: message.to_owned(),
-        };
-        let message = format!("request_id {message}");
-        let error = Error::new(Reason::IdempotencyKeyReused, message);
-        return Err(error.with_violation(violation));
+        return Err(key_reused());
     }
     if entry.log.is_cut() {
-        let message = "a call with this request_id was made, and its answer is too long to be \
-                       shared";
-        return Err(Error::new(Reason::CallInProgress, message));
+        return Err(too_long());
     }
     // The last reader may have been dropped just now; then the call is started again.
     let running = entry.interest.upgrade();
@@ -248,6 +257,23 @@ fn join(entry: &Entry, fingerprint: u64) -> Result<Option<ReplayReader>, Error> 
         interest,
         true,
     )))
+}
+
+/// The error of a request id that was used for another request.
+fn key_reused() -> Error {
+    let message = "was used for another request; choose a new one for each request";
+    let violation = Violation {
+        field: "request_id".to_owned(),
+        description: message.to_owned(),
+    };
+    let message = format!("request_id {message}");
+    Error::new(Reason::IdempotencyKeyReused, message).with_violation(violation)
+}
+
+/// The error of a second call, if the answer of the first was not kept.
+fn too_long() -> Error {
+    let message = "a call with this request_id was made, and its answer is too long to be shared";
+    Error::new(Reason::CallInProgress, message)
 }
 
 /// Runs an idempotent call on its own, independent of its readers.
@@ -272,15 +298,19 @@ async fn run(
             Err(error) => Some(Err(error)),
         };
         let Some(end) = end else { continue };
-        if let Some(once) = once.upgrade() {
-            let mut table = once.lock();
-            match &end {
-                _ if !table.is(&key, &log) => {}
-                Ok(()) => table.keep(key, Instant::now() + once.settings.keep),
-                Err(_) => table.forget(&key),
-            }
-        }
-        log.end(end);
-        return;
+        return self::end(&once, key, &log, end);
     }
+}
+
+/// Ends a call: its answer is kept if it has succeeded.
+fn end(once: &Weak<Idempotency>, key: Key, log: &Arc<ReplayLog>, end: Result<(), Error>) {
+    if let Some(once) = once.upgrade() {
+        let mut table = once.lock();
+        match &end {
+            _ if !table.is(&key, log) => {}
+            Ok(()) => table.keep(key, Instant::now() + once.settings.keep),
+            Err(_) => table.forget(&key),
+        }
+    }
+    log.end(end);
 }

@@ -43,6 +43,8 @@ pub(in crate::relay) struct ReplayLog {
     attempts: Attempts,
     /// Whether the first events were dropped: the answer was too long to keep.
     cut: AtomicBool,
+    /// Whether its events are those of another replica.
+    replayed: AtomicBool,
     usage: OnceLock<UsageSoFar>,
 }
 
@@ -82,6 +84,7 @@ impl ReplayLog {
             length: watch::Sender::new(0),
             attempts: Attempts::default(),
             cut: AtomicBool::new(false),
+            replayed: AtomicBool::new(false),
             usage: OnceLock::new(),
         }
     }
@@ -117,6 +120,11 @@ impl ReplayLog {
     /// Whether it is too long to be read from its start.
     pub(in crate::relay) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
+    }
+
+    /// Records that its events are those of another replica.
+    pub(in crate::relay) fn replayed(&self) {
+        self.replayed.store(true, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, Written> {
@@ -222,7 +230,7 @@ impl ReplayReader {
 
     /// Whether another call with the same request id came first.
     pub(in crate::relay) fn is_twin(&self) -> bool {
-        self.twin
+        self.twin || self.log.replayed.load(Ordering::Acquire)
     }
 
     fn next_item(&mut self) -> Option<Result<Event, Error>> {

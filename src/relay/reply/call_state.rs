@@ -107,7 +107,15 @@ impl CallState {
                 Poll::Pending => Poll::Pending,
             },
             Stage::Open(exchange) => Pin::new(exchange.as_mut()).poll_next(cx),
-            Stage::Joined(reader) => Pin::new(reader).poll_next(cx),
+            Stage::Joined(reader) => {
+                let polled = Pin::new(&mut *reader).poll_next(cx);
+                if !self.joined && polled.is_ready() && reader.is_twin() {
+                    // It was made on another replica.
+                    self.joined = true;
+                    self.ledger.report.joined = true;
+                }
+                polled
+            }
             Stage::Failed(error) => {
                 let error = error.clone();
                 self.stage = Stage::Done;

@@ -201,22 +201,43 @@ pub(super) fn direct(
     Reply::new(stage, times, attempts, ledger, Some(place))
 }
 
-/// The events of a call that runs on its own. Its readers have the permits and write the reports;
-/// it settles the tokens, independent of which of them stay.
-pub(super) fn unreported(
-    asker: &Arc<AttemptContext>,
-    mut call: Arc<Call>,
-    times: Times,
-    (attempts, memory): (&Attempts, &CallMemory),
-    tokens: CallPermits,
-) -> Reply {
-    let asking = UpstreamSpan::begin(&asker.telemetry, &mut call);
-    let report = report(&call, false);
-    let ledger = CallRecorder::silent(&asker.telemetry, report, times.arrived)
-        .asking(call.prompt.estimated_input_tokens())
-        .traced(asking);
-    let stage = opening(asker, call, times, (attempts, memory));
-    Reply::new(stage, times, Arc::clone(attempts), ledger, Some(tokens))
+/// A call that is to run on its own. Its readers have the permits and write the reports; it settles
+/// the tokens, independent of which of them stay. Dropped before it has started, it costs nothing.
+pub(super) struct Unstarted {
+    pub(super) asker: Arc<AttemptContext>,
+    pub(super) call: Arc<Call>,
+    pub(super) times: Times,
+    pub(super) memory: CallMemory,
+    /// The reservation of the call's tokens.
+    pub(super) tokens: Option<CallPermits>,
+}
+
+impl Unstarted {
+    /// The events of the call, which is sent when they are polled.
+    pub(super) fn start(mut self, attempts: &Attempts) -> Reply {
+        let (asker, mut call) = (&self.asker, Arc::clone(&self.call));
+        let asking = UpstreamSpan::begin(&asker.telemetry, &mut call);
+        let report = report(&call, false);
+        let ledger = CallRecorder::silent(&asker.telemetry, report, self.times.arrived)
+            .asking(call.prompt.estimated_input_tokens())
+            .traced(asking);
+        let stage = opening(asker, call, self.times, (attempts, &self.memory));
+        Reply::new(
+            stage,
+            self.times,
+            Arc::clone(attempts),
+            ledger,
+            self.tokens.take(),
+        )
+    }
+}
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(tokens) = &mut self.tokens {
+            tokens.free();
+        }
+    }
 }
 
 /// A reply that reads a call which runs on its own.

@@ -1,0 +1,26 @@
+//! Settings of the store.
+
+use super::setting::Kind::{Count, Duration, Secret, Switch};
+use super::setting::settings;
+
+settings! {
+    "store.url" [Secret] = "",
+        "DASHGATE_STORE_URL":
+        "Where state is kept that outlives the process: `sqlite:FILE`, or \
+         `postgres://USER:PASSWORD@HOST/DATABASE`, which replicas share. Empty keeps it in memory.",
+        "A single gateway needs none; only the operator knows where state may be kept.";
+    "store.max_connections" [Count(1, 1000)] = "10",
+        "DASHGATE_STORE_MAX_CONNECTIONS":
+        "The maximum number of connections to the store.",
+        "A statement takes about a millisecond, so that ten connections serve thousands of calls a \
+         second; PostgreSQL accepts a hundred by default.";
+    "store.migrate" [Switch] = "true",
+        "DASHGATE_STORE_MIGRATE":
+        "Create and update the tables at the start. Otherwise `dashgate store migrate` must do it.",
+        "Migrations are locked, so that replicas may start together.";
+    "store.lease" [Duration("1s", "5m")] = "15s",
+        "DASHGATE_STORE_LEASE":
+        "How long a replica owns a call that it runs without renewing the lease. After a crash, its \
+         calls can be made again this much later.",
+        "Longer than a failover of the database usually takes.";
+}

@@ -1,0 +1,363 @@
+//! Idempotent calls in a store: done once over all replicas, also if one of them stops.
+//!
+//! The record of a call is durable before anything is sent to DashScope. Its owner writes the events
+//! in batches, and the end of a successful call is passed on only once it is stored. Replicas that do
+//! not own the call read its events from the store. An owner that is gone loses its lease; then a
+//! reader that has passed nothing on runs the call itself, and others fail.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+
+use crate::chat::call::{Call, Caller};
+use crate::chat::event::Event;
+use crate::error::{Error, Reason, Sent};
+use crate::memory::{Claim, Kind, Share};
+use crate::relay::reply::{Reply, Unstarted};
+use crate::store::Store;
+use crate::store::calls::{Batch, Begun, CallKey, Found, Owned};
+
+use super::replay_log::ReplayLog;
+use super::{Idempotency, Key, fingerprint, key_reused, stored_events, too_long};
+
+/// How long events wait to be written together, and how often replicas look for them.
+const BATCH_TIME: Duration = Duration::from_millis(250);
+
+/// The bytes of events that are written without waiting for more.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// The part of a lease after which it is renewed, so that two renewals may fail.
+const RENEWALS: u32 = 3;
+
+/// How long the end of a call is attempted to be stored.
+const FINISH_TIME: Duration = Duration::from_secs(5);
+
+/// The pause between two such attempts.
+const FINISH_PAUSE: Duration = Duration::from_millis(200);
+
+/// One call in the store, on this replica.
+pub(super) struct SharedCall {
+    store: Store,
+    key: CallKey,
+    fingerprint: Vec<u8>,
+    keep: Duration,
+    once: Weak<Idempotency>,
+    share: Caller,
+    log: Arc<ReplayLog>,
+}
+
+/// What this replica has to do for a call.
+enum Role {
+    /// To run it.
+    Owner(Ownership),
+    /// Nothing more: its events have been read to their end.
+    Reader,
+}
+
+/// The ownership of a call. Dropped before its end, it removes the call, so that it can be made
+/// again at once.
+struct Ownership {
+    store: Store,
+    owned: Option<Owned>,
+}
+
+impl Drop for Ownership {
+    fn drop(&mut self) {
+        if let Some(owned) = self.owned.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let store = self.store.clone();
+            // If it fails, the call ends with its lease.
+            runtime.spawn(async move { store.forget(&owned).await });
+        }
+    }
+}
+
+impl SharedCall {
+    /// This call, whose events are written to this log.
+    pub(super) fn new(
+        once: &Arc<Idempotency>,
+        store: &Store,
+        (call, share): (&Call, Caller),
+        log: Arc<ReplayLog>,
+    ) -> Self {
+        Self {
+            store: store.clone(),
+            key: CallKey {
+                tenant: call.tenant,
+                request_id: Arc::clone(&call.request_id),
+            },
+            fingerprint: fingerprint::of(call),
+            keep: once.settings.keep,
+            once: Arc::downgrade(once),
+            share,
+            log,
+        }
+    }
+
+    /// Runs the call, or reads what another replica has made of it.
+    pub(super) async fn run(self, key: Key, unstarted: Unstarted) {
+        let end = match self.claim().await {
+            Ok(Role::Reader) => {
+                drop(unstarted);
+                Ok(())
+            }
+            Ok(Role::Owner(ownership)) => {
+                let events = unstarted.start(self.log.attempts());
+                self.log.counted_by(events.usage_so_far());
+                self.own(ownership, events).await
+            }
+            Err(error) => Err(error),
+        };
+        super::end(&self.once, key, &self.log, end);
+    }
+
+    /// Becomes the owner of the call, or reads it to its end.
+    async fn claim(&self) -> Result<Role, Error> {
+        loop {
+            let begun = self
+                .store
+                .begin(&self.key, &self.fingerprint, self.keep)
+                .await?;
+            let (found, theirs) = match begun {
+                Begun::Owned(owned) => {
+                    return Ok(Role::Owner(Ownership {
+                        store: self.store.clone(),
+                        owned: Some(owned),
+                    }));
+                }
+                Begun::Found(found, theirs) => (found, theirs),
+            };
+            let exists = found != Found::Gone;
+            if exists && fingerprint::contradict(&self.fingerprint, &theirs) {
+                return Err(key_reused());
+            }
+            let fence = match found {
+                Found::TooLong => return Err(too_long()),
+                Found::Gone => {
+                    tokio::time::sleep(FINISH_PAUSE).await;
+                    continue;
+                }
+                Found::Running(fence) | Found::Complete(fence) => fence,
+            };
+            self.log.replayed();
+            if self.follow(fence).await? {
+                return Ok(Role::Reader);
+            }
+        }
+    }
+
+    /// Reads the events of an owner to their end. Returns `false` if the owner is gone before it
+    /// had written any.
+    async fn follow(&self, fence: i64) -> Result<bool, Error> {
+        let mut next = 0;
+        loop {
+            // First the state: a call that is complete has all its events.
+            let (found, _) = self.store.find(&self.key).await?;
+            for batch in self.store.events(&self.key, fence, next).await? {
+                let events = stored_events::decode(&batch.events)?;
+                next = batch.first + i64::try_from(events.len()).unwrap_or_default();
+                for event in events {
+                    self.write(event).await;
+                }
+            }
+            match found {
+                Found::Complete(of) if of == fence => return Ok(true),
+                Found::Running(of) if of == fence => {}
+                Found::TooLong => return Err(too_long()),
+                Found::Gone | Found::Running(_) | Found::Complete(_) if next == 0 => {
+                    return Ok(false);
+                }
+                Found::Gone | Found::Running(_) | Found::Complete(_) => return Err(owner_gone()),
+            }
+            tokio::time::sleep(BATCH_TIME).await;
+        }
+    }
+
+    async fn write(&self, event: Event) {
+        let make_room = |bytes| {
+            if let Some(once) = self.once.upgrade() {
+                once.relieve(bytes, Some(self.share));
+            }
+        };
+        self.log.write(event, make_room).await;
+    }
+
+    /// Runs the call and stores its events.
+    async fn own(&self, mut ownership: Ownership, mut events: Reply) -> Result<(), Error> {
+        let memory = self
+            .once
+            .upgrade()
+            .map(|once| once.memory.share(Kind::Kept));
+        let mut unwritten = Unwritten::new(memory);
+        let renewal = self.store.lease() / RENEWALS;
+        let mut renew_at = Instant::now() + renewal;
+        let Some(owned) = ownership.owned.clone() else {
+            return Err(owner_gone());
+        };
+        loop {
+            let due = unwritten.due.map_or(renew_at, |due| due.min(renew_at));
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = tokio::time::sleep_until(due) => {
+                    renew_at = Instant::now() + renewal;
+                    if !self.persist(&owned, &mut unwritten).await {
+                        ownership.owned = None;
+                        return Err(owner_gone());
+                    }
+                    continue;
+                }
+            };
+            match event {
+                Some(Ok(Event::End(end))) => {
+                    let end = Event::End(end);
+                    unwritten.add(&end);
+                    self.finish(&owned, &unwritten).await?;
+                    ownership.owned = None;
+                    self.write(end).await;
+                    return Ok(());
+                }
+                Some(Ok(event)) => {
+                    unwritten.add(&event);
+                    self.write(event).await;
+                    if self.log.is_cut() {
+                        unwritten.drop_all();
+                    }
+                }
+                Some(Err(error)) => return Err(error),
+                None => return Err(crate::relay::retry::silent()),
+            }
+        }
+    }
+
+    /// Writes the events so far and renews the lease. An error of the store is no reason to end the
+    /// call: until its lease has ended, nobody else may run it, and the next attempt may succeed.
+    async fn persist(&self, owned: &Owned, unwritten: &mut Unwritten) -> bool {
+        let written = match unwritten.batch() {
+            Some(batch) => self.store.append(owned, &batch).await,
+            None => self.store.renew(owned).await,
+        };
+        match written {
+            Ok(true) => {
+                unwritten.written();
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                unwritten.retry();
+                tracing::warn!(%error, "the events of a call cannot be stored yet");
+                true
+            }
+        }
+    }
+
+    /// Stores the end of the call. The model has answered, so it is attempted for a while.
+    async fn finish(&self, owned: &Owned, unwritten: &Unwritten) -> Result<(), Error> {
+        let batch = unwritten.batch();
+        let until = Instant::now() + FINISH_TIME;
+        loop {
+            let done = self.store.complete(owned, batch.as_ref(), self.keep).await;
+            match done {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(owner_gone()),
+                Err(error) if Instant::now() >= until => {
+                    let message = "the answer cannot be stored, so it is not certain that a retry \
+                                   would return it";
+                    let failed = Error::new(Reason::AnswerNotSaved, message);
+                    return Err(failed.with_sent(Sent::Begun).with_source(error));
+                }
+                Err(_) => tokio::time::sleep(FINISH_PAUSE).await,
+            }
+        }
+    }
+}
+
+/// The error of a call whose owner lost its lease.
+fn owner_gone() -> Error {
+    let message = "the replica that ran the call has stopped or lost its lease in the middle of the \
+                   answer";
+    Error::new(Reason::OwnerLost, message).with_sent(Sent::Begun)
+}
+
+/// Events that are not in the store yet.
+struct Unwritten {
+    bytes: Vec<u8>,
+    /// The number of the first of them.
+    first: i64,
+    count: i64,
+    /// When they should be written.
+    due: Option<Instant>,
+    /// Whether the last attempt to write them failed.
+    failed: bool,
+    /// Whether the answer is too long to be kept: the others are not stored either.
+    dropped: bool,
+    memory: Option<Share>,
+}
+
+impl Unwritten {
+    fn new(memory: Option<Share>) -> Self {
+        Self {
+            bytes: Vec::new(),
+            first: 0,
+            count: 0,
+            due: None,
+            failed: false,
+            dropped: false,
+            memory,
+        }
+    }
+
+    fn add(&mut self, event: &Event) {
+        if self.dropped {
+            return;
+        }
+        let encoded = stored_events::encode(event, &mut self.bytes).is_ok();
+        if !encoded || !self.hold() {
+            return self.drop_all();
+        }
+        self.count += 1;
+        let now = Instant::now();
+        match self.bytes.len() >= BATCH_BYTES && !self.failed {
+            true => self.due = Some(now),
+            false => self.due = self.due.or(Some(now + BATCH_TIME)),
+        }
+    }
+
+    /// Charges the bytes to the memory of kept answers.
+    fn hold(&mut self) -> bool {
+        let bytes = self.bytes.len();
+        let memory = self.memory.as_mut();
+        memory.is_none_or(|memory| memory.hold(bytes, Claim::Running).is_ok())
+    }
+
+    /// Stores no more of an answer that is too long to be kept.
+    fn drop_all(&mut self) {
+        self.dropped = true;
+        self.due = None;
+        self.bytes = Vec::new();
+        self.hold();
+    }
+
+    fn batch(&self) -> Option<Batch> {
+        (!self.dropped && self.count > 0).then(|| Batch {
+            first: self.first,
+            events: self.bytes.clone(),
+        })
+    }
+
+    fn written(&mut self) {
+        self.first += self.count;
+        self.count = 0;
+        self.bytes.clear();
+        self.due = None;
+        self.failed = false;
+        self.hold();
+    }
+
+    fn retry(&mut self) {
+        self.failed = true;
+        self.due = self.due.map(|_| Instant::now() + BATCH_TIME);
+    }
+}

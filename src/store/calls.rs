@@ -1,0 +1,349 @@
+//! Calls with a request id: who runs each, and its events.
+//!
+//! A call is owned by the replica that runs it, for as long as that renews its lease. Each owner has
+//! a fence, a number greater than that of every earlier owner; what an owner writes under an old
+//! fence is refused, or ignored by readers.
+
+use std::time::Duration;
+
+use sqlx::{AnyConnection, Connection};
+
+use crate::chat::call::Tenant;
+use crate::error::Error;
+
+use super::repeat::repeat;
+use super::statement::{Statement, statement};
+use super::{Store, millis};
+
+/// A running call.
+const RUNNING: i64 = 0;
+
+/// A call that has succeeded, with all events.
+const COMPLETE: i64 = 1;
+
+/// A call that has succeeded, and whose answer was too long to be kept.
+const TOO_LONG: i64 = 2;
+
+/// How many expired calls are deleted at once.
+const SWEEP: i64 = 500;
+
+/// The key of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CallKey {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its request id.
+    pub request_id: std::sync::Arc<str>,
+}
+
+/// The right to run a call.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    /// The call.
+    pub key: CallKey,
+    fence: i64,
+}
+
+/// The state of a call that is not this replica's to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Another replica runs it, under this fence.
+    Running(i64),
+    /// It has succeeded under this fence.
+    Complete(i64),
+    /// It has succeeded, and its answer was not kept.
+    TooLong,
+    /// There is no such call, or its owner is gone.
+    Gone,
+}
+
+/// What became of an attempt to begin a call.
+#[derive(Clone, Debug)]
+pub enum Begun {
+    /// This replica runs it.
+    Owned(Owned),
+    /// The call was made before, with this fingerprint.
+    Found(Found, Vec<u8>),
+}
+
+/// A batch of events: the number of the first one, and all of them as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The number of the first event, from 0.
+    pub first: i64,
+    /// The events.
+    pub events: Vec<u8>,
+}
+
+const BEGIN: Statement = statement!(
+    "INSERT INTO calls (tenant, request_id, fingerprint, state, owner, fence, lease_until, expires)
+     VALUES ($1, $2, $3, 0, $4, 1, $5 + " now ", $6 + " now ")
+     ON CONFLICT (tenant, request_id) DO UPDATE SET
+       fingerprint = excluded.fingerprint, state = 0, owner = excluded.owner,
+       fence = calls.fence + 1, lease_until = excluded.lease_until, expires = excluded.expires
+     WHERE (calls.state = 0 AND (calls.lease_until < " now " OR calls.owner = excluded.owner))
+        OR (calls.state <> 0 AND calls.expires < " now ")
+     RETURNING fence"
+);
+
+const FIND: Statement = statement!(
+    "SELECT state, fence, fingerprint, CASE WHEN state = 0 THEN lease_until ELSE expires END - " now "
+     FROM calls WHERE tenant = $1 AND request_id = $2"
+);
+
+const RENEW: Statement = statement!(
+    "UPDATE calls SET lease_until = $5 + " now "
+     WHERE tenant = $1 AND request_id = $2 AND owner = $3 AND fence = $4 AND state = 0"
+);
+
+const APPEND: Statement = statement!(
+    "INSERT INTO call_events (tenant, request_id, fence, first, events)
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
+);
+
+const FINISH: Statement = statement!(
+    "UPDATE calls SET state = $5, expires = $6 + " now "
+     WHERE tenant = $1 AND request_id = $2 AND owner = $3 AND fence = $4 AND state IN (0, $5)"
+);
+
+const READ: Statement = statement!(
+    "SELECT first, events FROM call_events
+     WHERE tenant = $1 AND request_id = $2 AND fence = $3 AND first >= $4 ORDER BY first"
+);
+
+const FORGET: Statement = statement!(
+    "DELETE FROM calls
+     WHERE tenant = $1 AND request_id = $2 AND owner = $3 AND fence = $4 AND state = 0"
+);
+
+const FORGET_EVENTS: Statement =
+    statement!("DELETE FROM call_events WHERE tenant = $1 AND request_id = $2 AND fence <= $3");
+
+const EXPIRED: Statement = statement!(
+    "SELECT tenant, request_id, fence FROM calls
+     WHERE expires < " now " AND (state <> 0 OR lease_until < " now ") ORDER BY expires LIMIT $1"
+);
+
+const DELETE_EXPIRED: Statement =
+    statement!("DELETE FROM calls WHERE tenant = $1 AND request_id = $2 AND fence = $3");
+
+impl Store {
+    /// Begins a call: durably, before anything is sent upstream. A call whose owner is gone, or
+    /// which has expired, is begun again.
+    pub async fn begin(
+        &self,
+        key: &CallKey,
+        fingerprint: &[u8],
+        keep: Duration,
+    ) -> Result<Begun, Error> {
+        let begun = repeat!({
+            sqlx::query_scalar::<_, i64>(BEGIN.text(self.engine))
+                .bind(key.tenant.as_bytes())
+                .bind(&*key.request_id)
+                .bind(fingerprint)
+                .bind(&*self.replica)
+                .bind(millis(self.lease))
+                .bind(millis(keep))
+                .fetch_optional(&self.pool)
+                .await
+        })?;
+        let Some(fence) = begun else {
+            let (found, fingerprint) = self.find(key).await?;
+            return Ok(Begun::Found(found, fingerprint));
+        };
+        let owned = Owned {
+            key: key.clone(),
+            fence,
+        };
+        if fence > 1 {
+            // Of an earlier owner.
+            self.delete_events(key, fence - 1).await?;
+        }
+        Ok(Begun::Owned(owned))
+    }
+
+    /// The state of a call, and its fingerprint.
+    pub async fn find(&self, key: &CallKey) -> Result<(Found, Vec<u8>), Error> {
+        let row = repeat!({
+            sqlx::query_as::<_, (i64, i64, Vec<u8>, i64)>(FIND.text(self.engine))
+                .bind(key.tenant.as_bytes())
+                .bind(&*key.request_id)
+                .fetch_optional(&self.pool)
+                .await
+        })?;
+        let Some((state, fence, fingerprint, left)) = row else {
+            return Ok((Found::Gone, Vec::new()));
+        };
+        let found = match state {
+            _ if left < 0 => Found::Gone,
+            RUNNING => Found::Running(fence),
+            COMPLETE => Found::Complete(fence),
+            _ => Found::TooLong,
+        };
+        Ok((found, fingerprint))
+    }
+
+    /// Renews the lease of a call. Returns whether this replica still owns it.
+    pub async fn renew(&self, owned: &Owned) -> Result<bool, Error> {
+        repeat!({
+            let mut connection = self.pool.acquire().await?;
+            self.try_renew(&mut connection, owned).await
+        })
+    }
+
+    async fn try_renew(
+        &self,
+        connection: &mut AnyConnection,
+        owned: &Owned,
+    ) -> Result<bool, sqlx::Error> {
+        let done = sqlx::query(RENEW.text(self.engine))
+            .bind(owned.key.tenant.as_bytes())
+            .bind(&*owned.key.request_id)
+            .bind(&*self.replica)
+            .bind(owned.fence)
+            .bind(millis(self.lease))
+            .execute(connection)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Adds events of a running call, and renews its lease. Returns whether this replica still owns
+    /// it; otherwise nothing was written.
+    pub async fn append(&self, owned: &Owned, batch: &Batch) -> Result<bool, Error> {
+        repeat!({
+            let mut connection = self.pool.acquire().await?;
+            let mut transaction = connection.begin_with(self.begin_text()).await?;
+            if !self.try_renew(&mut transaction, owned).await? {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            self.try_append(&mut transaction, owned, batch).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+    }
+
+    async fn try_append(
+        &self,
+        connection: &mut AnyConnection,
+        owned: &Owned,
+        batch: &Batch,
+    ) -> Result<(), sqlx::Error> {
+        let done = sqlx::query(APPEND.text(self.engine))
+            .bind(owned.key.tenant.as_bytes())
+            .bind(&*owned.key.request_id)
+            .bind(owned.fence)
+            .bind(batch.first)
+            .bind(&*batch.events)
+            .execute(connection)
+            .await;
+        done.map(drop)
+    }
+
+    /// Ends a call that has succeeded, with its last events; without any, its answer was too long.
+    /// Returns whether this replica still owned it; otherwise nothing was written.
+    pub async fn complete(
+        &self,
+        owned: &Owned,
+        last: Option<&Batch>,
+        keep: Duration,
+    ) -> Result<bool, Error> {
+        let state = last.map_or(TOO_LONG, |_| COMPLETE);
+        repeat!({
+            let mut connection = self.pool.acquire().await?;
+            let mut transaction = connection.begin_with(self.begin_text()).await?;
+            let done = sqlx::query(FINISH.text(self.engine))
+                .bind(owned.key.tenant.as_bytes())
+                .bind(&*owned.key.request_id)
+                .bind(&*self.replica)
+                .bind(owned.fence)
+                .bind(state)
+                .bind(millis(keep))
+                .execute(&mut *transaction)
+                .await?;
+            if done.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            if let Some(last) = last {
+                self.try_append(&mut transaction, owned, last).await?;
+            }
+            transaction.commit().await?;
+            Ok(true)
+        })
+    }
+
+    /// Removes a call that has failed, so that it can be made again.
+    pub async fn forget(&self, owned: &Owned) -> Result<(), Error> {
+        repeat!({
+            sqlx::query(FORGET.text(self.engine))
+                .bind(owned.key.tenant.as_bytes())
+                .bind(&*owned.key.request_id)
+                .bind(&*self.replica)
+                .bind(owned.fence)
+                .execute(&self.pool)
+                .await
+        })?;
+        self.delete_events(&owned.key, owned.fence).await
+    }
+
+    /// The events of a call from this number on, as far as they were written under this fence.
+    pub async fn events(&self, key: &CallKey, fence: i64, from: i64) -> Result<Vec<Batch>, Error> {
+        let rows = repeat!({
+            sqlx::query_as::<_, (i64, Vec<u8>)>(READ.text(self.engine))
+                .bind(key.tenant.as_bytes())
+                .bind(&*key.request_id)
+                .bind(fence)
+                .bind(from)
+                .fetch_all(&self.pool)
+                .await
+        })?;
+        let batch = |(first, events)| Batch { first, events };
+        Ok(rows.into_iter().map(batch).collect())
+    }
+
+    async fn delete_events(&self, key: &CallKey, up_to: i64) -> Result<(), Error> {
+        let done = repeat!({
+            sqlx::query(FORGET_EVENTS.text(self.engine))
+                .bind(key.tenant.as_bytes())
+                .bind(&*key.request_id)
+                .bind(up_to)
+                .execute(&self.pool)
+                .await
+        });
+        done.map(drop)
+    }
+
+    /// Deletes expired calls, a bounded number. Returns whether there may be more.
+    pub(super) async fn sweep_calls(&self) -> Result<bool, Error> {
+        let expired = repeat!({
+            sqlx::query_as::<_, (Vec<u8>, String, i64)>(EXPIRED.text(self.engine))
+                .bind(SWEEP)
+                .fetch_all(&self.pool)
+                .await
+        })?;
+        for (tenant, request_id, fence) in &expired {
+            repeat!({
+                for text in [FORGET_EVENTS, DELETE_EXPIRED] {
+                    sqlx::query(text.text(self.engine))
+                        .bind(&**tenant)
+                        .bind(&**request_id)
+                        .bind(*fence)
+                        .execute(&self.pool)
+                        .await?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(i64::try_from(expired.len()).is_ok_and(|count| count == SWEEP))
+    }
+
+    /// How a transaction that writes begins: SQLite's take their lock at once, because one that read
+    /// first cannot wait for it.
+    fn begin_text(&self) -> &'static str {
+        match self.engine {
+            super::Engine::Sqlite => "BEGIN IMMEDIATE",
+            super::Engine::Postgres => "BEGIN",
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Errors of the engines, as errors of calls.
+
+use std::io;
+
+use crate::error::{Error, Reason};
+
+/// What to do after an error of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Nothing was changed, and the next attempt may succeed: a conflict with another transaction,
+    /// or a server that restarts.
+    Conflict,
+    /// The connection broke: the statement may have been executed.
+    Disconnected,
+    /// No connection is free, or none can be made.
+    Down,
+    /// The disk or the quota is full.
+    Full,
+    /// The database is damaged.
+    Damaged,
+    /// Anything else.
+    Other,
+}
+
+/// The kind of this error.
+pub(super) fn kind(error: &sqlx::Error) -> Failure {
+    use sqlx::Error as E;
+    if let E::Database(database) = error {
+        let code = database.code();
+        return of_code(code.as_deref().unwrap_or_default());
+    }
+    match error {
+        E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => Failure::Down,
+        E::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => Failure::Down,
+        E::Io(_) | E::Protocol(_) => Failure::Disconnected,
+        E::Tls(_) => Failure::Down,
+        _ => Failure::Other,
+    }
+}
+
+/// SQLSTATE of PostgreSQL has five characters; the codes of SQLite are numbers, whose lowest byte is
+/// the primary code.
+fn of_code(code: &str) -> Failure {
+    if code.len() == 5 {
+        return match code {
+            "40001" | "40P01" | "55P03" => Failure::Conflict,
+            "57P01" | "57P02" => Failure::Disconnected,
+            "57P03" | "53300" | "25006" => Failure::Down,
+            "53100" | "53200" | "53400" => Failure::Full,
+            "XX001" | "XX002" => Failure::Damaged,
+            _ if code.starts_with("08") => Failure::Disconnected,
+            _ => Failure::Other,
+        };
+    }
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        Ok(5 | 6) => Failure::Conflict,
+        Ok(13) => Failure::Full,
+        Ok(11 | 26) => Failure::Damaged,
+        Ok(10 | 14 | 8) => Failure::Down,
+        _ => Failure::Other,
+    }
+}
+
+/// Whether the statement named a table that does not exist.
+pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
+    let Some(database) = error.as_database_error() else {
+        return false;
+    };
+    database.code().as_deref() == Some("42P01") || database.message().contains("no such table")
+}
+
+/// The error of a call whose statement failed. Its text is constant: that of a database may contain
+/// values.
+pub(super) fn of(error: &sqlx::Error) -> Error {
+    let (reason, message) = match kind(error) {
+        Failure::Full => (
+            Reason::StoreFull,
+            "the store is full; existing data can be read and deleted",
+        ),
+        Failure::Damaged => (
+            Reason::StoreDamaged,
+            "the store is damaged; restore it from a backup",
+        ),
+        Failure::Conflict | Failure::Disconnected | Failure::Down | Failure::Other => (
+            Reason::StoreDown,
+            "the store of the gateway does not answer",
+        ),
+    };
+    Error::new(reason, message).with_source(cause(error))
+}
+
+/// What the log shows of it: the code, or the kind of the error.
+fn cause(error: &sqlx::Error) -> String {
+    match error.as_database_error() {
+        Some(database) => format!(
+            "{}: {}",
+            database.code().unwrap_or_default(),
+            database.message()
+        ),
+        None => error.to_string(),
+    }
+}

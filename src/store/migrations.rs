@@ -1,0 +1,98 @@
+//! The schema of the store, and its versions.
+//!
+//! A version of the gateway accepts its own schema and the next one, so that replicas of two
+//! versions can run side by side: a migration only adds, and what it replaces is dropped one version
+//! later.
+
+use sqlx::AnyPool;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+use crate::error::{Error, Reason};
+
+use super::Engine;
+use super::failure;
+
+/// The newest schema that this version creates.
+pub const LATEST: i64 = STEPS.len() as i64;
+
+/// One step of the schema.
+struct Step {
+    name: &'static str,
+    /// For SQLite, and for PostgreSQL.
+    up: (&'static str, &'static str),
+    down: &'static str,
+}
+
+/// All steps. A step never changes once it was released.
+const STEPS: &[Step] = &[Step {
+    name: "calls",
+    up: (
+        include_str!("migrations/0001_calls.up.sqlite.sql"),
+        include_str!("migrations/0001_calls.up.postgres.sql"),
+    ),
+    down: include_str!("migrations/0001_calls.down.sql"),
+}];
+
+fn migrator(engine: Engine) -> Migrator {
+    let mut migrations = Vec::new();
+    for (version, step) in (1..).zip(STEPS) {
+        let up = match engine {
+            Engine::Sqlite => step.up.0,
+            Engine::Postgres => step.up.1,
+        };
+        for (kind, text) in [
+            (MigrationType::ReversibleUp, up),
+            (MigrationType::ReversibleDown, step.down),
+        ] {
+            let text = sqlx::SqlSafeStr::into_sql_str(text);
+            migrations.push(Migration::new(version, step.name.into(), kind, text, false));
+        }
+    }
+    let mut migrator = Migrator::with_migrations(migrations);
+    // The next version of the gateway may have added one.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// Brings the schema to this version, forward or back.
+pub(super) async fn migrate(pool: &AnyPool, engine: Engine, to: i64) -> Result<(), Error> {
+    let migrator = migrator(engine);
+    let now = version(pool).await?;
+    let done = match to < now {
+        true => migrator.undo(pool, to).await,
+        false => migrator.run_to(to, pool).await,
+    };
+    done.map_err(|error| {
+        let message = "the schema of the store cannot be changed; check that store.url names a \
+                       database of its own, whose user may create tables";
+        Error::new(Reason::GatewayConfig, message).with_source(error)
+    })
+}
+
+/// The version of the schema, 0 if there is none.
+pub(super) async fn version(pool: &AnyPool) -> Result<i64, Error> {
+    let text = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
+    match sqlx::query_scalar::<_, i64>(text).fetch_one(pool).await {
+        Ok(version) => Ok(version),
+        Err(error) if failure::is_missing_table(&error) => Ok(0),
+        Err(error) => Err(failure::of(&error)),
+    }
+}
+
+/// Refuses a schema that this version of the gateway cannot use.
+pub(super) fn check(version: i64) -> Result<(), Error> {
+    let what = match version {
+        LATEST => return Ok(()),
+        _ if version == LATEST + 1 => return Ok(()),
+        0 => "the store has no tables yet; run `dashgate store migrate`".to_owned(),
+        _ if version < LATEST => format!(
+            "the schema of the store is version {version}, and this gateway needs {LATEST}; run \
+             `dashgate store migrate`"
+        ),
+        _ => format!(
+            "the schema of the store is version {version}, and this gateway knows {LATEST}; run a \
+             newer version of the gateway, or `dashgate store migrate --to {LATEST}` with it"
+        ),
+    };
+    Err(Error::new(Reason::GatewayConfig, what))
+}

@@ -1,0 +1,20 @@
+CREATE TABLE calls (
+  tenant BYTEA NOT NULL,
+  request_id TEXT NOT NULL,
+  fingerprint BYTEA NOT NULL,
+  state BIGINT NOT NULL,
+  owner TEXT NOT NULL,
+  fence BIGINT NOT NULL,
+  lease_until BIGINT NOT NULL,
+  expires BIGINT NOT NULL,
+  PRIMARY KEY (tenant, request_id)
+);
+CREATE INDEX calls_expires ON calls (expires);
+CREATE TABLE call_events (
+  tenant BYTEA NOT NULL,
+  request_id TEXT NOT NULL,
+  fence BIGINT NOT NULL,
+  first BIGINT NOT NULL,
+  events BYTEA NOT NULL,
+  PRIMARY KEY (tenant, request_id, fence, first)
+);

@@ -1,0 +1,20 @@
+CREATE TABLE calls (
+  tenant BLOB NOT NULL,
+  request_id TEXT NOT NULL,
+  fingerprint BLOB NOT NULL,
+  state BIGINT NOT NULL,
+  owner TEXT NOT NULL,
+  fence BIGINT NOT NULL,
+  lease_until BIGINT NOT NULL,
+  expires BIGINT NOT NULL,
+  PRIMARY KEY (tenant, request_id)
+);
+CREATE INDEX calls_expires ON calls (expires);
+CREATE TABLE call_events (
+  tenant BLOB NOT NULL,
+  request_id TEXT NOT NULL,
+  fence BIGINT NOT NULL,
+  first BIGINT NOT NULL,
+  events BLOB NOT NULL,
+  PRIMARY KEY (tenant, request_id, fence, first)
+);

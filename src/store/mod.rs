@@ -1,0 +1,118 @@
+//! State that outlives the process and is shared by replicas: SQLite in a file, or PostgreSQL.
+//!
+//! One code path serves both: the statements differ only in what `statement.rs` lists. Values are
+//! bytes, whose content the store does not know. Every row belongs to a tenant, which is part of
+//! every key. Times are those of the store's own clock.
+
+pub mod calls;
+mod connect;
+mod failure;
+pub mod migrations;
+mod repeat;
+mod statement;
+
+use std::time::Duration;
+
+use sqlx::AnyPool;
+
+use crate::error::Error;
+
+/// The kind of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A file on this machine.
+    Sqlite,
+    /// A server, which replicas share.
+    Postgres,
+}
+
+impl Engine {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+}
+
+/// How to reach the store.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// `sqlite:FILE` or `postgres://...`.
+    pub url: crate::secret::Secret,
+    /// The maximum number of connections.
+    pub max_connections: u32,
+    /// Whether to create and update the tables at the start.
+    pub migrate: bool,
+    /// How long a replica owns a call without renewing its lease.
+    pub lease: Duration,
+}
+
+/// A store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: AnyPool,
+    engine: Engine,
+    /// The random name of this process, which owns calls.
+    replica: std::sync::Arc<str>,
+    lease: Duration,
+}
+
+impl Store {
+    /// Connects, and checks or updates the schema.
+    pub async fn open(config: &StoreConfig) -> Result<Self, Error> {
+        let store = Self::connect(config).await?;
+        if config.migrate && store.version().await? < migrations::LATEST {
+            store.migrate(migrations::LATEST).await?;
+        }
+        migrations::check(store.version().await?)?;
+        Ok(store)
+    }
+
+    /// Connects, whatever the schema.
+    pub async fn connect(config: &StoreConfig) -> Result<Self, Error> {
+        let (pool, engine) = connect::connect(config).await?;
+        Ok(Self {
+            pool,
+            engine,
+            replica: uuid::Uuid::new_v4().simple().to_string().into(),
+            lease: config.lease,
+        })
+    }
+
+    /// The kind of the database.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// How long this replica owns a call without renewing its lease.
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// The version of the schema, 0 if there is none.
+    pub async fn version(&self) -> Result<i64, Error> {
+        migrations::version(&self.pool).await
+    }
+
+    /// Brings the schema to this version, forward or back.
+    pub async fn migrate(&self, to: i64) -> Result<(), Error> {
+        migrations::migrate(&self.pool, self.engine, to).await
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let answer = sqlx::query("SELECT 1").execute(&self.pool).await;
+        answer.map(drop).map_err(|error| failure::of(&error))
+    }
+
+    /// Deletes what has expired, a bounded number of rows. Returns whether there may be more.
+    pub async fn sweep(&self) -> Result<bool, Error> {
+        self.sweep_calls().await
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
