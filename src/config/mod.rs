@@ -52,8 +52,8 @@ pub use self::schema::schema;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
     Account, AccountLimit, Admin, CallerLimits, Callers, Endpoint, Idempotency, Live, Log,
-    LogFormat, Models, Retry, Sampler, ServerKind, Settings, Telemetry, Timeouts, TokenSettings,
-    Upstream,
+    LogFormat, Models, Retry, Sampler, ServerKind, Settings, Store as StoreSettings, Telemetry,
+    Timeouts, TokenSettings, Upstream,
 };
 pub use self::source::{Loaded, Source};
 pub use self::unknown::{nearest, unknown_variables};

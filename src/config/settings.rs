@@ -49,6 +49,7 @@ pub struct Settings {
 
 /// The store.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Store {
     pub url: Secret,
     pub max_connections: u32,

@@ -12,9 +12,11 @@ pub mod http2_peer;
 pub mod keys;
 pub mod live;
 pub mod live_call;
+pub mod postgres;
 pub mod process;
 pub mod realtime;
 pub mod realtime_events;
+pub mod store;
 pub mod upstream;
 
 pub use gateway::*;

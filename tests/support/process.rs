@@ -15,7 +15,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it in front of this DashScope, with these settings, below these limits of a shell
+    /// Starts it in front of this DashScope, with these settings (or variables), below these limits of a shell
     /// (`ulimit -v 1048576`).
     pub fn start(upstream: SocketAddr, settings: &[(&str, &str)], limits: &str) -> Self {
         let mut command = Command::new("sh");
@@ -34,7 +34,11 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
         for (key, value) in settings {
-            command.args(["--set", &format!("{key}={value}")]);
+            // Secrets are not accepted where every process sees them.
+            match key.starts_with("DASHGATE_") {
+                true => command.env(key, value),
+                false => command.args(["--set", &format!("{key}={value}")]),
+            };
         }
         let mut child = command.spawn().expect("the gateway starts");
         let mut line = String::new();

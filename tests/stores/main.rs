@@ -1,0 +1,29 @@
+//! The gateway with a store: replicas that share SQLite or PostgreSQL, over real sockets and real
+//! databases. Tests that need PostgreSQL are ignored, with the reason, where it is not installed.
+//!
+//! Databases do not follow paused time, so these tests wait for events, and use short leases.
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it does not expect must fail, and this crate has no users"
+)]
+
+mod replicas;
+mod shared_calls;
+#[path = "../support/mod.rs"]
+mod support;
+mod trials;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let trials = [shared_calls::trials()].concat();
+    libtest_mimic::run(&arguments, trials::all(trials)).exit_code()
+}

@@ -1,0 +1,62 @@
+//! Tests that run once for each kind of store.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use dashgate::config::StoreSettings;
+use libtest_mimic::Trial;
+
+use crate::support::{postgres, store};
+
+type Body = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A test of any store.
+#[derive(Clone, Copy)]
+pub struct Test {
+    pub name: &'static str,
+    pub run: fn(StoreSettings) -> Body,
+}
+
+/// Makes tests of async functions that take the settings of an empty store.
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        vec![$($crate::trials::Test {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            run: |store| Box::pin($name(store)),
+        }),+]
+    };
+}
+
+pub(crate) use tests;
+
+/// Every test with SQLite and with PostgreSQL.
+pub fn all(tests: Vec<Test>) -> Vec<Trial> {
+    let has_postgres = postgres::installed().is_some();
+    let mut trials = Vec::new();
+    for test in tests {
+        let name = test.name.trim_start_matches("stores::");
+        trials.push(Trial::test(format!("sqlite::{name}"), move || {
+            let folder = store::Folder::new();
+            run(test, store::settings(&folder.sqlite()));
+            Ok(())
+        }));
+        let postgres = Trial::test(format!("postgres::{name}"), move || {
+            run(test, store::settings(&postgres::shared().database()));
+            Ok(())
+        });
+        trials.push(match has_postgres {
+            true => postgres,
+            false => postgres.with_ignored_flag(true).with_kind("no PostgreSQL"),
+        });
+    }
+    trials
+}
+
+fn run(test: Test, store: StoreSettings) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on((test.run)(store));
+}
