@@ -5,6 +5,7 @@ pub mod core_dumps;
 mod embedded;
 mod module_configs;
 mod reload;
+mod store_tasks;
 mod upstreams;
 
 use std::future::Future;
@@ -41,9 +42,6 @@ use self::reload::Reload;
 
 /// How long a call that shutdown cancels may take to send its status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How often what has expired is deleted from the store, on average.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A gateway that is bound to its address but does not serve yet.
 pub struct Gateway {
@@ -84,14 +82,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     // What can fail without side effects comes first, before an address is bound.
     let tls = settings.server.tls.as_ref();
     let tls = tls.map(module_configs::tls).transpose()?;
-    let listener = match &settings.server.listen {
-        Address::Tcp(address) => Listener::tcp(*address)?,
-        Address::Unix(path) => Listener::unix(path).await?,
-    };
-    let address = match listener.port() {
-        Some(address) => Address::Tcp(address),
-        None => settings.server.listen.clone(),
-    };
+    let (listener, address) = listener(&settings.server.listen).await?;
     let admin = match settings.admin.listen {
         Some(address) => Some(listen(address).await?),
         None => None,
@@ -112,10 +103,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     ))?;
     let telemetry = Arc::new(telemetry);
     let config = module_configs::relay_settings(settings);
-    let store = match module_configs::store_settings(settings) {
-        Some(config) => Some(Store::open(&config).await?),
-        None => None,
-    };
+    let store = store_tasks::open(settings).await?;
     let relay = Relay::new(
         config,
         accounts,
@@ -160,6 +148,19 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         effective: Arc::new(RwLock::new(settings.effective.clone())),
         changes: None,
     })
+}
+
+/// Binds this address. Returns it with the actual port.
+async fn listener(wanted: &Address) -> Result<(Listener, Address), Error> {
+    let listener = match wanted {
+        Address::Tcp(address) => Listener::tcp(*address)?,
+        Address::Unix(path) => Listener::unix(path).await?,
+    };
+    let address = match listener.port() {
+        Some(address) => Address::Tcp(address),
+        None => wanted.clone(),
+    };
+    Ok((listener, address))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -243,9 +244,7 @@ impl Gateway {
             (capacity, workers),
             phases,
         ));
-        let mut relief = Box::pin(relay.relieve());
-        let mut watch = Box::pin(callers.watch());
-        let mut sweep = Box::pin(sweep(store));
+        let mut upkeep = Box::pin(upkeep(&relay, &callers, store));
         let exporting = exporter.map(Exporter::spawn);
         let pages = pages(&relay, &telemetry, &phase, (effective, self.admin_hosts));
         let mut admin = Box::pin(admin::serve(admin, pages, Arc::clone(&telemetry)));
@@ -267,11 +266,9 @@ impl Gateway {
         });
         tokio::select! {
             () = &mut server => {}
-            () = &mut watch => {}
             () = &mut admin => {}
             () = &mut reload => {}
-            () = &mut relief => {}
-            () = &mut sweep => {}
+            () = &mut upkeep => {}
             () = &mut going_down => {}
         }
         // Closes the remaining connections.
@@ -281,25 +278,12 @@ impl Gateway {
     }
 }
 
-/// Deletes what has expired in the store, until it is dropped.
-async fn sweep(store: Option<Store>) {
-    let Some(store) = store else {
-        return std::future::pending().await;
-    };
-    loop {
-        // Replicas that started together do not sweep together.
-        let pause = SWEEP_INTERVAL.mul_f64(0.5 + fastrand::f64());
-        tokio::time::sleep(pause).await;
-        loop {
-            match store.sweep().await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "the store cannot be swept now");
-                    break;
-                }
-            }
-        }
+/// What modules do besides calls, until it is dropped.
+async fn upkeep(relay: &Relay, callers: &Callers, store: Option<Store>) {
+    tokio::select! {
+        () = relay.relieve() => {}
+        () = callers.watch() => {}
+        () = store_tasks::sweep(store) => {}
     }
 }
 

@@ -72,7 +72,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::chat::call::Caller;
+    use crate::chat::call::{Caller, Tenant};
 
     #[tokio::test(start_paused = true)]
     async fn a_full_cache_evicts_idle_callers_and_none_with_calls() {

@@ -33,6 +33,7 @@ pub mod setting_definitions;
 mod setting_reader;
 mod settings;
 mod source;
+mod store;
 mod store_table;
 mod telemetry_table;
 mod unknown;
@@ -52,10 +53,11 @@ pub use self::schema::schema;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
     Account, AccountLimit, Admin, CallerLimits, Callers, Endpoint, Idempotency, Live, Log,
-    LogFormat, Models, Retry, Sampler, ServerKind, Settings, Store as StoreSettings, Telemetry,
-    Timeouts, TokenSettings, Upstream,
+    LogFormat, Models, Retry, Sampler, ServerKind, Settings, Telemetry, Timeouts, TokenSettings,
+    Upstream,
 };
 pub use self::source::{Loaded, Source};
+pub use self::store::StoreSettings;
 pub use self::unknown::{nearest, unknown_variables};
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ use crate::secret::Secret;
 use super::client::Client;
 use super::memory::Memory;
 use super::server::Server;
+use super::store::StoreSettings;
 
 /// All settings. [`super::setting_definitions`] documents them under the same names.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ pub struct Settings {
     /// Idempotency.
     pub idempotency: Idempotency,
     /// The store, if there is one.
-    pub store: Option<Store>,
+    pub store: Option<StoreSettings>,
     /// Models.
     pub models: Models,
     /// Authentication and limits.
@@ -45,16 +46,6 @@ pub struct Settings {
     pub client: Client,
     /// The effective configuration as text, without secrets.
     pub effective: String,
-}
-
-/// The store.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "every field is a key of the table")]
-pub struct Store {
-    pub url: Secret,
-    pub max_connections: u32,
-    pub migrate: bool,
-    pub lease: Duration,
 }
 
 /// Timeouts of calls.

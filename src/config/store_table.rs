@@ -20,7 +20,7 @@ settings! {
         "Migrations are locked, so that replicas may start together.";
     "store.lease" [Duration("1s", "5m")] = "15s",
         "DASHGATE_STORE_LEASE":
-        "How long a replica owns a call that it runs without renewing the lease. After a crash, its \
-         calls can be made again this much later.",
+        "How long a replica owns a call that it runs without renewing the lease. After a crash, \
+         its calls can be made again this much later.",
         "Longer than a failover of the database usually takes.";
 }

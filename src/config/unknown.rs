@@ -9,7 +9,7 @@ use super::setting_definitions;
 const PREFIX: &str = "DASHGATE_";
 
 /// Variables that the project's tests and clients read, not the gateway.
-const PROJECT_VARIABLES: [&str; 8] = [
+const PROJECT_VARIABLES: [&str; 9] = [
     "DASHGATE_BINARY",
     "DASHGATE_CHROMIUM",
     "DASHGATE_CLIENTS_FOLDER",
@@ -18,6 +18,7 @@ const PROJECT_VARIABLES: [&str; 8] = [
     "DASHGATE_REPOSITORY",
     "DASHGATE_REQUIRE_CLIENTS",
     "DASHGATE_REQUIRE_PEERS",
+    "DASHGATE_REQUIRE_POSTGRES",
 ];
 
 /// The largest edit distance at which a name is suggested.

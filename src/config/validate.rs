@@ -13,9 +13,10 @@ use super::network;
 use super::server;
 use super::setting_reader::SettingReader;
 use super::settings::{
-    Admin, Idempotency, Live, Log, LogFormat, Models, Retry, Sampler, Settings, Store, Telemetry,
+    Admin, Idempotency, Live, Log, LogFormat, Models, Retry, Sampler, Settings, Telemetry,
     Timeouts, Upstream,
 };
+use super::store;
 use super::value::{self, ValueError};
 
 /// Validates all settings and returns all errors.
@@ -42,7 +43,7 @@ pub(crate) fn settings(
             max_calls: reader.count("idempotency.max_calls"),
             max_bytes: reader.size("idempotency.max_bytes"),
         },
-        store: store(&mut reader),
+        store: store::store(&mut reader),
         models: Models {
             aliases: reader.read("models.aliases", value::aliases),
             fallbacks: reader.read("models.fallbacks", value::fallbacks),
@@ -88,21 +89,6 @@ fn timeouts(reader: &mut SettingReader<'_>) -> Timeouts {
         idle: reader.duration("timeouts.idle"),
         slow_consumer: reader.duration("timeouts.slow_consumer"),
     }
-}
-
-fn store(reader: &mut SettingReader<'_>) -> Option<Store> {
-    let url = reader.read("store.url", value::store);
-    let (max_connections, migrate, lease) = (
-        reader.count("store.max_connections"),
-        reader.read("store.migrate", value::switch),
-        reader.duration("store.lease"),
-    );
-    url.map(|url| Store {
-        url,
-        max_connections,
-        migrate,
-        lease,
-    })
 }
 
 fn live(reader: &mut SettingReader<'_>) -> Live {

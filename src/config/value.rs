@@ -253,23 +253,6 @@ pub(crate) fn receiver(text: &str) -> Result<Option<String>, ValueError> {
     }
 }
 
-/// The URL of a store. Never quoted: it may contain a password.
-pub(crate) fn store(text: &str) -> Result<Option<Secret>, ValueError> {
-    let fix = "write sqlite:FILE, or postgres://USER:PASSWORD@HOST/DATABASE";
-    let wrong = |what| Err(ValueError::new(what, fix));
-    match text.split_once(':') {
-        _ if text.is_empty() => Ok(None),
-        Some(("sqlite", "" | "//")) => wrong("it names no file"),
-        Some(("sqlite", path)) if path.contains(['?', '#']) => wrong("it has parameters"),
-        Some(("sqlite", path)) if path.contains(":memory:") => wrong("it names no file"),
-        Some(("sqlite", _)) => Ok(Some(Secret::new(text))),
-        Some(("postgres" | "postgresql", _)) if url::Url::parse(text).is_ok() => {
-            Ok(Some(Secret::new(text)))
-        }
-        _ => wrong("it is not the URL of a store"),
-    }
-}
-
 /// `name=value,...` for HTTP. Never quoted: a value may be a key.
 pub(crate) fn headers(text: &str) -> Result<Secret, ValueError> {
     let fits = |pair: &str| {

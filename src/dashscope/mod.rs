@@ -401,7 +401,7 @@ pub(crate) fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::call::{Caller, Prompt};
+    use crate::chat::call::{Caller, Prompt, Tenant};
     use crate::chat::document::{Document, Object, Real};
     use crate::chat::event::{Event, Piece};
     use crate::chat::media::{Audio, Image, Medium, Source};
@@ -532,6 +532,7 @@ mod tests {
             request_id: "id".into(),
             named: false,
             caller: Caller(0),
+            tenant: Tenant::default(),
             share: Caller::default(),
             caller_name: None,
             delivery: Delivery::Whole,

@@ -150,10 +150,6 @@ reasons! {
     ShuttingDown, "SHUTTING_DOWN", Unavailable;
     /// DashScope failed repeatedly, and the circuit breaker is open.
     CircuitOpen, "CIRCUIT_OPEN", Unavailable;
-    /// The gateway's store does not answer. Nothing was sent to DashScope.
-    StoreDown, "STORE_DOWN", Unavailable;
-    /// The gateway's store is full. What it has can be read and deleted.
-    StoreFull, "STORE_FULL", Unavailable;
     /// The method does not exist.
     UnknownMethod, "UNKNOWN_METHOD", Unsupported;
     /// A message is not valid protobuf of the method, or its compression is invalid.
@@ -184,13 +180,6 @@ reasons! {
     UpstreamReset, "UPSTREAM_RESET", Broken;
     /// DashScope's answer ended before it was complete.
     StreamTruncated, "STREAM_TRUNCATED", Broken;
-    /// The gateway's store is damaged.
-    StoreDamaged, "STORE_DAMAGED", Broken;
-    /// The model has answered, and the answer could not be stored: a retry may be billed again.
-    AnswerNotSaved, "ANSWER_NOT_SAVED", Broken;
-    /// The replica that ran the call stopped, or was separated from the store, in the middle of the
-    /// answer.
-    OwnerLost, "OWNER_LOST", Broken;
     /// DashScope's answer is invalid.
     UpstreamProtocol, "UPSTREAM_PROTOCOL", Broken;
     /// The gateway sent a request that violates DashScope's rules.
@@ -207,4 +196,15 @@ reasons! {
     ResumeGap, "RESUME_GAP", OutOfRange;
     /// Another stream resumed this live session.
     SessionTakenOver, "SESSION_TAKEN_OVER", Aborted;
+    /// The gateway's store does not answer.
+    StoreDown, "STORE_DOWN", Unavailable;
+    /// The gateway's store is full. What it has can be read and deleted.
+    StoreFull, "STORE_FULL", Unavailable;
+    /// The gateway's store is damaged.
+    StoreDamaged, "STORE_DAMAGED", Broken;
+    /// The model has answered, and the answer could not be stored.
+    AnswerNotSaved, "ANSWER_NOT_SAVED", Broken;
+    /// The replica that ran the call stopped, or was separated from the store, in the middle of the
+    /// answer.
+    OwnerLost, "OWNER_LOST", Broken;
 }

@@ -1,8 +1,8 @@
 //! Calls with a request id: who runs each, and its events.
 //!
-//! A call is owned by the replica that runs it, for as long as that renews its lease. Each owner has
-//! a fence, a number greater than that of every earlier owner; what an owner writes under an old
-//! fence is refused, or ignored by readers.
+//! A call is owned by the replica that runs it, for as long as that renews its lease. Each owner
+//! has a fence, a number greater than that of every earlier owner; what an owner writes under an
+//! old fence is refused, or ignored by readers.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use sqlx::{AnyConnection, Connection};
 use crate::chat::call::Tenant;
 use crate::error::Error;
 
+use super::engine::Engine;
 use super::repeat::repeat;
 use super::statement::{Statement, statement};
 use super::{Store, millis};
@@ -87,7 +88,8 @@ const BEGIN: Statement = statement!(
 );
 
 const FIND: Statement = statement!(
-    "SELECT state, fence, fingerprint, CASE WHEN state = 0 THEN lease_until ELSE expires END - " now "
+    "SELECT state, fence, fingerprint,
+       CASE WHEN state = 0 THEN lease_until ELSE expires END - " now "
      FROM calls WHERE tenant = $1 AND request_id = $2"
 );
 
@@ -338,12 +340,12 @@ impl Store {
         Ok(i64::try_from(expired.len()).is_ok_and(|count| count == SWEEP))
     }
 
-    /// How a transaction that writes begins: SQLite's take their lock at once, because one that read
-    /// first cannot wait for it.
+    /// How a transaction that writes begins: SQLite's take their lock at once, because one that
+    /// read first cannot wait for it.
     fn begin_text(&self) -> &'static str {
         match self.engine {
-            super::Engine::Sqlite => "BEGIN IMMEDIATE",
-            super::Engine::Postgres => "BEGIN",
+            Engine::Sqlite => "BEGIN IMMEDIATE",
+            Engine::Postgres => "BEGIN",
         }
     }
 }

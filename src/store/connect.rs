@@ -11,7 +11,7 @@ use sqlx::any::AnyPoolOptions;
 
 use crate::error::{Error, Reason};
 
-use super::{Engine, StoreConfig};
+use super::engine::{Engine, StoreConfig};
 
 /// How long a call waits for a connection. Longer, and calls pile up behind a store that is down.
 const WAIT: Duration = Duration::from_millis(250);

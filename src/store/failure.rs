@@ -34,12 +34,26 @@ pub(super) fn kind(error: &sqlx::Error) -> Failure {
         E::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => Failure::Down,
         E::Io(_) | E::Protocol(_) => Failure::Disconnected,
         E::Tls(_) => Failure::Down,
-        _ => Failure::Other,
+        E::Configuration(_)
+        | E::InvalidArgument(_)
+        | E::Database(_)
+        | E::RowNotFound
+        | E::TypeNotFound { .. }
+        | E::ColumnIndexOutOfBounds { .. }
+        | E::ColumnNotFound(_)
+        | E::ColumnDecode { .. }
+        | E::Encode(_)
+        | E::Decode(_)
+        | E::AnyDriverError(_)
+        | E::Migrate(_)
+        | E::InvalidSavePointStatement
+        | E::BeginFailed
+        | _ => Failure::Other,
     }
 }
 
-/// SQLSTATE of PostgreSQL has five characters; the codes of SQLite are numbers, whose lowest byte is
-/// the primary code.
+/// SQLSTATE of PostgreSQL has five characters; the codes of SQLite are numbers, whose lowest byte
+/// is the primary code.
 fn of_code(code: &str) -> Failure {
     if code.len() == 5 {
         return match code {

@@ -1,15 +1,15 @@
 //! The schema of the store, and its versions.
 //!
 //! A version of the gateway accepts its own schema and the next one, so that replicas of two
-//! versions can run side by side: a migration only adds, and what it replaces is dropped one version
-//! later.
+//! versions can run side by side: a migration only adds, and what it replaces is dropped one
+//! version later.
 
 use sqlx::AnyPool;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use crate::error::{Error, Reason};
 
-use super::Engine;
+use super::engine::Engine;
 use super::failure;
 
 /// The newest schema that this version creates.

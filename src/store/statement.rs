@@ -1,7 +1,7 @@
 //! SQL text for both engines. They differ in types and in how they read their clock; everything
 //! else is the same text.
 
-use super::Engine;
+use super::engine::Engine;
 
 /// A statement, in the SQL of each engine.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,6 @@
 //! The gateway with a store: replicas that share SQLite or PostgreSQL, over real sockets and real
-//! databases. Tests that need PostgreSQL are ignored, with the reason, where it is not installed.
+//! databases. Tests that need PostgreSQL are ignored, with the reason, where it is not installed;
+//! with `DASHGATE_REQUIRE_POSTGRES=all` they fail instead.
 //!
 //! Databases do not follow paused time, so these tests wait for events, and use short leases.
 #![allow(

@@ -29,6 +29,14 @@ macro_rules! tests {
 
 pub(crate) use tests;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a tester's wish, not a setting of the gateway"
+)]
+fn required() -> bool {
+    std::env::var("DASHGATE_REQUIRE_POSTGRES").is_ok_and(|wish| wish == "all")
+}
+
 /// Every test with SQLite and with PostgreSQL.
 pub fn all(tests: Vec<Test>) -> Vec<Trial> {
     let has_postgres = postgres::installed().is_some();
@@ -44,7 +52,7 @@ pub fn all(tests: Vec<Test>) -> Vec<Trial> {
             run(test, store::settings(&postgres::shared().database()));
             Ok(())
         });
-        trials.push(match has_postgres {
+        trials.push(match has_postgres || required() {
             true => postgres,
             false => postgres.with_ignored_flag(true).with_kind("no PostgreSQL"),
         });

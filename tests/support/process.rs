@@ -15,8 +15,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it in front of this DashScope, with these settings (or variables), below these limits of a shell
-    /// (`ulimit -v 1048576`).
+    /// Starts it in front of this DashScope, with these settings (or variables), below these limits
+    /// of a shell (`ulimit -v 1048576`).
     pub fn start(upstream: SocketAddr, settings: &[(&str, &str)], limits: &str) -> Self {
         let mut command = Command::new("sh");
         command

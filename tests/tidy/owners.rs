@@ -2,7 +2,8 @@
 
 /// The rooms that may use each foreign crate. No row, no use.
 pub(crate) const OWNERS: &[(&str, &[&str])] = &[
-    ("aws_lc_rs", &["callers"]),
+    // Fingerprints of requests, which all replicas compute alike.
+    ("aws_lc_rs", &["callers", "relay"]),
     (
         "base64",
         &[
@@ -39,6 +40,8 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     (
         "fastrand",
         &[
+            // Replicas do not sweep the store at the same time.
+            "app",
             "server",
             "relay",
             "memory",
@@ -115,6 +118,8 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("realfft", &["emulator"]),
     // callers fetches the keys of an authority.
     ("reqwest", &["callers", "dashscope", "net", "telemetry"]),
+    // What the store keeps of events.
+    ("rmp_serde", &["relay"]),
     ("rubato", &["live"]),
     ("rustix", &["app", "regular_file"]),
     ("rustls", &["server", "dashscope", "http1", "net"]),
@@ -129,6 +134,8 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "grpc",
             "config",
             "callers",
+            // The types that the store keeps.
+            "chat",
             "dashscope",
             "emulator",
             "openai",
@@ -153,6 +160,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("simdutf8", &["dashscope"]),
     ("slab", &["relay"]),
     ("socket2", &["http1"]),
+    ("sqlx", &["store"]),
     ("symphonia", &["emulator"]),
     ("time", &["callers", "emulator"]),
     (
@@ -176,6 +184,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "token_bucket",
             "turns",
             "live",
+            "store",
             "openai",
         ],
     ),
@@ -234,7 +243,10 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ),
     ("webpki", &["server"]),
     ("zstd", &["grpc"]),
-    ("uuid", &["grpc", "relay", "dashscope", "emulator", "live"]),
+    (
+        "uuid",
+        &["grpc", "relay", "dashscope", "emulator", "live", "store"],
+    ),
     ("std", &["*"]),
     ("core", &["*"]),
 ];

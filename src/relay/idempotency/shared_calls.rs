@@ -1,9 +1,9 @@
 //! Idempotent calls in a store: done once over all replicas, also if one of them stops.
 //!
-//! The record of a call is durable before anything is sent to DashScope. Its owner writes the events
-//! in batches, and the end of a successful call is passed on only once it is stored. Replicas that do
-//! not own the call read its events from the store. An owner that is gone loses its lease; then a
-//! reader that has passed nothing on runs the call itself, and others fail.
+//! The record of a call is durable before anything is sent to DashScope. Its owner writes the
+//! events in batches, and the end of a successful call is passed on only once it is stored.
+//! Replicas that do not own the call read its events from the store. An owner that is gone loses
+//! its lease; then a reader that has passed nothing on runs the call itself, and others fail.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::store::Store;
 use crate::store::calls::{Batch, Begun, CallKey, Found, Owned};
 
 use super::replay_log::ReplayLog;
-use super::{Idempotency, Key, fingerprint, key_reused, stored_events, too_long};
+use super::table::{self, Idempotency, Key, key_reused, too_long};
+use super::{fingerprint, stored_events};
 
 /// How long events wait to be written together, and how often replicas look for them.
 const BATCH_TIME: Duration = Duration::from_millis(250);
@@ -111,7 +112,7 @@ impl SharedCall {
             }
             Err(error) => Err(error),
         };
-        super::end(&self.once, key, &self.log, end);
+        table::end(&self.once, key, &self.log, end);
     }
 
     /// Becomes the owner of the call, or reads it to its end.
@@ -276,8 +277,8 @@ impl SharedCall {
 
 /// The error of a call whose owner lost its lease.
 fn owner_gone() -> Error {
-    let message = "the replica that ran the call has stopped or lost its lease in the middle of the \
-                   answer";
+    let message = "the replica that ran the call has stopped or lost its lease in the middle of \
+                   the answer";
     Error::new(Reason::OwnerLost, message).with_sent(Sent::Begun)
 }
 

@@ -212,6 +212,19 @@ const (
 	ErrorReason_RESUME_GAP ErrorReason = 67
 	// Another stream resumed this live session. ABORTED. Use the other stream.
 	ErrorReason_SESSION_TAKEN_OVER ErrorReason = 68
+	// The gateway's store does not answer. UNAVAILABLE. Retry later. Nothing was sent to DashScope.
+	ErrorReason_STORE_DOWN ErrorReason = 69
+	// The gateway's store is full. What it has can be read and deleted. UNAVAILABLE. Inform the
+	// operator.
+	ErrorReason_STORE_FULL ErrorReason = 70
+	// The gateway's store is damaged. INTERNAL. Inform the operator.
+	ErrorReason_STORE_DAMAGED ErrorReason = 71
+	// The model has answered, and the answer could not be stored. INTERNAL. A retry may be billed
+	// again.
+	ErrorReason_ANSWER_NOT_SAVED ErrorReason = 72
+	// The replica that ran the call stopped, or was separated from the store, in the middle of the
+	// answer. INTERNAL. A retry is a new call, and is billed again.
+	ErrorReason_OWNER_LOST ErrorReason = 73
 )
 
 // Enum value maps for ErrorReason.
@@ -286,6 +299,11 @@ var (
 		66: "SESSION_NOT_FOUND",
 		67: "RESUME_GAP",
 		68: "SESSION_TAKEN_OVER",
+		69: "STORE_DOWN",
+		70: "STORE_FULL",
+		71: "STORE_DAMAGED",
+		72: "ANSWER_NOT_SAVED",
+		73: "OWNER_LOST",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED": 0,
@@ -357,6 +375,11 @@ var (
 		"SESSION_NOT_FOUND":        66,
 		"RESUME_GAP":               67,
 		"SESSION_TAKEN_OVER":       68,
+		"STORE_DOWN":               69,
+		"STORE_FULL":               70,
+		"STORE_DAMAGED":            71,
+		"ANSWER_NOT_SAVED":         72,
+		"OWNER_LOST":               73,
 	}
 )
 
@@ -513,7 +536,7 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\rupstream_code\x18\x06 \x01(\tR\fupstreamCode\x125\n" +
 	"\x14upstream_http_status\x18\a \x01(\x05H\x00R\x12upstreamHttpStatus\x88\x01\x01\x12.\n" +
 	"\x13upstream_request_id\x18\b \x01(\tR\x11upstreamRequestIdB\x17\n" +
-	"\x15_upstream_http_status*\xb5\v\n" +
+	"\x15_upstream_http_status*\x8e\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINVALID_REQUEST\x10\x01\x12\x15\n" +
@@ -588,7 +611,15 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\x11SESSION_NOT_FOUND\x10B\x12\x0e\n" +
 	"\n" +
 	"RESUME_GAP\x10C\x12\x16\n" +
-	"\x12SESSION_TAKEN_OVER\x10DB\xb6\x01\n" +
+	"\x12SESSION_TAKEN_OVER\x10D\x12\x0e\n" +
+	"\n" +
+	"STORE_DOWN\x10E\x12\x0e\n" +
+	"\n" +
+	"STORE_FULL\x10F\x12\x11\n" +
+	"\rSTORE_DAMAGED\x10G\x12\x14\n" +
+	"\x10ANSWER_NOT_SAVED\x10H\x12\x0e\n" +
+	"\n" +
+	"OWNER_LOST\x10IB\xb6\x01\n" +
 	"\x0eio.dashgate.v1B\n" +
 	"ErrorProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03DGV\xaa\x02\vDashgate.V1\xba\x02\n" +
 	"DashgateV1\xca\x02\vDashgate\\V1\xe2\x02\x17Dashgate\\V1\\GPBMetadata\xea\x02\fDashgate::V1b\x06proto3"

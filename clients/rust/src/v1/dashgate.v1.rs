@@ -1612,6 +1612,19 @@ pub enum ErrorReason {
     ResumeGap = 67,
     /// Another stream resumed this live session. ABORTED. Use the other stream.
     SessionTakenOver = 68,
+    /// The gateway's store does not answer. UNAVAILABLE. Retry later. Nothing was sent to DashScope.
+    StoreDown = 69,
+    /// The gateway's store is full. What it has can be read and deleted. UNAVAILABLE. Inform the
+    /// operator.
+    StoreFull = 70,
+    /// The gateway's store is damaged. INTERNAL. Inform the operator.
+    StoreDamaged = 71,
+    /// The model has answered, and the answer could not be stored. INTERNAL. A retry may be billed
+    /// again.
+    AnswerNotSaved = 72,
+    /// The replica that ran the call stopped, or was separated from the store, in the middle of the
+    /// answer. INTERNAL. A retry is a new call, and is billed again.
+    OwnerLost = 73,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1689,6 +1702,11 @@ impl ErrorReason {
             Self::SessionNotFound => "SESSION_NOT_FOUND",
             Self::ResumeGap => "RESUME_GAP",
             Self::SessionTakenOver => "SESSION_TAKEN_OVER",
+            Self::StoreDown => "STORE_DOWN",
+            Self::StoreFull => "STORE_FULL",
+            Self::StoreDamaged => "STORE_DAMAGED",
+            Self::AnswerNotSaved => "ANSWER_NOT_SAVED",
+            Self::OwnerLost => "OWNER_LOST",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1763,6 +1781,11 @@ impl ErrorReason {
             "SESSION_NOT_FOUND" => Some(Self::SessionNotFound),
             "RESUME_GAP" => Some(Self::ResumeGap),
             "SESSION_TAKEN_OVER" => Some(Self::SessionTakenOver),
+            "STORE_DOWN" => Some(Self::StoreDown),
+            "STORE_FULL" => Some(Self::StoreFull),
+            "STORE_DAMAGED" => Some(Self::StoreDamaged),
+            "ANSWER_NOT_SAVED" => Some(Self::AnswerNotSaved),
+            "OWNER_LOST" => Some(Self::OwnerLost),
             _ => None,
         }
     }

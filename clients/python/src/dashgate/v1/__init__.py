@@ -84,6 +84,7 @@ from dashgate.v1.conversation_service_pb2 import (
     TokenLogprob,
 )
 from dashgate.v1.error_pb2 import (
+    ANSWER_NOT_SAVED,
     CALLER_BUDGET,
     CALLER_RATE,
     CALLER_STREAMS,
@@ -117,6 +118,7 @@ from dashgate.v1.error_pb2 import (
     MODEL_OUTPUT,
     NAMED_CONVERSATION,
     OVERLOADED,
+    OWNER_LOST,
     PERMISSION_DENIED,
     QUEUED,
     REQUEST_BODY_TIMEOUT,
@@ -128,6 +130,9 @@ from dashgate.v1.error_pb2 import (
     SESSION_TAKEN_OVER,
     SHUTTING_DOWN,
     SLOW_CONSUMER,
+    STORE_DAMAGED,
+    STORE_DOWN,
+    STORE_FULL,
     STREAM_ONLY,
     STREAM_STALLED,
     STREAM_TRUNCATED,
@@ -248,6 +253,7 @@ from dashgate.v1.model_service_pb2 import (
 )
 
 __all__ = [
+    "ANSWER_NOT_SAVED",
     "AUDIO_ENCODING_MP3",
     "AUDIO_ENCODING_OPUS",
     "AUDIO_ENCODING_PCM",
@@ -360,6 +366,7 @@ __all__ = [
     "ModelState",
     "NAMED_CONVERSATION",
     "OVERLOADED",
+    "OWNER_LOST",
     "OcrOptions",
     "PERMISSION_DENIED",
     "PluginUsage",
@@ -390,6 +397,9 @@ __all__ = [
     "SESSION_TAKEN_OVER",
     "SHUTTING_DOWN",
     "SLOW_CONSUMER",
+    "STORE_DAMAGED",
+    "STORE_DOWN",
+    "STORE_FULL",
     "STREAM_ONLY",
     "STREAM_STALLED",
     "STREAM_TRUNCATED",

@@ -250,6 +250,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     SESSION_TAKEN_OVER: _ErrorReason.ValueType  # 68
     """Another stream resumed this live session. ABORTED. Use the other stream."""
+    STORE_DOWN: _ErrorReason.ValueType  # 69
+    """The gateway's store does not answer. UNAVAILABLE. Retry later. Nothing was sent to DashScope."""
+    STORE_FULL: _ErrorReason.ValueType  # 70
+    """The gateway's store is full. What it has can be read and deleted. UNAVAILABLE. Inform the
+    operator.
+    """
+    STORE_DAMAGED: _ErrorReason.ValueType  # 71
+    """The gateway's store is damaged. INTERNAL. Inform the operator."""
+    ANSWER_NOT_SAVED: _ErrorReason.ValueType  # 72
+    """The model has answered, and the answer could not be stored. INTERNAL. A retry may be billed
+    again.
+    """
+    OWNER_LOST: _ErrorReason.ValueType  # 73
+    """The replica that ran the call stopped, or was separated from the store, in the middle of the
+    answer. INTERNAL. A retry is a new call, and is billed again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. The names are the values of `google.rpc.ErrorInfo.reason` with the
@@ -484,6 +500,22 @@ or open a new session.
 """
 SESSION_TAKEN_OVER: ErrorReason.ValueType  # 68
 """Another stream resumed this live session. ABORTED. Use the other stream."""
+STORE_DOWN: ErrorReason.ValueType  # 69
+"""The gateway's store does not answer. UNAVAILABLE. Retry later. Nothing was sent to DashScope."""
+STORE_FULL: ErrorReason.ValueType  # 70
+"""The gateway's store is full. What it has can be read and deleted. UNAVAILABLE. Inform the
+operator.
+"""
+STORE_DAMAGED: ErrorReason.ValueType  # 71
+"""The gateway's store is damaged. INTERNAL. Inform the operator."""
+ANSWER_NOT_SAVED: ErrorReason.ValueType  # 72
+"""The model has answered, and the answer could not be stored. INTERNAL. A retry may be billed
+again.
+"""
+OWNER_LOST: ErrorReason.ValueType  # 73
+"""The replica that ran the call stopped, or was separated from the store, in the middle of the
+answer. INTERNAL. A retry is a new call, and is billed again.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,51 @@
+//! How to reach the store.
+
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+use super::setting_reader::SettingReader;
+use super::value::{self, ValueError};
+
+/// The settings of the store.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct StoreSettings {
+    pub url: Secret,
+    pub max_connections: u32,
+    pub migrate: bool,
+    pub lease: Duration,
+}
+
+/// Reads the section; `None` without a URL.
+pub(crate) fn store(reader: &mut SettingReader<'_>) -> Option<StoreSettings> {
+    let url = reader.read("store.url", url);
+    let (max_connections, migrate, lease) = (
+        reader.count("store.max_connections"),
+        reader.read("store.migrate", value::switch),
+        reader.duration("store.lease"),
+    );
+    url.map(|url| StoreSettings {
+        url,
+        max_connections,
+        migrate,
+        lease,
+    })
+}
+
+/// The URL of a store. Never quoted: it may contain a password.
+fn url(text: &str) -> Result<Option<Secret>, ValueError> {
+    let fix = "write sqlite:FILE, or postgres://USER:PASSWORD@HOST/DATABASE";
+    let wrong = |what| Err(ValueError::new(what, fix));
+    match text.split_once(':') {
+        _ if text.is_empty() => Ok(None),
+        Some(("sqlite", "" | "//")) => wrong("it names no file"),
+        Some(("sqlite", path)) if path.contains(['?', '#']) => wrong("it has parameters"),
+        Some(("sqlite", path)) if path.contains(":memory:") => wrong("it names no file"),
+        Some(("sqlite", _)) => Ok(Some(Secret::new(text))),
+        Some(("postgres" | "postgresql", _)) if url::Url::parse(text).is_ok() => {
+            Ok(Some(Secret::new(text)))
+        }
+        _ => wrong("it is not the URL of a store"),
+    }
+}

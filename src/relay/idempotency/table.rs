@@ -1,0 +1,209 @@
+//! The table of idempotent calls on this replica.
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::chat::call::Caller;
+use crate::error::{Error, Reason, Violation};
+use crate::memory::MemoryLedger;
+use crate::store::Store;
+
+use super::eviction::{ReplayCache, Scarce};
+use super::replay_log::ReplayLog;
+
+/// How long, and how many, idempotent calls are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct IdempotencyConfig {
+    /// How long after its end.
+    pub keep: Duration,
+    /// The maximum number.
+    pub max_calls: usize,
+    /// The maximum bytes of all results together.
+    pub max_bytes: usize,
+}
+
+/// All idempotent calls: running ones, and those that ended recently.
+pub(in crate::relay) struct Idempotency {
+    pub(super) settings: IdempotencyConfig,
+    pub(super) hasher: RandomState,
+    pub(super) memory: MemoryLedger,
+    /// Where calls are recorded for other replicas, if anywhere.
+    pub(super) store: Option<Store>,
+    table: Mutex<Table>,
+}
+
+/// A caller and its request id.
+pub(super) type Key = (Caller, Arc<str>);
+
+/// All calls by their keys.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) entries: HashMap<Key, Entry>,
+    pub(super) kept: ReplayCache<Key>,
+}
+
+/// One call.
+pub(super) struct Entry {
+    /// The caller whose share of the memory it uses.
+    pub(super) share: Caller,
+    pub(super) fingerprint: u64,
+    pub(super) log: Arc<ReplayLog>,
+    pub(super) interest: Weak<Running>,
+    /// The expiry of a finished call.
+    pub(super) expires: Option<Instant>,
+}
+
+/// A running call, held by every reader. When the last one is dropped, the call ends.
+pub(super) struct Running {
+    pub(super) task: AbortHandle,
+    pub(super) once: Weak<Idempotency>,
+    pub(super) key: Key,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(once) = self.once.upgrade() {
+            once.lock().give_up(&self.key);
+        }
+    }
+}
+
+impl Idempotency {
+    /// Without calls.
+    pub(in crate::relay) fn new(
+        settings: IdempotencyConfig,
+        memory: MemoryLedger,
+        store: Option<Store>,
+    ) -> Self {
+        Self {
+            settings,
+            store,
+            memory,
+            hasher: RandomState::new(),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Evicts results until this many bytes are free, for a call of this caller if given. Returns
+    /// the number of evicted results.
+    pub(in crate::relay) fn relieve(&self, bytes: usize, for_whom: Option<Caller>) -> u64 {
+        let mut table = self.lock();
+        let (before, mut count) = (table.kept.bytes(), 0);
+        while before - table.kept.bytes() < bytes
+            && let Some(key) = table.kept.pop_of_heaviest(Scarce::Bytes, for_whom)
+        {
+            table.entries.remove(&key);
+            count += 1;
+        }
+        count
+    }
+
+    /// Locks the table.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Removes a call without readers, unless it has succeeded or was replaced.
+    fn give_up(&mut self, key: &Key) {
+        let given_up =
+            |entry: &Entry| entry.expires.is_none() && entry.interest.strong_count() == 0;
+        if self.entries.get(key).is_some_and(given_up) {
+            self.forget(key);
+        }
+    }
+
+    /// Removes a running call.
+    pub(super) fn forget(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key)
+            && entry.expires.is_none()
+        {
+            self.kept.drop_running(entry.share);
+        }
+    }
+
+    /// Whether the call with this key is the one that writes this log, and not a later one.
+    fn is(&self, key: &Key, log: &Arc<ReplayLog>) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| Arc::ptr_eq(&entry.log, log))
+    }
+
+    /// Keeps a call that has succeeded.
+    fn keep(&mut self, key: Key, expires: Instant) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.expires = Some(expires);
+            let bytes = entry.log.charged();
+            self.kept.finish(entry.share, key, (bytes, expires));
+        }
+    }
+
+    /// Removes expired results; then results of the callers that hold the most, until one more call
+    /// of this caller fits.
+    pub(super) fn make_room(
+        &mut self,
+        settings: IdempotencyConfig,
+        share: Caller,
+    ) -> Result<(), Error> {
+        let now = Instant::now();
+        while let Some(key) = self.kept.pop_expired(now) {
+            self.entries.remove(&key);
+        }
+        while self.kept.bytes() > settings.max_bytes
+            && let Some(key) = self.kept.pop_of_heaviest(Scarce::Bytes, None)
+        {
+            self.entries.remove(&key);
+        }
+        while self.entries.len() >= settings.max_calls
+            && let Some(key) = self.kept.pop_of_heaviest(Scarce::Entries, Some(share))
+        {
+            self.entries.remove(&key);
+        }
+        if self.entries.len() < settings.max_calls {
+            return Ok(());
+        }
+        let message = "too many calls with a request_id are running; omit request_id";
+        Err(Error::new(Reason::Overloaded, message))
+    }
+}
+
+/// Ends a call: its answer is kept if it has succeeded.
+pub(super) fn end(
+    once: &Weak<Idempotency>,
+    key: Key,
+    log: &Arc<ReplayLog>,
+    end: Result<(), Error>,
+) {
+    if let Some(once) = once.upgrade() {
+        let mut table = once.lock();
+        match &end {
+            _ if !table.is(&key, log) => {}
+            Ok(()) => table.keep(key, Instant::now() + once.settings.keep),
+            Err(_) => table.forget(&key),
+        }
+    }
+    log.end(end);
+}
+
+/// The error of a request id that was used for another request.
+pub(super) fn key_reused() -> Error {
+    let message = "was used for another request; choose a new one for each request";
+    let violation = Violation {
+        field: "request_id".to_owned(),
+        description: message.to_owned(),
+    };
+    let message = format!("request_id {message}");
+    Error::new(Reason::IdempotencyKeyReused, message).with_violation(violation)
+}
+
+/// The error of a second call, if the answer of the first was not kept.
+pub(super) fn too_long() -> Error {
+    let message = "a call with this request_id was made, and its answer is too long to be shared";
+    Error::new(Reason::CallInProgress, message)
+}
