@@ -11,7 +11,13 @@ import sys
 import threading
 
 import dashscope
-from dashscope.audio.asr import Recognition, RecognitionCallback
+from dashscope.audio.asr import (
+    Recognition,
+    RecognitionCallback,
+    TranslationRecognizerCallback,
+    TranslationRecognizerChat,
+    TranslationRecognizerRealtime,
+)
 from dashscope.audio.qwen_omni import (
     MultiModality,
     OmniRealtimeCallback,
@@ -189,6 +195,40 @@ def recognition():
     recognition.stop()
 
 
+class Translations(TranslationRecognizerCallback):
+    def on_complete(self):
+        show({"type": "complete"})
+
+    def on_error(self, message):
+        show({"type": "failed", "message": str(message)})
+
+    def on_event(self, request_id, transcription, translations, usage):
+        if transcription.is_sentence_end:
+            english = translations.get_translation("en")
+            show({"type": "sentence", "text": transcription.text, "en": english.text})
+
+
+def translation():
+    for kind, model in [
+        (TranslationRecognizerRealtime, "gummy-realtime-v1"),
+        (TranslationRecognizerChat, "gummy-chat-v1"),
+    ]:
+        recognizer = kind(
+            model=model,
+            callback=Translations(),
+            format="pcm",
+            sample_rate=16000,
+            source_language="zh",
+            transcription_enabled=True,
+            translation_enabled=True,
+            translation_target_languages=["en"],
+        )
+        recognizer.start()
+        for frame in frames(pcm(1200) + pcm(1000, 0) + pcm(600)):
+            recognizer.send_audio_frame(frame)
+        recognizer.stop()
+
+
 def cosyvoice():
     audio = SpeechSynthesizer(model="cosyvoice-v2", voice="longxiaochun_v2").call("你好，世界。")
     show({"type": "audio", "bytes": len(audio), "head": audio[:4].decode()})
@@ -246,6 +286,7 @@ CASES = {
     "transcription": transcription,
     "speech": speech,
     "recognition": recognition,
+    "translation": translation,
     "cosyvoice": cosyvoice,
     "new_client": new_client,
     "refused": refused,

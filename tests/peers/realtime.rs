@@ -36,6 +36,7 @@ pub(crate) const CASES: &[Case] = &[
         Tool::Python,
         recognition,
     ),
+    ("sdk_translates_in_a_task", Tool::Python, translation),
     ("sdk_has_the_audio_of_a_task", Tool::Python, task_speech),
     (
         "sdk_client_holds_sessions_and_tasks",
@@ -197,6 +198,23 @@ fn recognition(python: &Path) -> Result<(), String> {
         &texts,
     )?;
     equal("the end", kinds(&events).last().copied(), Some("complete"))
+}
+
+fn translation(python: &Path) -> Result<(), String> {
+    let events = events(python, "translation")?;
+    let sentences = of_kind(&events, "sentence");
+    // Two of the realtime model, and one of the other.
+    equal("the sentences", sentences.len(), 3)?;
+    for sentence in sentences {
+        let (said, english) = (text(sentence, "/text"), text(sentence, "/en"));
+        holds("the tone was heard", said.contains("约 440 Hz"), said)?;
+        holds(
+            "it is translated",
+            english.contains("about 440 Hz"),
+            english,
+        )?;
+    }
+    equal("the ends", of_kind(&events, "complete").len(), 2)
 }
 
 fn task_speech(python: &Path) -> Result<(), String> {
