@@ -9,6 +9,8 @@ use tokio::time::Instant;
 pub(super) struct Finish {
     /// Until when unnoticed speech is awaited, once the caller has finished.
     pub(super) speech_until: Option<Instant>,
+    /// The length of the caller's audio on this connection, once the caller has finished.
+    pub(super) audio_end: Duration,
     /// When the caller finished.
     pub(super) begun: Option<Instant>,
     /// Until when DashScope may confirm the end, once it was asked for it.
@@ -24,6 +26,15 @@ impl Finish {
     /// Whether DashScope was asked to end the session.
     pub(super) fn is_asked(&self) -> bool {
         self.asked_until.is_some()
+    }
+
+    /// DashScope has heard this much of the audio. All of the caller's: no other speech is awaited.
+    pub(super) fn heard(&mut self, audio: Duration, now: Instant) {
+        if audio >= self.audio_end
+            && let Some(until) = &mut self.speech_until
+        {
+            *until = (*until).min(now);
+        }
     }
 
     /// DashScope was asked to end the session, and will confirm.

@@ -65,6 +65,7 @@ impl Session {
             ));
         }
         self.connected = now;
+        self.appended = 0;
         self.turn.reconnected();
         self.responses.unrequest();
         // Ids of events are those of a connection.

@@ -133,6 +133,7 @@ impl Session {
         let is_turn = at.reason.is_empty();
         let is_answered = is_turn && self.answers_turns();
         self.turn.stopped(is_answered, now);
+        self.heard_speech(at.at, is_answered, now);
         if is_answered {
             self.responses.request(now);
         }

@@ -113,6 +113,8 @@ pub(super) struct Session {
     pub(super) sent: VecDeque<Sent>,
     /// The connections in a row that were cut soon after they were opened.
     pub(super) short_connections: u32,
+    /// The bytes of audio that were sent on this connection.
+    pub(super) appended: u64,
 }
 
 impl Session {
@@ -141,6 +143,7 @@ impl Session {
             before_update: None,
             sent: VecDeque::new(),
             short_connections: 0,
+            appended: 0,
         }
     }
 
@@ -204,8 +207,8 @@ impl Session {
                     setup.changes.merge(changes);
                 }
             }
-            Command::Audio(_)
-            | Command::Image(_)
+            Command::Audio(audio) => self.appended += u64::try_from(audio.len()).unwrap_or(0),
+            Command::Image(_)
             | Command::UserText(_)
             | Command::AssistantText(_)
             | Command::Commit

@@ -52,6 +52,13 @@ impl Session {
         }
         self.finish.begun = Some(now);
         self.flush_input(effects);
+        let mut appended = self.appended;
+        for (_, command) in &effects.commands {
+            if let Command::Audio(rest) = command {
+                appended += u64::try_from(rest.len()).unwrap_or(0);
+            }
+        }
+        self.finish.audio_end = totals::duration(appended, self.profile.input_rate);
         let mut until = now;
         if !self.profile.has_responses {
             // `session.finish` makes DashScope process what it has.
@@ -66,6 +73,17 @@ impl Session {
         }
         self.finish.speech_until = Some(until);
         self.check_finish(now, effects);
+    }
+
+    /// The end of speech was reported at this position, after the caller had finished. The silence
+    /// that ended it may be part of the position, or follow it. A response to it comes after all
+    /// audio was heard; without one only the position is certain.
+    pub(super) fn heard_speech(&mut self, at: Duration, is_answered: bool, now: Instant) {
+        let silence = match is_answered {
+            true => self.turn_silence(),
+            false => Duration::ZERO,
+        };
+        self.finish.heard(at + silence, now);
     }
 
     fn turn_silence(&self) -> Duration {

@@ -149,6 +149,50 @@ async fn audio_in_which_no_speech_is_noticed_ends_the_session_after_two_seconds(
     call.rest().await;
 }
 
+/// How long a session lasts after its caller has finished, whose speech of two seconds is reported
+/// to end at this position, and is answered at once if it is a turn.
+async fn lasts_after_speech_until(millis: u64, is_turn: bool) -> Duration {
+    let mut upstream = RealtimeUpstream::start().await;
+    let gateway = before(&upstream).await;
+    let (mut call, mut socket) = upstream.open(&gateway, setup(OMNI)).await;
+    call.send(audio(2000)).await;
+    let began = Instant::now();
+    call.half_close();
+    heard(&mut socket, (2000 + 2000) * 32).await;
+    socket.speech_started("item_1");
+    let reason = if is_turn { "" } else { "turn_invalid" };
+    socket.send(
+        json!({"type": "input_audio_buffer.speech_stopped", "item_id": "item_1",
+        "audio_end_ms": millis, "reason": reason}),
+    );
+    if is_turn {
+        socket.response_created("r1");
+        socket.speak("r1", &[1; 480]);
+        socket.response_done("r1", "completed");
+    }
+    socket.finish().await;
+    let lasted = began.elapsed();
+    call.rest().await;
+    lasted
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_when_all_of_its_audio_was_heard_and_answered() {
+    let at_once = Duration::from_millis(500);
+    for (millis, is_turn, waits) in [
+        // With the silence that ended it, or without it.
+        (2800, true, false),
+        (1900, true, false),
+        // Other speech may follow.
+        (1100, true, true),
+        (1900, false, true),
+        (2000, false, false),
+    ] {
+        let lasted = lasts_after_speech_until(millis, is_turn).await;
+        assert_eq!(lasted >= at_once, waits, "{millis} {is_turn}: {lasted:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_response_that_was_requested_last_completes_before_the_session_ends() {
     let mut upstream = RealtimeUpstream::start().await;
