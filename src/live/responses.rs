@@ -29,9 +29,17 @@ const MAX_TEXT: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Responses {
     running: Option<Response>,
-    ended: VecDeque<Arc<str>>,
+    ended: VecDeque<Ended>,
     /// From when the latency of the next response counts: the end of speech, or the request.
     requested: Option<Instant>,
+}
+
+/// A response whose end was reported.
+#[derive(Debug)]
+struct Ended {
+    id: Arc<str>,
+    /// Whether its usage was counted.
+    has_usage: bool,
 }
 
 #[derive(Debug)]
@@ -175,12 +183,12 @@ impl Responses {
         match &self.running {
             Some(running) if response.id.is_empty() || *running.id == *response.id => {}
             _ if response.id.is_empty() || self.has_ended(&response.id) => {
-                outcome.late = Some(response);
+                outcome.late = Some(response).filter(|late| self.is_uncounted(late));
                 return outcome;
             }
             Some(_) | None => outcome = self.created(&response.id, now),
         }
-        let Some(running) = self.forget() else {
+        let Some(running) = self.forget(response.usage.is_some()) else {
             return outcome;
         };
         let status = match running.cancelled {
@@ -226,7 +234,7 @@ impl Responses {
 
     /// Ends the response that is running, without a report of DashScope.
     pub(super) fn end(&mut self, status: ResponseStatus) -> Option<LiveEvent> {
-        let running = self.forget()?;
+        let running = self.forget(false)?;
         let end = ResponseCompleted {
             status,
             ..ResponseCompleted::default()
@@ -252,15 +260,27 @@ impl Responses {
 
     /// Whether the end of this response was reported.
     fn has_ended(&self, id: &str) -> bool {
-        self.ended.iter().any(|ended| **ended == *id)
+        self.ended.iter().any(|ended| *ended.id == *id)
     }
 
-    fn forget(&mut self) -> Option<Response> {
+    /// Whether the usage of a response that has ended is still to be counted, which it is once.
+    fn is_uncounted(&mut self, late: &UpstreamResponse) -> bool {
+        let mut ended = self.ended.iter_mut();
+        match ended.find(|ended| *ended.id == *late.id) {
+            Some(ended) if late.usage.is_some() => !std::mem::replace(&mut ended.has_usage, true),
+            Some(_) | None => true,
+        }
+    }
+
+    fn forget(&mut self, has_usage: bool) -> Option<Response> {
         let running = self.running.take()?;
         if self.ended.len() >= REMEMBERED {
             self.ended.pop_front();
         }
-        self.ended.push_back(Arc::clone(&running.id));
+        self.ended.push_back(Ended {
+            id: Arc::clone(&running.id),
+            has_usage,
+        });
         Some(running)
     }
 }

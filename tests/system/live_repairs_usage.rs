@@ -159,6 +159,32 @@ async fn check_metrics(gateway: &Running) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn usage_that_is_reported_again_is_counted_once() {
+    let mut upstream = RealtimeUpstream::start().await;
+    let gateway = before(&upstream).await;
+    let (mut call, mut socket) = upstream.open(&gateway, by_hand(OMNI)).await;
+    exchange(&mut call, &mut socket, "r1").await;
+    socket.response_done("r1", "completed");
+    // The end of a response that was cancelled may come late, and then again.
+    call.send(create()).await;
+    socket.until("response.create").await;
+    socket.response_created("r2");
+    socket.response_created("r3");
+    for _ in 0..3 {
+        socket.response_done("r2", "cancelled");
+    }
+    socket.response_done("r3", "completed");
+    call.half_close();
+    socket.finish().await;
+    let rest = call.rest().await;
+    let Some(Heard::SessionEnded(ended)) = rest.last() else {
+        panic!("{rest:?}")
+    };
+    assert_eq!(ended.responses, 3);
+    assert_eq!(ended.usage.as_ref().unwrap().input_tokens, Some(60));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_audio_after_a_detected_turn_is_measured_from_the_end_of_speech() {
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = before(&upstream).await;
