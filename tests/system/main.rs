@@ -59,6 +59,7 @@ mod live_drain;
 mod live_emulated;
 mod live_events;
 mod live_limits;
+mod live_reload;
 mod live_repairs_cancel;
 mod live_repairs_dialects;
 mod live_repairs_finish;
