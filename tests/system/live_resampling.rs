@@ -122,3 +122,31 @@ async fn formats_that_cannot_be_resampled_are_refused_with_their_field() {
     }
     assert!(upstream.requests().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_that_no_speech_has_is_not_believed() {
+    let mut upstream = RealtimeUpstream::start().await;
+    let gateway = before(&upstream).await;
+    for rate in [1_u32, 7_999, 48_001, 4_000_000_000] {
+        let setup = pb::LiveSetup {
+            output_audio: format(pb::AudioEncoding::Pcm, 44_100),
+            ..by_hand("qwen-audio-3.1-realtime-plus")
+        };
+        let opening = LiveCall::open(&gateway, setup);
+        let (call, mut socket) = tokio::join!(opening, async {
+            let socket = upstream.accept().await;
+            let output = json!({"format": {"type": "pcm", "sample_rate": rate}});
+            socket.send(json!({"type": "session.created",
+                "session": {"id": "sess_1", "audio": {"output": output}}}));
+            socket
+        });
+        let mut call = call.unwrap();
+        socket.configured().await;
+        socket.response_created("r1");
+        socket.speak("r1", &tone(24_000));
+        socket.response_done("r1", "completed");
+        let events = call.until(|event| completed(event).is_some()).await;
+        // The tone of half a second, at the rate of the caller.
+        assert_eq!(answer(&events).2, 44_100, "{rate}");
+    }
+}

@@ -566,6 +566,14 @@ mod tests {
                 format(AudioEncoding::Pcm, None),
             ),
             (json!({"output_audio_format": "pcm99"}), None),
+            (
+                json!({"response_format": "pcm", "sample_rate": 4_000_000_000_u32}),
+                format(AudioEncoding::Pcm, None),
+            ),
+            (
+                json!({"response_format": "pcm", "sample_rate": 1}),
+                format(AudioEncoding::Pcm, None),
+            ),
             (json!({}), None),
             (json!(null), None),
             (

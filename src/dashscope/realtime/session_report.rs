@@ -1,5 +1,7 @@
 //! Reads what DashScope reports of a session and of a response.
 
+use std::ops::RangeInclusive;
+
 use super::fields::{at, nested, short, shorten, text_at};
 use crate::chat::document::{Document, Object};
 use crate::chat::live_event::{ResponseStatus, UpstreamResponse, UpstreamSession};
@@ -18,6 +20,10 @@ const FORMATS: &[(&str, AudioEncoding, Option<u32>)] = &[
     ("mp3", Mp3, None),
     ("opus", Opus, None),
 ];
+
+/// The sample rates that are believed: those of speech. The memory for resampling depends on the
+/// ratio of the rates.
+const RATES: RangeInclusive<u32> = 8_000..=48_000;
 
 /// The weight beyond which an object is no usage.
 const MAX_USAGE: usize = 64 << 10;
@@ -58,7 +64,7 @@ fn output_audio(session: &Object) -> Option<AudioFormat> {
         let rate = rate.and_then(|rate| u32::try_from(rate).ok());
         Some(AudioFormat {
             encoding: *encoding,
-            sample_rate: rate.filter(|rate| *rate > 0).or(*implied),
+            sample_rate: rate.filter(|rate| RATES.contains(rate)).or(*implied),
         })
     })
 }
