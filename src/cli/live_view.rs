@@ -121,7 +121,11 @@ impl LiveView {
 
     /// Adds a piece of a tool call.
     fn add(&mut self, piece: &pb::ToolCall) {
-        let at = self.calls.iter().position(|call| call.id == piece.id);
+        // Only the first piece of a call has its id.
+        let is_later = piece.id.is_empty();
+        let same =
+            |call: &pb::ToolCall| call.index == piece.index && (is_later || call.id == piece.id);
+        let at = self.calls.iter().rposition(same);
         let is_full = self.calls.len() >= MAX_TOOL_CALLS;
         match at.and_then(|at| self.calls.get_mut(at)) {
             Some(call) => {
@@ -200,5 +204,41 @@ impl EventReceiver for LiveView {
 
     fn sinks(&mut self) -> &mut AudioSinks {
         &mut self.sinks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dialogue::Place;
+    use super::*;
+
+    #[test]
+    fn pieces_of_tool_calls_are_joined_by_their_index() {
+        let sinks = AudioSinks::new(Vec::new(), None);
+        let mut view = LiveView::new(Dialogue::new(Place::Stdout), None, true, sinks);
+        for (index, id, name, arguments) in [
+            (1, "call_1", "weather", ""),
+            (2, "call_2", "time", "{"),
+            (1, "", "", "{\"city\":"),
+            (2, "", "", "}"),
+            (1, "", "", "\"Paris\"}"),
+            (0, "call_3", "stop", "{}"),
+            (0, "call_4", "go", "{}"),
+        ] {
+            view.add(&pb::ToolCall {
+                index,
+                id: id.to_owned(),
+                name: name.to_owned(),
+                arguments: arguments.to_owned(),
+                ..pb::ToolCall::default()
+            });
+        }
+        let calls = view.calls.iter();
+        let calls: Vec<_> = calls.map(|call| (&*call.name, &*call.arguments)).collect();
+        let weather = ("weather", "{\"city\":\"Paris\"}");
+        assert_eq!(
+            calls,
+            [weather, ("time", "{}"), ("stop", "{}"), ("go", "{}")]
+        );
     }
 }
