@@ -284,6 +284,7 @@ async fn upkeep(relay: &Relay, callers: &Callers, store: Option<Store>) {
         () = relay.relieve() => {}
         () = callers.watch() => {}
         () = store_tasks::sweep(store) => {}
+        () = relay.watch_cancellations() => {}
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::RelayConfig {
         once: idempotency::IdempotencyConfig {
             keep: settings.idempotency.keep,
             max_calls: settings.idempotency.max_calls,
+            detached_grace: settings.idempotency.detached_grace,
             // Cached answers are evicted before running calls are refused.
             max_bytes: settings
                 .idempotency

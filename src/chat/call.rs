@@ -39,6 +39,17 @@ pub struct Call {
     pub passing: Passing,
     /// Warnings about the request, returned with the answer.
     pub warnings: Vec<Warning>,
+    /// How a call with a request id is joined.
+    pub joining: Joining,
+}
+
+/// How a call with a request id is joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Joining {
+    /// How many of its events are known already. Unless 0, no call is started.
+    pub after: usize,
+    /// Whether it goes on without a reader.
+    pub detached: bool,
 }
 
 /// A caller: a number that is the same for the same credentials while the process runs.

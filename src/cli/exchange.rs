@@ -217,6 +217,7 @@ async fn stream(
         conversation: Some(conversation),
         options: options(manner).map(Box::new),
         request_id: String::new(),
+        ..pb::ConverseStreamRequest::default()
     };
     let request = gateway.request(message, manner.timeout);
     let mut events = gateway
@@ -255,6 +256,7 @@ async fn whole(
         conversation: Some(conversation),
         options: options(manner).map(Box::new),
         request_id: String::new(),
+        ..pb::ConverseRequest::default()
     };
     let request = gateway.request(message, manner.timeout);
     let response = gateway.conversations().converse(request).await?;

@@ -393,6 +393,10 @@ settings! {
         "DASHGATE_IDEMPOTENCY_MAX_BYTES":
         "The maximum memory of kept answers.",
         "Text answers have a few KB; answers with audio are dropped first.";
+    "idempotency.detached_grace" [Duration("1s", "24h")] = "5m",
+        "DASHGATE_IDEMPOTENCY_DETACHED_GRACE":
+        "How long a detached call goes on without a reader.",
+        "Longer than a client takes to restart; tokens that nobody fetches cost money.";
 }
 
 #[cfg(test)]

@@ -218,6 +218,7 @@ pub struct Retry {
 pub struct Idempotency {
     pub keep: Duration,
     pub max_calls: usize,
+    pub detached_grace: Duration,
     pub max_bytes: usize,
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn settings(
         idempotency: Idempotency {
             keep: reader.duration("idempotency.keep"),
             max_calls: reader.count("idempotency.max_calls"),
+            detached_grace: reader.duration("idempotency.detached_grace"),
             max_bytes: reader.size("idempotency.max_bytes"),
         },
         store: store::store(&mut reader),

@@ -92,6 +92,8 @@ reasons! {
     ModelNotFound, "MODEL_NOT_FOUND", NotFound;
     /// A voice or another resource does not exist.
     ResourceNotFound, "RESOURCE_NOT_FOUND", NotFound;
+    /// The caller has no running call with this `request_id`.
+    CallNotFound, "CALL_NOT_FOUND", NotFound;
     /// The conversation is longer than the model accepts.
     ContextTooLong, "CONTEXT_TOO_LONG", Precondition;
     /// DashScope could not fetch media from their URL.
@@ -172,6 +174,8 @@ reasons! {
     UpstreamConflict, "UPSTREAM_CONFLICT", Aborted;
     /// A call with this `request_id` is running, and its answer is too long to be shared.
     CallInProgress, "CALL_IN_PROGRESS", Aborted;
+    /// CancelCall ended this call.
+    CallCancelled, "CALL_CANCELLED", Aborted;
     /// DashScope does not support this, or not for this model.
     UnsupportedOperation, "UNSUPPORTED_OPERATION", Unsupported;
     /// The gateway does not store conversations yet.
@@ -192,7 +196,7 @@ reasons! {
     SessionExpired, "SESSION_EXPIRED", TimedOut;
     /// The live session to resume does not exist or has ended, or the token is not its own.
     SessionNotFound, "SESSION_NOT_FOUND", NotFound;
-    /// The events that the caller missed are no longer kept.
+    /// The events that the caller missed are no longer kept, or do not exist.
     ResumeGap, "RESUME_GAP", OutOfRange;
     /// Another stream resumed this live session.
     SessionTakenOver, "SESSION_TAKEN_OVER", Aborted;

@@ -59,6 +59,8 @@ impl ConversationService for Conversation {
             options: message.options,
             request_id: message.request_id,
             delivery: Delivery::Whole,
+            after_sequence: 0,
+            detached: message.detached,
         })?;
         let answer = reply
             .whole()
@@ -81,11 +83,14 @@ impl ConversationService for Conversation {
         request: Request<ConverseStreamRequest>,
     ) -> Result<Response<Events>, Status> {
         let message = request.into_inner();
+        let after = message.after_sequence;
         let (mut reply, request_id) = self.open(Ask {
             conversation: message.conversation,
             options: message.options,
             request_id: message.request_id,
             delivery: Delivery::Stream,
+            after_sequence: message.after_sequence,
+            detached: message.detached,
         })?;
         // Headers are not sent before DashScope has begun, so that an error until then reaches
         // proxies as a status they can act on. A model that is silent for long gets heartbeats
@@ -107,7 +112,7 @@ impl ConversationService for Conversation {
             first,
             request_id: Arc::clone(&request_id),
             show_upstream: self.settings.show_upstream_messages,
-            sequence: 0,
+            sequence: after,
             heartbeat_after: patience,
             last_sent: Instant::now() - patience,
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -183,9 +188,13 @@ pub struct Events {
 }
 
 impl Events {
+    /// A message. Heartbeats have no number of their own, because those of a resumed stream would
+    /// differ.
     fn number(&mut self, event: Sent) -> ConverseStreamResponse {
-        // No stream has this many events.
-        self.sequence = self.sequence.saturating_add(1);
+        if !matches!(event, Sent::Heartbeat(_)) {
+            // No stream has this many events.
+            self.sequence = self.sequence.saturating_add(1);
+        }
         self.last_sent = Instant::now();
         ConverseStreamResponse {
             sequence: self.sequence,

@@ -3,6 +3,9 @@
 /// `dashgate.v1.ConversationService`.
 pub const CONVERSATION_SERVICE: &str = "dashgate.v1.ConversationService";
 
+/// `dashgate.v1.CallService`.
+pub const CALL_SERVICE: &str = "dashgate.v1.CallService";
+
 /// `dashgate.v1.MediaService`.
 pub const MEDIA_SERVICE: &str = "dashgate.v1.MediaService";
 
@@ -28,6 +31,8 @@ pub enum Method {
     Converse,
     /// `ConversationService.ConverseStream`.
     ConverseStream,
+    /// `CallService.CancelCall`.
+    CancelCall,
     /// `MediaService.UploadMedia`.
     UploadMedia,
     /// `ModelService.ListModels`.
@@ -52,9 +57,10 @@ pub enum Method {
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Converse,
         Self::ConverseStream,
+        Self::CancelCall,
         Self::UploadMedia,
         Self::ListModels,
         Self::GetModel,
@@ -79,6 +85,7 @@ impl Method {
     pub const fn service(self) -> &'static str {
         match self {
             Self::Converse | Self::ConverseStream => CONVERSATION_SERVICE,
+            Self::CancelCall => CALL_SERVICE,
             Self::UploadMedia => MEDIA_SERVICE,
             Self::ListModels | Self::GetModel => MODEL_SERVICE,
             Self::ConverseLive | Self::SynthesizeLive => LIVE_SERVICE,
@@ -93,6 +100,7 @@ impl Method {
         match self {
             Self::Converse => "Converse",
             Self::ConverseStream => "ConverseStream",
+            Self::CancelCall => "CancelCall",
             Self::UploadMedia => "UploadMedia",
             Self::ListModels => "ListModels",
             Self::GetModel => "GetModel",
@@ -109,6 +117,7 @@ impl Method {
     pub const fn grpc_type(self) -> &'static str {
         match self {
             Self::Converse
+            | Self::CancelCall
             | Self::ListModels
             | Self::GetModel
             | Self::HealthCheck

@@ -21,6 +21,7 @@ mod unpack;
 
 pub mod body_timeout;
 pub mod call_context;
+pub mod calls;
 pub mod codec;
 pub mod config;
 mod content;

@@ -16,6 +16,7 @@ use crate::server::phase::Phase;
 
 use super::body_timeout::Clocked;
 use super::call_context::CallContext;
+use super::calls::Calls;
 use super::checked_request::{checked, refused, unsupported_encoding};
 use super::config::GrpcConfig;
 use super::conversation::Conversation;
@@ -26,10 +27,11 @@ use super::large_messages::Turns;
 use super::live_calls::LiveCalls;
 use super::media::Media;
 use super::method::{
-    CONVERSATION_SERVICE, HEALTH, LIVE_SERVICE, MEDIA_SERVICE, MODEL_SERVICE, Method,
+    CALL_SERVICE, CONVERSATION_SERVICE, HEALTH, LIVE_SERVICE, MEDIA_SERVICE, MODEL_SERVICE, Method,
     REFLECTION_V1, REFLECTION_V1ALPHA,
 };
 use super::models::Models;
+use super::pb::call_service_server::CallServiceServer;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
@@ -43,6 +45,9 @@ use crate::server::connection::STREAM_WINDOW;
 
 /// The maximum message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
+
+/// The maximum message of the call service: a request id.
+const CALL_BYTES: usize = 4 * 1024;
 
 /// The maximum message of the model service: the name of a model, or the token of a page.
 const MODEL_BYTES: usize = 4 * 1024;
@@ -204,20 +209,25 @@ impl Registry {
         explained(server.call(request))
     }
 
-    /// Models are listed while all permits of calls are taken, because nothing is sent for it.
+    /// The memory of a small request that takes no permit, because nothing is sent for it: it also
+    /// works while all permits of calls are taken.
+    fn count(&self, context: &CallContext) -> Result<CallMemory, Error> {
+        let (at, share) = (context.at, context.identity.share);
+        let report = || context.report();
+        let counted = context.identity.count();
+        counted.inspect_err(|error| self.relay.record(report(), at, Some(error)))?;
+        let share = self.relay.charge(Kind::Requests, report, (share, at))?;
+        Ok(CallMemory::new(share))
+    }
+
     fn models(
         &self,
         request: Request<Clocked>,
         context: Box<CallContext>,
         settings: Arc<GrpcConfig>,
     ) -> Answering {
-        let (at, share) = (context.at, context.identity.share);
-        let report = || context.report();
-        let counted = context.identity.count();
-        let counted = counted.inspect_err(|error| self.relay.record(report(), at, Some(error)));
-        let charged = counted.and_then(|()| self.relay.charge(Kind::Requests, report, (share, at)));
-        let memory = match charged {
-            Ok(share) => CallMemory::new(share),
+        let memory = match self.count(&context) {
+            Ok(memory) => memory,
             Err(error) => return refused(request, error),
         };
         let limits = self.limits(MODEL_BYTES, &context);
@@ -229,6 +239,28 @@ impl Registry {
             memory,
         };
         let mut server = ModelServiceServer::new(service).max_decoding_message_size(MODEL_BYTES);
+        explained(server.call(request))
+    }
+
+    fn calls(
+        &self,
+        request: Request<Clocked>,
+        context: Box<CallContext>,
+        settings: Arc<GrpcConfig>,
+    ) -> Answering {
+        let memory = match self.count(&context) {
+            Ok(memory) => memory,
+            Err(error) => return refused(request, error),
+        };
+        let limits = self.limits(CALL_BYTES, &context);
+        let request = checked(request, limits, &memory, &context, None);
+        let service = Calls {
+            relay: self.relay.clone(),
+            settings,
+            context,
+            _memory: memory,
+        };
+        let mut server = CallServiceServer::new(service).max_decoding_message_size(CALL_BYTES);
         explained(server.call(request))
     }
 
@@ -310,7 +342,7 @@ impl ServiceSet for Registry {
 
     fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access> {
         match service {
-            CONVERSATION_SERVICE | MEDIA_SERVICE | MODEL_SERVICE | LIVE_SERVICE => {
+            CONVERSATION_SERVICE | CALL_SERVICE | MEDIA_SERVICE | MODEL_SERVICE | LIVE_SERVICE => {
                 Some(Access::Known)
             }
             // Load balancers and orchestrators use it without credentials.
@@ -349,6 +381,7 @@ impl ServiceSet for Registry {
                 refused(request, call_clock::too_late())
             }
             Method::ListModels | Method::GetModel => self.models(request, context, settings),
+            Method::CancelCall => self.calls(request, context, settings),
             Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
                 self.health(request, context)
             }

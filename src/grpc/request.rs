@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fmt::Arguments;
 use std::sync::Arc;
 
-use crate::chat::call::{Call, Delivery, Prompt};
+use crate::chat::call::{Call, Delivery, Joining, Prompt};
 use crate::chat::document::{Document, Object};
 use crate::chat::message::{Role, ToolCall, Turn};
 use crate::error::{Error, Reason};
@@ -29,6 +29,10 @@ pub struct Ask {
     pub request_id: String,
     /// The delivery of the answer.
     pub delivery: Delivery,
+    /// The sequence number of the last event that was received, or 0.
+    pub after_sequence: i32,
+    /// Whether it goes on without a reader.
+    pub detached: bool,
 }
 
 /// The call of a request.
@@ -41,6 +45,7 @@ pub fn call(ask: Ask, context: &CallContext, settings: &GrpcConfig) -> Result<Ar
             "must be at most 128 printable ASCII characters without spaces",
         );
     }
+    let joining = joining(&ask, &mut faults);
     let Some(conversation) = ask.conversation else {
         return Err(Error::field(
             "conversation",
@@ -76,7 +81,33 @@ pub fn call(ask: Ask, context: &CallContext, settings: &GrpcConfig) -> Result<Ar
         prompt,
         passing: context.passing.clone(),
         warnings: Vec::new(),
+        joining,
     }))
+}
+
+/// How a call with a request id is joined.
+fn joining(ask: &Ask, faults: &mut FieldViolations) -> Joining {
+    let named = !ask.request_id.is_empty();
+    if ask.detached && !named {
+        faults.add(
+            "detached",
+            "needs a request_id, by which the answer is fetched",
+        );
+    }
+    if ask.after_sequence != 0 && !named {
+        faults.add(
+            "after_sequence",
+            "needs the request_id of the call to resume",
+        );
+    }
+    let after = usize::try_from(ask.after_sequence);
+    if after.is_err() {
+        faults.add("after_sequence", "must not be negative");
+    }
+    Joining {
+        after: after.unwrap_or_default(),
+        detached: ask.detached,
+    }
 }
 
 fn prompt(

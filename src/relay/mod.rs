@@ -323,15 +323,20 @@ impl Relay {
         plan: &Plan,
         call: Arc<Call>,
         (times, longest): (Times, Times),
-        (share, mut place, memory): (Caller, CallPermits, &CallMemory),
+        (share, place, memory): (Caller, CallPermits, &CallMemory),
     ) -> Result<Reply, Error> {
         let asker = &plan.asker;
+        let mut place = Some(place);
         let reader = idempotency::open(&self.inner.once, (&call, share), || Unstarted {
             asker: Arc::clone(asker),
             call: Arc::clone(&call),
             times: longest,
             memory: memory.clone(),
-            tokens: Some(place.take_tokens()),
+            tokens: match call.joining.detached {
+                // It may have no reader that would hold them.
+                true => place.take(),
+                false => place.as_mut().map(CallPermits::take_tokens),
+            },
         });
         match reader {
             Ok(reader) => {
@@ -339,11 +344,23 @@ impl Relay {
                 Ok(reply::joined(asker, reader, &call, times, place))
             }
             Err(error) => {
-                place.failed(&error);
+                if let Some(place) = &mut place {
+                    place.failed(&error);
+                }
                 self.refuse(call_recorder::report(&call, false), times.arrived, &error);
                 Err(error)
             }
         }
+    }
+
+    /// Cancels a running call of this caller by its request id.
+    pub async fn cancel(&self, who: &Identity, request_id: &Arc<str>) -> Result<(), Error> {
+        self.inner.once.cancel(who, request_id).await
+    }
+
+    /// Ends calls that were cancelled at another replica, until it is dropped.
+    pub async fn watch_cancellations(&self) {
+        self.inner.once.watch_cancellations().await;
     }
 
     /// Reports a call that was rejected before it began.

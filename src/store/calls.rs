@@ -81,7 +81,8 @@ const BEGIN: Statement = statement!(
      VALUES ($1, $2, $3, 0, $4, 1, $5 + " now ", $6 + " now ")
      ON CONFLICT (tenant, request_id) DO UPDATE SET
        fingerprint = excluded.fingerprint, state = 0, owner = excluded.owner,
-       fence = calls.fence + 1, lease_until = excluded.lease_until, expires = excluded.expires
+       fence = calls.fence + 1, lease_until = excluded.lease_until, expires = excluded.expires,
+       cancelled = 0
      WHERE (calls.state = 0 AND (calls.lease_until < " now " OR calls.owner = excluded.owner))
         OR (calls.state <> 0 AND calls.expires < " now ")
      RETURNING fence"
@@ -120,6 +121,15 @@ const FORGET: Statement = statement!(
 
 const FORGET_EVENTS: Statement =
     statement!("DELETE FROM call_events WHERE tenant = $1 AND request_id = $2 AND fence <= $3");
+
+const CANCEL: Statement = statement!(
+    "UPDATE calls SET cancelled = 1
+     WHERE tenant = $1 AND request_id = $2 AND state = 0 AND lease_until >= " now
+);
+
+const CANCELLED: Statement = statement!(
+    "SELECT tenant, request_id FROM calls WHERE owner = $1 AND cancelled = 1 AND state = 0"
+);
 
 const EXPIRED: Statement = statement!(
     "SELECT tenant, request_id, fence FROM calls
@@ -302,6 +312,35 @@ impl Store {
         })?;
         let batch = |(first, events)| Batch { first, events };
         Ok(rows.into_iter().map(batch).collect())
+    }
+
+    /// Marks a running call, so that its owner ends it. Returns whether there is one.
+    pub async fn cancel(&self, key: &CallKey) -> Result<bool, Error> {
+        let done = repeat!({
+            sqlx::query(CANCEL.text(self.engine))
+                .bind(key.tenant.as_bytes())
+                .bind(&*key.request_id)
+                .execute(&self.pool)
+                .await
+        })?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// The calls of this replica that are to end.
+    pub async fn cancelled(&self) -> Result<Vec<CallKey>, Error> {
+        let rows = repeat!({
+            sqlx::query_as::<_, (Vec<u8>, String)>(CANCELLED.text(self.engine))
+                .bind(&*self.replica)
+                .fetch_all(&self.pool)
+                .await
+        })?;
+        let key = |(tenant, request_id): (Vec<u8>, String)| {
+            Some(CallKey {
+                tenant: Tenant(tenant.try_into().ok()?),
+                request_id: request_id.into(),
+            })
+        };
+        Ok(rows.into_iter().filter_map(key).collect())
     }
 
     async fn delete_events(&self, key: &CallKey, up_to: i64) -> Result<(), Error> {

@@ -16,6 +16,7 @@
 )]
 
 mod replicas;
+mod resumed;
 mod shared_calls;
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,6 +26,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [shared_calls::trials()].concat();
+    let trials = [resumed::trials(), shared_calls::trials()].concat();
     libtest_mimic::run(&arguments, trials::all(trials)).exit_code()
 }

@@ -5,9 +5,13 @@
 //! no reader is left, the task is dropped, and with it the connection to DashScope. A complete
 //! answer is kept for a while; an error is not, so that the call can be retried.
 
+mod cancellation;
+mod detached;
 mod eviction;
 mod fingerprint;
 pub(super) mod replay_log;
+mod owned_calls;
+mod refusals;
 mod shared_calls;
 mod stored_events;
 mod table;
@@ -15,6 +19,7 @@ mod table;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Weak};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
@@ -26,7 +31,8 @@ use crate::memory::Kind;
 use super::reply::{Reply, Unstarted};
 use replay_log::{Interest, ReplayLog, ReplayReader};
 use shared_calls::SharedCall;
-use table::{Entry, Key, Running, end, key_reused, too_long};
+use refusals::{key_reused, no_such_events, too_long};
+use table::{Entry, Key, Running};
 
 pub(super) use table::Idempotency;
 pub use table::IdempotencyConfig;
@@ -45,7 +51,10 @@ pub(super) fn open(
     if let Some(entry) = table.entries.get(&key)
         && let Some(reader) = join(entry, fingerprint)?
     {
-        return Ok(reader);
+        return Ok(reader.from(call.joining.after));
+    }
+    if call.joining.after > 0 && once.store.is_none() {
+        return Err(no_such_events(0));
     }
     // One without readers is started again.
     table.forget(&key);
@@ -53,16 +62,23 @@ pub(super) fn open(
 
     let held = table.kept.begin(share);
     let log = Arc::new(ReplayLog::new(once.memory.share(Kind::Kept), held));
+    let cancel = Arc::new(Notify::new());
     let task = match &once.store {
         Some(store) => {
             let shared = SharedCall::new(once, store, (call, share), Arc::clone(&log));
-            tokio::spawn(shared.run(key.clone(), start()))
+            tokio::spawn(shared.run(key.clone(), start(), Arc::clone(&cancel)))
         }
         None => {
             let events = start().start(log.attempts());
+            log.caught_up();
             log.counted_by(events.usage_so_far());
-            let whose = (key.clone(), share);
-            tokio::spawn(run(Arc::downgrade(once), whose, events, Arc::clone(&log)))
+            let (whose, ends) = ((key.clone(), share), Arc::clone(&cancel));
+            tokio::spawn(run(
+                Arc::downgrade(once),
+                whose,
+                events,
+                (Arc::clone(&log), ends),
+            ))
         }
     };
     let running = Arc::new(Running {
@@ -70,15 +86,24 @@ pub(super) fn open(
         once: Arc::downgrade(once),
         key: key.clone(),
     });
+    if call.joining.detached {
+        detached::hold(
+            Arc::clone(&running),
+            Arc::clone(&log),
+            once.settings.detached_grace,
+        );
+    }
     let entry = Entry {
         share,
         fingerprint,
         log: Arc::clone(&log),
         interest: Arc::downgrade(&running),
+        cancel,
         expires: None,
     };
     table.entries.insert(key, entry);
-    Ok(ReplayReader::new(log, Some(running), false))
+    let reader = ReplayReader::new(log, Some(running), false);
+    Ok(reader.from(call.joining.after))
 }
 
 /// A reader of a call that runs or has succeeded; `None` if it must be started again.
@@ -114,11 +139,16 @@ async fn run(
     once: Weak<Idempotency>,
     (key, share): (Key, Caller),
     mut events: Reply,
-    log: Arc<ReplayLog>,
+    (log, cancel): (Arc<ReplayLog>, Arc<Notify>),
 ) {
-    while let Some(event) = events.next().await {
-        let ended = match event {
-            Ok(event) => {
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.next() => event,
+            () = cancel.notified() => Some(Err(events.end(refusals::cancelled()))),
+        };
+        let end = match event {
+            Some(Ok(event)) => {
                 let last = matches!(event, Event::End(_));
                 let make_room = |bytes| {
                     if let Some(once) = once.upgrade() {
@@ -128,9 +158,11 @@ async fn run(
                 log.write(event, make_room).await;
                 last.then_some(Ok(()))
             }
-            Err(error) => Some(Err(error)),
+            Some(Err(error)) => Some(Err(error)),
+            None => Some(Err(super::retry::silent())),
         };
-        let Some(ended) = ended else { continue };
-        return end(&once, key, &log, ended);
+        if let Some(end) = end {
+            return table::end(&once, key, &log, end);
+        }
     }
 }

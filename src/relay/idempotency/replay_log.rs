@@ -19,6 +19,7 @@ use crate::relay::attempt::Attempts;
 use crate::turns::give_way;
 
 use super::eviction::HeldBytes;
+use super::refusals::no_such_events;
 
 /// The maximum bytes of an answer that is kept whole. A longer one still reaches its first reader,
 /// incrementally, but a second call with its request id is rejected instead of being billed again.
@@ -45,6 +46,8 @@ pub(in crate::relay) struct ReplayLog {
     cut: AtomicBool,
     /// Whether its events are those of another replica.
     replayed: AtomicBool,
+    /// Whether a reader that wants later events than these asks for events that do not exist.
+    complete_so_far: AtomicBool,
     usage: OnceLock<UsageSoFar>,
 }
 
@@ -85,6 +88,7 @@ impl ReplayLog {
             attempts: Attempts::default(),
             cut: AtomicBool::new(false),
             replayed: AtomicBool::new(false),
+            complete_so_far: AtomicBool::new(false),
             usage: OnceLock::new(),
         }
     }
@@ -125,6 +129,23 @@ impl ReplayLog {
     /// Records that its events are those of another replica.
     pub(in crate::relay) fn replayed(&self) {
         self.replayed.store(true, Ordering::Release);
+    }
+
+    /// Whether its events are those of another replica.
+    pub(in crate::relay) fn is_replayed(&self) -> bool {
+        self.replayed.load(Ordering::Acquire)
+    }
+
+    /// Records that it has all events that another replica has written a while ago.
+    pub(in crate::relay) fn caught_up(&self) {
+        if !self.complete_so_far.swap(true, Ordering::AcqRel) {
+            self.length.send_modify(|_| ());
+        }
+    }
+
+    /// Whether the call has ended.
+    pub(in crate::relay) fn has_ended(&self) -> bool {
+        self.lock().end.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Written> {
@@ -193,6 +214,8 @@ pub(in crate::relay) type UsageSoFar = Box<dyn Fn() -> Option<Arc<Usage>> + Send
 pub(in crate::relay) struct ReplayReader {
     log: Arc<ReplayLog>,
     next: usize,
+    /// The number of events that it does not read.
+    begins_at: usize,
     changes: WatchStream<usize>,
     /// The events and bytes read since the last yield.
     burst: (usize, usize),
@@ -211,6 +234,7 @@ impl ReplayReader {
         Self {
             log,
             next: 0,
+            begins_at: 0,
             changes,
             burst: (0, 0),
             twin,
@@ -230,13 +254,32 @@ impl ReplayReader {
 
     /// Whether another call with the same request id came first.
     pub(in crate::relay) fn is_twin(&self) -> bool {
-        self.twin || self.log.replayed.load(Ordering::Acquire)
+        self.twin || self.log.is_replayed()
+    }
+
+    /// Reads only the events after this many.
+    pub(in crate::relay) fn from(mut self, after: usize) -> Self {
+        self.next = after;
+        self.begins_at = after;
+        self
+    }
+
+    /// The error of a reader that wants events after the last one.
+    fn gap(&self, written: &Written) -> Option<Error> {
+        let length = written.cut + written.events.len();
+        let resumed = self.begins_at > 0 && self.next == self.begins_at;
+        let over = match &written.end {
+            Some(Err(_)) => false,
+            Some(Ok(())) => self.next >= length,
+            None => self.next > length && self.log.complete_so_far.load(Ordering::Acquire),
+        };
+        (resumed && over).then(|| no_such_events(length))
     }
 
     fn next_item(&mut self) -> Option<Result<Event, Error>> {
         let mut written = self.log.lock();
         // The first reader of a truncated log removes what it has read.
-        while self.log.is_cut() && written.cut < self.next {
+        while self.log.is_cut() && self.begins_at == 0 && written.cut < self.next {
             let Some(event) = written.events.pop_front() else {
                 break;
             };
@@ -244,6 +287,10 @@ impl ReplayReader {
             written.bytes = written.bytes.saturating_sub(event.weight());
         }
         let Some(at) = self.next.checked_sub(written.cut) else {
+            if self.begins_at > 0 {
+                let message = "after_sequence: the answer is too long to be kept";
+                return Some(Err(Error::new(Reason::ResumeGap, message)));
+            }
             let message = "the answer is too long to be shared with another call of the same \
                            request_id";
             return Some(Err(Error::new(Reason::CallInProgress, message)));
@@ -251,6 +298,9 @@ impl ReplayReader {
         if let Some(event) = written.events.get(at) {
             self.next += 1;
             return Some(Ok(event.clone()));
+        }
+        if let Some(error) = self.gap(&written) {
+            return Some(Err(error));
         }
         match &written.end {
             Some(Err(error)) => Some(Err(error.clone())),

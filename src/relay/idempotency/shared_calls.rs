@@ -8,6 +8,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
@@ -20,7 +21,8 @@ use crate::store::Store;
 use crate::store::calls::{Batch, Begun, CallKey, Found, Owned};
 
 use super::replay_log::ReplayLog;
-use super::table::{self, Idempotency, Key, key_reused, too_long};
+use super::refusals::{self, key_reused, no_such_events, too_long};
+use super::table::{self, Idempotency, Key};
 use super::{fingerprint, stored_events};
 
 /// How long events wait to be written together, and how often replicas look for them.
@@ -47,6 +49,8 @@ pub(super) struct SharedCall {
     once: Weak<Idempotency>,
     share: Caller,
     log: Arc<ReplayLog>,
+    /// Whether its caller wants only what is there: then it is not started.
+    resumed: bool,
 }
 
 /// What this replica has to do for a call.
@@ -62,10 +66,16 @@ enum Role {
 struct Ownership {
     store: Store,
     owned: Option<Owned>,
+    once: Weak<Idempotency>,
+    key: CallKey,
+    cancel: Arc<Notify>,
 }
 
 impl Drop for Ownership {
     fn drop(&mut self) {
+        if let Some(once) = self.once.upgrade() {
+            once.owned.remove(&self.key, &self.cancel);
+        }
         if let Some(owned) = self.owned.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
@@ -95,12 +105,13 @@ impl SharedCall {
             once: Arc::downgrade(once),
             share,
             log,
+            resumed: call.joining.after > 0,
         }
     }
 
     /// Runs the call, or reads what another replica has made of it.
-    pub(super) async fn run(self, key: Key, unstarted: Unstarted) {
-        let end = match self.claim().await {
+    pub(super) async fn run(self, key: Key, unstarted: Unstarted, cancel: Arc<Notify>) {
+        let end = match self.claim(&cancel).await {
             Ok(Role::Reader) => {
                 drop(unstarted);
                 Ok(())
@@ -116,19 +127,20 @@ impl SharedCall {
     }
 
     /// Becomes the owner of the call, or reads it to its end.
-    async fn claim(&self) -> Result<Role, Error> {
+    async fn claim(&self, cancel: &Arc<Notify>) -> Result<Role, Error> {
         loop {
-            let begun = self
-                .store
-                .begin(&self.key, &self.fingerprint, self.keep)
-                .await?;
-            let (found, theirs) = match begun {
-                Begun::Owned(owned) => {
-                    return Ok(Role::Owner(Ownership {
-                        store: self.store.clone(),
-                        owned: Some(owned),
-                    }));
+            let begun = match self.resumed {
+                true => {
+                    let (found, theirs) = self.store.find(&self.key).await?;
+                    Begun::Found(found, theirs)
                 }
+                false => {
+                    let begin = self.store.begin(&self.key, &self.fingerprint, self.keep);
+                    begin.await?
+                }
+            };
+            let (found, theirs) = match begun {
+                Begun::Owned(owned) => return Ok(Role::Owner(self.own_by(owned, cancel))),
                 Begun::Found(found, theirs) => (found, theirs),
             };
             let exists = found != Found::Gone;
@@ -137,6 +149,7 @@ impl SharedCall {
             }
             let fence = match found {
                 Found::TooLong => return Err(too_long()),
+                Found::Gone if self.resumed => return Err(no_such_events(0)),
                 Found::Gone => {
                     tokio::time::sleep(FINISH_PAUSE).await;
                     continue;
@@ -150,10 +163,26 @@ impl SharedCall {
         }
     }
 
+    fn own_by(&self, owned: Owned, cancel: &Arc<Notify>) -> Ownership {
+        if let Some(once) = self.once.upgrade() {
+            once.owned.add(self.key.clone(), Arc::clone(cancel));
+        }
+        // Nothing was written before this replica wrote it.
+        self.log.caught_up();
+        Ownership {
+            store: self.store.clone(),
+            owned: Some(owned),
+            once: self.once.clone(),
+            key: self.key.clone(),
+            cancel: Arc::clone(cancel),
+        }
+    }
+
     /// Reads the events of an owner to their end. Returns `false` if the owner is gone before it
     /// had written any.
     async fn follow(&self, fence: i64) -> Result<bool, Error> {
         let mut next = 0;
+        let caught_up = Instant::now() + 3 * BATCH_TIME;
         loop {
             // First the state: a call that is complete has all its events.
             let (found, _) = self.store.find(&self.key).await?;
@@ -172,6 +201,9 @@ impl SharedCall {
                     return Ok(false);
                 }
                 Found::Gone | Found::Running(_) | Found::Complete(_) => return Err(owner_gone()),
+            }
+            if Instant::now() >= caught_up {
+                self.log.caught_up();
             }
             tokio::time::sleep(BATCH_TIME).await;
         }
@@ -202,6 +234,9 @@ impl SharedCall {
             let due = unwritten.due.map_or(renew_at, |due| due.min(renew_at));
             let event = tokio::select! {
                 event = events.next() => event,
+                () = ownership.cancel.notified() => {
+                    Some(Err(events.end(refusals::cancelled())))
+                }
                 () = tokio::time::sleep_until(due) => {
                     renew_at = Instant::now() + renewal;
                     if !self.persist(&owned, &mut unwritten).await {

@@ -5,15 +5,17 @@ use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::chat::call::Caller;
-use crate::error::{Error, Reason, Violation};
+use crate::error::{Error, Reason};
 use crate::memory::MemoryLedger;
 use crate::store::Store;
 
 use super::eviction::{ReplayCache, Scarce};
+use super::owned_calls::OwnedCalls;
 use super::replay_log::ReplayLog;
 
 /// How long, and how many, idempotent calls are kept.
@@ -25,6 +27,8 @@ pub struct IdempotencyConfig {
     pub max_calls: usize,
     /// The maximum bytes of all results together.
     pub max_bytes: usize,
+    /// How long a detached call goes on without a reader.
+    pub detached_grace: Duration,
 }
 
 /// All idempotent calls: running ones, and those that ended recently.
@@ -34,6 +38,8 @@ pub(in crate::relay) struct Idempotency {
     pub(super) memory: MemoryLedger,
     /// Where calls are recorded for other replicas, if anywhere.
     pub(super) store: Option<Store>,
+    /// The calls in the store that this replica runs.
+    pub(super) owned: OwnedCalls,
     table: Mutex<Table>,
 }
 
@@ -54,6 +60,8 @@ pub(super) struct Entry {
     pub(super) fingerprint: u64,
     pub(super) log: Arc<ReplayLog>,
     pub(super) interest: Weak<Running>,
+    /// Ends it, if it runs.
+    pub(super) cancel: Arc<Notify>,
     /// The expiry of a finished call.
     pub(super) expires: Option<Instant>,
 }
@@ -84,6 +92,7 @@ impl Idempotency {
         Self {
             settings,
             store,
+            owned: OwnedCalls::default(),
             memory,
             hasher: RandomState::new(),
             table: Mutex::default(),
@@ -189,21 +198,4 @@ pub(super) fn end(
         }
     }
     log.end(end);
-}
-
-/// The error of a request id that was used for another request.
-pub(super) fn key_reused() -> Error {
-    let message = "was used for another request; choose a new one for each request";
-    let violation = Violation {
-        field: "request_id".to_owned(),
-        description: message.to_owned(),
-    };
-    let message = format!("request_id {message}");
-    Error::new(Reason::IdempotencyKeyReused, message).with_violation(violation)
-}
-
-/// The error of a second call, if the answer of the first was not kept.
-pub(super) fn too_long() -> Error {
-    let message = "a call with this request_id was made, and its answer is too long to be shared";
-    Error::new(Reason::CallInProgress, message)
 }

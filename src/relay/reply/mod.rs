@@ -246,16 +246,18 @@ pub(super) fn joined(
     reader: ReplayReader,
     call: &Call,
     times: Times,
-    mut place: CallPermits,
+    mut place: Option<CallPermits>,
 ) -> Reply {
     let attempts = reader.attempts();
     let twin = reader.is_twin();
     if twin {
         // The first call with the request id is charged.
-        place.free();
+        if let Some(place) = &mut place {
+            place.free();
+        }
     }
     let ledger = CallRecorder::joined(&asker.telemetry, report(call, twin), times.arrived);
-    Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(place))
+    Reply::new(Stage::Joined(reader), times, attempts, ledger, place)
 }
 
 fn opening(

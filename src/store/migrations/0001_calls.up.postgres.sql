@@ -7,9 +7,11 @@ CREATE TABLE calls (
   fence BIGINT NOT NULL,
   lease_until BIGINT NOT NULL,
   expires BIGINT NOT NULL,
+  cancelled BIGINT NOT NULL DEFAULT 0,
   PRIMARY KEY (tenant, request_id)
 );
 CREATE INDEX calls_expires ON calls (expires);
+CREATE INDEX calls_cancelled ON calls (owner) WHERE cancelled = 1;
 CREATE TABLE call_events (
   tenant BYTEA NOT NULL,
   request_id TEXT NOT NULL,
