@@ -25,6 +25,12 @@ const COMPLETE: i64 = 1;
 /// A call that has succeeded, and whose answer was too long to be kept.
 const TOO_LONG: i64 = 2;
 
+/// A call that has failed, with its error. It may be begun again at once.
+const FAILED: i64 = 3;
+
+/// How long the error of a failed call is kept, for replicas that follow it.
+const KEEP_ERROR: Duration = Duration::from_secs(30);
+
 /// How many expired calls are deleted at once.
 const SWEEP: i64 = 500;
 
@@ -54,6 +60,8 @@ pub enum Found {
     Complete(i64),
     /// It has succeeded, and its answer was not kept.
     TooLong,
+    /// It has failed under this fence, with this error.
+    Failed(i64, Vec<u8>),
     /// There is no such call, or its owner is gone.
     Gone,
 }
@@ -82,14 +90,14 @@ const BEGIN: Statement = statement!(
      ON CONFLICT (tenant, request_id) DO UPDATE SET
        fingerprint = excluded.fingerprint, state = 0, owner = excluded.owner,
        fence = calls.fence + 1, lease_until = excluded.lease_until, expires = excluded.expires,
-       cancelled = 0
+       cancelled = 0, error = NULL
      WHERE (calls.state = 0 AND (calls.lease_until < " now " OR calls.owner = excluded.owner))
-        OR (calls.state <> 0 AND calls.expires < " now ")
+        OR calls.state = 3 OR (calls.state <> 0 AND calls.expires < " now ")
      RETURNING fence"
 );
 
 const FIND: Statement = statement!(
-    "SELECT state, fence, fingerprint,
+    "SELECT state, fence, fingerprint, error,
        CASE WHEN state = 0 THEN lease_until ELSE expires END - " now "
      FROM calls WHERE tenant = $1 AND request_id = $2"
 );
@@ -107,6 +115,11 @@ const APPEND: Statement = statement!(
 const FINISH: Statement = statement!(
     "UPDATE calls SET state = $5, expires = $6 + " now "
      WHERE tenant = $1 AND request_id = $2 AND owner = $3 AND fence = $4 AND state IN (0, $5)"
+);
+
+const FAIL: Statement = statement!(
+    "UPDATE calls SET state = 3, expires = $5 + " now ", error = $6
+     WHERE tenant = $1 AND request_id = $2 AND owner = $3 AND fence = $4 AND state = 0"
 );
 
 const READ: Statement = statement!(
@@ -177,19 +190,20 @@ impl Store {
     /// The state of a call, and its fingerprint.
     pub async fn find(&self, key: &CallKey) -> Result<(Found, Vec<u8>), Error> {
         let row = repeat!({
-            sqlx::query_as::<_, (i64, i64, Vec<u8>, i64)>(FIND.text(self.engine))
+            sqlx::query_as::<_, (i64, i64, Vec<u8>, Option<Vec<u8>>, i64)>(FIND.text(self.engine))
                 .bind(key.tenant.as_bytes())
                 .bind(&*key.request_id)
                 .fetch_optional(&self.pool)
                 .await
         })?;
-        let Some((state, fence, fingerprint, left)) = row else {
+        let Some((state, fence, fingerprint, error, left)) = row else {
             return Ok((Found::Gone, Vec::new()));
         };
         let found = match state {
             _ if left < 0 => Found::Gone,
             RUNNING => Found::Running(fence),
             COMPLETE => Found::Complete(fence),
+            FAILED => Found::Failed(fence, error.unwrap_or_default()),
             _ => Found::TooLong,
         };
         Ok((found, fingerprint))
@@ -285,7 +299,24 @@ impl Store {
         })
     }
 
-    /// Removes a call that has failed, so that it can be made again.
+    /// Ends a call that has failed. It can be made again at once; replicas that follow it find the
+    /// error.
+    pub async fn fail(&self, owned: &Owned, error: &[u8]) -> Result<(), Error> {
+        let done = repeat!({
+            sqlx::query(FAIL.text(self.engine))
+                .bind(owned.key.tenant.as_bytes())
+                .bind(&*owned.key.request_id)
+                .bind(&*self.replica)
+                .bind(owned.fence)
+                .bind(millis(KEEP_ERROR))
+                .bind(error)
+                .execute(&self.pool)
+                .await
+        });
+        done.map(drop)
+    }
+
+    /// Removes a call that was given up, so that it can be made again.
     pub async fn forget(&self, owned: &Owned) -> Result<(), Error> {
         repeat!({
             sqlx::query(FORGET.text(self.engine))

@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Test> {
         a_request_id_of_another_request_is_refused_at_another_replica,
         callers_do_not_share_request_ids,
         a_failed_call_can_be_made_again_at_another_replica,
+        the_error_of_a_call_reaches_its_followers,
         a_call_that_is_given_up_can_be_made_again_at_another_replica,
         a_call_of_a_killed_replica_is_taken_over_after_its_lease,
         a_follower_of_a_killed_replica_fails_after_its_lease,
@@ -219,6 +220,35 @@ async fn a_failed_call_can_be_made_again_at_another_replica(store: StoreSettings
     assert_eq!(error.code(), Code::InvalidArgument);
     let answer = two.conversation().converse(named("a")).await.unwrap();
     assert_eq!(text(answer.get_ref()), "fine");
+}
+
+async fn the_error_of_a_call_reaches_its_followers(store: StoreSettings) {
+    let refused = r#"{"code":"DataInspectionFailed","message":"no","request_id":"r"}"#;
+    let mut steps = vec![Step::Pause(Duration::from_millis(900))];
+    steps.extend(json(400, refused));
+    let upstream = Upstream::always(steps).await;
+    let (one, two) = (
+        replica(&upstream, &store).await,
+        replica(&upstream, &store).await,
+    );
+    let mut client = one.conversation();
+    let first = tokio::spawn(async move { client.converse(named("a")).await });
+    upstream.wait_for_requests(1).await;
+    let second = two.conversation().converse(named("a")).await.unwrap_err();
+    let first = first.await.unwrap().unwrap_err();
+    assert_eq!(
+        (first.code(), reason(&first).as_str()),
+        (Code::InvalidArgument, "CONTENT_BLOCKED")
+    );
+    assert_eq!(
+        (second.code(), second.message()),
+        (first.code(), first.message())
+    );
+    assert_eq!(
+        second.get_details_error_info().unwrap().metadata,
+        first.get_details_error_info().unwrap().metadata
+    );
+    assert_eq!(upstream.seen().len(), 1);
 }
 
 async fn a_call_that_is_given_up_can_be_made_again_at_another_replica(store: StoreSettings) {

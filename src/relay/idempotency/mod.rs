@@ -13,6 +13,7 @@ pub(super) mod replay_log;
 mod owned_calls;
 mod refusals;
 mod shared_calls;
+mod stored_error;
 mod stored_events;
 mod table;
 

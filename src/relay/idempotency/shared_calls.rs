@@ -5,6 +5,7 @@
 //! Replicas that do not own the call read its events from the store. An owner that is gone loses
 //! its lease; then a reader that has passed nothing on runs the call itself, and others fail.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::store::calls::{Batch, Begun, CallKey, Found, Owned};
 use super::replay_log::ReplayLog;
 use super::refusals::{self, key_reused, no_such_events, too_long};
 use super::table::{self, Idempotency, Key};
-use super::{fingerprint, stored_events};
+use super::{fingerprint, stored_error, stored_events};
 
 /// How long events wait to be written together, and how often replicas look for them.
 const BATCH_TIME: Duration = Duration::from_millis(250);
@@ -119,7 +120,7 @@ impl SharedCall {
             Ok(Role::Owner(ownership)) => {
                 let events = unstarted.start(self.log.attempts());
                 self.log.counted_by(events.usage_so_far());
-                self.own(ownership, events).await
+                self.own_to_end(ownership, events).await
             }
             Err(error) => Err(error),
         };
@@ -154,6 +155,8 @@ impl SharedCall {
                     tokio::time::sleep(FINISH_PAUSE).await;
                     continue;
                 }
+                // Only a call that is resumed finds it: others are begun again.
+                Found::Failed(_, error) => return Err(self.failed(&error)),
                 Found::Running(fence) | Found::Complete(fence) => fence,
             };
             self.log.replayed();
@@ -196,17 +199,29 @@ impl SharedCall {
             match found {
                 Found::Complete(of) if of == fence => return Ok(true),
                 Found::Running(of) if of == fence => {}
-                Found::TooLong => return Err(too_long()),
-                Found::Gone | Found::Running(_) | Found::Complete(_) if next == 0 => {
-                    return Ok(false);
+                Found::Failed(of, error) if of == fence => {
+                    return Err(self.failed(&error));
                 }
-                Found::Gone | Found::Running(_) | Found::Complete(_) => return Err(owner_gone()),
+                Found::TooLong => return Err(too_long()),
+                _ if next == 0 => return Ok(false),
+                Found::Gone | Found::Running(_) | Found::Complete(_) | Found::Failed(..) => {
+                    return Err(owner_gone());
+                }
             }
             if Instant::now() >= caught_up {
                 self.log.caught_up();
             }
             tokio::time::sleep(BATCH_TIME).await;
         }
+    }
+
+    /// The error of a call that another replica has run.
+    fn failed(&self, stored: &[u8]) -> Error {
+        let error = stored_error::decode(stored);
+        self.log
+            .attempts()
+            .store(error.attempts(), Ordering::Relaxed);
+        error
     }
 
     async fn write(&self, event: Event) {
@@ -218,8 +233,23 @@ impl SharedCall {
         self.log.write(event, make_room).await;
     }
 
+    /// Runs the call, and stores its error if it fails.
+    async fn own_to_end(&self, mut ownership: Ownership, events: Reply) -> Result<(), Error> {
+        let end = self.own(&mut ownership, events).await;
+        if let (Err(error), Some(owned)) = (&end, &ownership.owned)
+            && self
+                .store
+                .fail(owned, &stored_error::encode(error))
+                .await
+                .is_ok()
+        {
+            ownership.owned = None;
+        }
+        end
+    }
+
     /// Runs the call and stores its events.
-    async fn own(&self, mut ownership: Ownership, mut events: Reply) -> Result<(), Error> {
+    async fn own(&self, ownership: &mut Ownership, mut events: Reply) -> Result<(), Error> {
         let memory = self
             .once
             .upgrade()

@@ -8,6 +8,7 @@ CREATE TABLE calls (
   lease_until BIGINT NOT NULL,
   expires BIGINT NOT NULL,
   cancelled BIGINT NOT NULL DEFAULT 0,
+  error BYTEA,
   PRIMARY KEY (tenant, request_id)
 );
 CREATE INDEX calls_expires ON calls (expires);
