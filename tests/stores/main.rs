@@ -15,6 +15,7 @@
     reason = "a test that meets what it does not expect must fail, and this crate has no users"
 )]
 
+mod kills;
 mod replicas;
 mod resumed;
 mod shared_calls;
@@ -26,6 +27,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [resumed::trials(), shared_calls::trials()].concat();
+    let trials = [kills::trials(), resumed::trials(), shared_calls::trials()].concat();
     libtest_mimic::run(&arguments, trials::all(trials)).exit_code()
 }
