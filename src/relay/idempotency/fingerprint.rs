@@ -38,3 +38,96 @@ impl Hasher for Sha256Hasher {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::chat::call::{Caller, Delivery, Joining, Passing, Prompt, Tenant};
+    use crate::chat::document::Real;
+    use crate::chat::media::{Audio, Medium, Source};
+    use crate::chat::message::{Body, Options, Part, Role, Turn};
+
+    fn call() -> Call {
+        let audio = Audio {
+            medium: Some(Medium {
+                mime_type: "audio/wav".to_owned(),
+                source: Source::Inline(Bytes::from_static(b"RIFF")),
+            }),
+            file: None,
+        };
+        let mut turn = Turn::new(Role::User);
+        let bodies = [Body::Audio(audio), Body::Text("hi".to_owned())];
+        turn.parts = bodies.into_iter().map(Part::from).collect();
+        Call {
+            request_id: Arc::from("a"),
+            named: true,
+            caller: Caller(1),
+            share: Caller(1),
+            tenant: Tenant::default(),
+            caller_name: None,
+            method: "Converse",
+            delivery: Delivery::Whole,
+            timeout: Duration::from_secs(1),
+            prompt: Prompt {
+                model: Arc::from("qwen-audio-turbo"),
+                turns: vec![turn],
+                tools: Vec::new(),
+                tool_choice: None,
+                options: Box::new(Options {
+                    temperature: Some(Real(0.5)),
+                    stop: vec!["x".to_owned()],
+                    ..Options::default()
+                }),
+            },
+            passing: Passing::default(),
+            warnings: Vec::new(),
+            joining: Joining::default(),
+        }
+    }
+
+    fn changed(change: impl FnOnce(&mut Call)) -> Vec<u8> {
+        let mut call = call();
+        change(&mut call);
+        of(&call)
+    }
+
+    #[test]
+    fn a_known_request_has_a_known_fingerprint() {
+        let hex: String = of(&call())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        // If it differs, the data model has changed: increment VERSION and replace it.
+        assert_eq!(hex, "KNOWN");
+    }
+
+    #[test]
+    fn what_is_requested_changes_it_and_who_asks_and_how_long_does_not() {
+        let same = of(&call());
+        for differs in [
+            changed(|call| call.delivery = Delivery::Stream),
+            changed(|call| call.prompt.model = Arc::from("qwen-audio")),
+            changed(|call| call.prompt.turns[0].role = Role::System),
+            changed(|call| call.prompt.options.seed = Some(0)),
+            changed(|call| call.passing.workspace = Some(String::new())),
+        ] {
+            assert!(contradict(&same, &differs));
+        }
+        for equal in [
+            changed(|call| call.caller = Caller(2)),
+            changed(|call| call.timeout = Duration::from_secs(9)),
+            changed(|call| call.joining.detached = true),
+            changed(|call| call.joining.after = 3),
+            changed(|call| call.passing.traceparent = Some("t".to_owned())),
+        ] {
+            assert!(!contradict(&same, &equal));
+        }
+        // That of another version says nothing.
+        assert!(!contradict(&same, &[VERSION + 1, 7]));
+    }
+}
