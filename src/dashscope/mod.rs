@@ -401,7 +401,7 @@ pub(crate) fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::call::{Caller, Prompt, Tenant};
+    use crate::chat::call::{Caller, Joining, Prompt, Tenant};
     use crate::chat::document::{Document, Object, Real};
     use crate::chat::event::{Event, Piece};
     use crate::chat::media::{Audio, Image, Medium, Source};
@@ -545,6 +545,7 @@ mod tests {
                 options: Box::default(),
             },
             passing: Passing::default(),
+            joining: Joining::default(),
             warnings: Vec::new(),
         }
     }

@@ -9,9 +9,9 @@ mod cancellation;
 mod detached;
 mod eviction;
 mod fingerprint;
-pub(super) mod replay_log;
 mod owned_calls;
 mod refusals;
+pub(super) mod replay_log;
 mod shared_calls;
 mod stored_error;
 mod stored_events;
@@ -30,9 +30,9 @@ use crate::error::Error;
 use crate::memory::Kind;
 
 use super::reply::{Reply, Unstarted};
+use refusals::{key_reused, no_such_events, too_long};
 use replay_log::{Interest, ReplayLog, ReplayReader};
 use shared_calls::SharedCall;
-use refusals::{key_reused, no_such_events, too_long};
 use table::{Entry, Key, Running};
 
 pub(super) use table::Idempotency;

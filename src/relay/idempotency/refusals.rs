@@ -32,5 +32,8 @@ pub(super) fn no_such_events(kept: usize) -> Error {
 
 /// The error of the readers of a call that was cancelled.
 pub(super) fn cancelled() -> Error {
-    Error::new(Reason::CallCancelled, "the call was cancelled by CancelCall")
+    Error::new(
+        Reason::CallCancelled,
+        "the call was cancelled by CancelCall",
+    )
 }

@@ -21,8 +21,8 @@ use crate::relay::reply::{Reply, Unstarted};
 use crate::store::Store;
 use crate::store::calls::{Batch, Begun, CallKey, Found, Owned};
 
-use super::replay_log::ReplayLog;
 use super::refusals::{self, key_reused, no_such_events, too_long};
+use super::replay_log::ReplayLog;
 use super::table::{self, Idempotency, Key};
 use super::{fingerprint, stored_error, stored_events};
 
