@@ -381,22 +381,6 @@ settings! {
         "DASHGATE_RETRY_AFTER_RESET":
         "Retry once when the connection broke after the request was sent.",
         "The model may have run, and the retry would be billed again.";
-    "idempotency.keep" [Duration("1s", "24h")] = "10m",
-        "DASHGATE_IDEMPOTENCY_KEEP":
-        "How long the answer of a call with a `request_id` is kept.",
-        "Longer than clients retry.";
-    "idempotency.max_calls" [Count(0, 1_000_000)] = "4096",
-        "DASHGATE_IDEMPOTENCY_MAX_CALLS":
-        "The maximum number of kept answers. 0 keeps none.",
-        "Four per possible call in flight.";
-    "idempotency.max_bytes" [Size("0", "16GiB")] = "64MiB",
-        "DASHGATE_IDEMPOTENCY_MAX_BYTES":
-        "The maximum memory of kept answers.",
-        "Text answers have a few KB; answers with audio are dropped first.";
-    "idempotency.detached_grace" [Duration("1s", "24h")] = "5m",
-        "DASHGATE_IDEMPOTENCY_DETACHED_GRACE":
-        "How long a detached call goes on without a reader.",
-        "Longer than a client takes to restart; tokens that nobody fetches cost money.";
 }
 
 #[cfg(test)]

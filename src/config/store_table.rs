@@ -1,9 +1,25 @@
-//! Settings of the store.
+//! Settings of idempotency and of the store.
 
-use super::setting::Kind::{Count, Duration, Secret, Switch};
+use super::setting::Kind::{Count, Duration, Secret, Size, Switch};
 use super::setting::settings;
 
 settings! {
+    "idempotency.keep" [Duration("1s", "24h")] = "10m",
+        "DASHGATE_IDEMPOTENCY_KEEP":
+        "How long the answer of a call with a `request_id` is kept.",
+        "Longer than clients retry.";
+    "idempotency.max_calls" [Count(0, 1_000_000)] = "4096",
+        "DASHGATE_IDEMPOTENCY_MAX_CALLS":
+        "The maximum number of kept answers. 0 keeps none.",
+        "Four per possible call in flight.";
+    "idempotency.max_bytes" [Size("0", "16GiB")] = "64MiB",
+        "DASHGATE_IDEMPOTENCY_MAX_BYTES":
+        "The maximum memory of kept answers.",
+        "Text answers have a few KB; answers with audio are dropped first.";
+    "idempotency.detached_grace" [Duration("1s", "24h")] = "5m",
+        "DASHGATE_IDEMPOTENCY_DETACHED_GRACE":
+        "How long a detached call goes on without a reader.",
+        "Longer than a client takes to restart; tokens that nobody fetches cost money.";
     "store.url" [Secret] = "",
         "DASHGATE_STORE_URL":
         "Where state is kept that outlives the process: `sqlite:FILE`, or \

@@ -353,16 +353,6 @@ impl Relay {
         }
     }
 
-    /// Cancels a running call of this caller by its request id.
-    pub async fn cancel(&self, who: &Identity, request_id: &Arc<str>) -> Result<(), Error> {
-        self.inner.once.cancel(who, request_id).await
-    }
-
-    /// Ends calls that were cancelled at another replica, until it is dropped.
-    pub async fn watch_cancellations(&self) {
-        self.inner.once.watch_cancellations().await;
-    }
-
     /// Reports a call that was rejected before it began.
     pub fn refuse(&self, report: Report, arrived: Instant, error: &Error) {
         CallRecorder::joined(&self.inner.telemetry, report, arrived).close(Some(error));

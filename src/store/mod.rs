@@ -4,6 +4,7 @@
 //! bytes, whose content the store does not know. Every row belongs to a tenant, which is part of
 //! every key. Times are those of the store's own clock.
 
+mod call_statements;
 pub mod calls;
 mod connect;
 mod engine;

@@ -40,8 +40,8 @@ fn number(name: &str, default: usize) -> usize {
 
 type Replicas = Arc<Mutex<Vec<Process>>>;
 
-/// What one caller was told of one call.
-struct Told {
+/// What one caller received for one call.
+struct Reported {
     call: usize,
     answer: String,
 }
@@ -96,7 +96,7 @@ async fn streamed_answer(
 }
 
 /// Calls until it has an answer, at any replica, as a client with retries does.
-async fn call(replicas: Replicas, call: usize, mut random: fastrand::Rng) -> Told {
+async fn call(replicas: Replicas, call: usize, mut random: fastrand::Rng) -> Reported {
     let until = Instant::now() + PATIENCE;
     loop {
         let mut client = {
@@ -110,7 +110,7 @@ async fn call(replicas: Replicas, call: usize, mut random: fastrand::Rng) -> Tol
             _ => streamed_answer(&mut client, call).await,
         };
         let status = match answer {
-            Ok(answer) => return Told { call, answer },
+            Ok(answer) => return Reported { call, answer },
             Err(status) => status,
         };
         let reason = status.get_details_error_info().map(|info| info.reason);
@@ -171,7 +171,7 @@ async fn no_answer_is_lost_or_doubled_when_replicas_are_killed(store: StoreSetti
         let (replicas, over, next) = (Arc::clone(&replicas), Arc::clone(&over), Arc::clone(&next));
         let mut random = random.fork();
         tokio::spawn(async move {
-            let mut told = Vec::new();
+            let mut received = Vec::new();
             while !over.load(Ordering::Relaxed) {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let twins = (0..TWINS).map(|_| {
@@ -179,10 +179,10 @@ async fn no_answer_is_lost_or_doubled_when_replicas_are_killed(store: StoreSetti
                     tokio::spawn(caller)
                 });
                 for twin in twins.collect::<Vec<_>>() {
-                    told.push(twin.await.unwrap());
+                    received.push(twin.await.unwrap());
                 }
             }
-            told
+            received
         })
     });
     let callers: Vec<_> = callers.collect();
@@ -200,15 +200,15 @@ async fn no_answer_is_lost_or_doubled_when_replicas_are_killed(store: StoreSetti
         .unwrap();
     }
     over.store(true, Ordering::Relaxed);
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for caller in callers {
-        told.extend(caller.await.unwrap());
+        received.extend(caller.await.unwrap());
     }
-    check(&told, &upstream, next.load(Ordering::Relaxed));
+    check(&received, &upstream, next.load(Ordering::Relaxed));
 }
 
-/// Compares what callers were told with what DashScope was asked.
-fn check(told: &[Told], upstream: &Upstream, calls: usize) {
+/// Compares what callers have received with what DashScope was asked.
+fn check(received: &[Reported], upstream: &Upstream, calls: usize) {
     let mut asked: HashMap<usize, Vec<usize>> = HashMap::new();
     for (number, seen) in upstream.seen().iter().enumerate() {
         let body = seen.json().to_string();
@@ -219,8 +219,8 @@ fn check(told: &[Told], upstream: &Upstream, calls: usize) {
             .push(number);
     }
     let mut answers: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
-    for told in told {
-        answers.entry(told.call).or_default().insert(&told.answer);
+    for one in received {
+        answers.entry(one.call).or_default().insert(&one.answer);
     }
     assert_eq!(answers.len(), calls, "every call has an answer");
     let mut again = 0;

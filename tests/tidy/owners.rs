@@ -134,8 +134,9 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "grpc",
             "config",
             "callers",
-            // The types that the store keeps.
+            // The types that the store keeps, and errors in it.
             "chat",
+            "relay",
             "dashscope",
             "emulator",
             "openai",

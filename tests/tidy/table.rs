@@ -42,6 +42,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "history::*",
             "callers::*",
             "store",
+            "store::engine",
             "telemetry::*",
             "emulator::*",
             "net::*",

@@ -7,18 +7,28 @@ use crate::callers::Identity;
 use crate::error::{Error, Reason};
 use crate::store::calls::CallKey;
 
+use crate::relay::Relay;
+
 use super::table::Idempotency;
 
 /// How often a replica that runs calls of the store looks for those that are to end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
+impl Relay {
+    /// Cancels a running call of this caller by its request id.
+    pub async fn cancel(&self, who: &Identity, request_id: &Arc<str>) -> Result<(), Error> {
+        self.inner.once.cancel(who, request_id).await
+    }
+
+    /// Ends calls that were cancelled at another replica, until it is dropped.
+    pub async fn watch_cancellations(&self) {
+        self.inner.once.watch_cancellations().await;
+    }
+}
+
 impl Idempotency {
     /// Cancels a running call of this caller.
-    pub(in crate::relay) async fn cancel(
-        &self,
-        who: &Identity,
-        request_id: &Arc<str>,
-    ) -> Result<(), Error> {
+    async fn cancel(&self, who: &Identity, request_id: &Arc<str>) -> Result<(), Error> {
         let here = {
             let table = self.lock();
             let entry = table.entries.get(&(who.caller, Arc::clone(request_id)));
@@ -48,7 +58,7 @@ impl Idempotency {
     }
 
     /// Ends the calls of this replica that were cancelled elsewhere, until it is dropped.
-    pub(in crate::relay) async fn watch_cancellations(&self) {
+    async fn watch_cancellations(&self) {
         let Some(store) = &self.store else {
             return std::future::pending().await;
         };

@@ -103,7 +103,10 @@ mod tests {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         // If it differs, the data model has changed: increment VERSION and replace it.
-        assert_eq!(hex, "01ecdef3df1c8a3c48190511abc3b640be26af4d99377d35e7d4f5b579f3b8fa9f");
+        assert_eq!(
+            hex,
+            "01ecdef3df1c8a3c48190511abc3b640be26af4d99377d35e7d4f5b579f3b8fa9f"
+        );
     }
 
     #[test]

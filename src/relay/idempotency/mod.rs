@@ -10,12 +10,14 @@ mod detached;
 mod eviction;
 mod fingerprint;
 mod owned_calls;
+mod ownership;
 mod refusals;
 pub(super) mod replay_log;
 mod shared_calls;
 mod stored_error;
 mod stored_events;
 mod table;
+mod unwritten;
 
 use std::hash::BuildHasher;
 use std::sync::{Arc, Weak};

@@ -16,21 +16,17 @@ use tokio_stream::StreamExt;
 use crate::chat::call::{Call, Caller};
 use crate::chat::event::Event;
 use crate::error::{Error, Reason, Sent};
-use crate::memory::{Claim, Kind, Share};
+use crate::memory::Kind;
 use crate::relay::reply::{Reply, Unstarted};
 use crate::store::Store;
-use crate::store::calls::{Batch, Begun, CallKey, Found, Owned};
+use crate::store::calls::{Begun, CallKey, Found, Owned};
 
+use super::ownership::Ownership;
 use super::refusals::{self, key_reused, no_such_events, too_long};
 use super::replay_log::ReplayLog;
 use super::table::{self, Idempotency, Key};
+use super::unwritten::{BATCH_TIME, Unwritten};
 use super::{fingerprint, stored_error, stored_events};
-
-/// How long events wait to be written together, and how often replicas look for them.
-const BATCH_TIME: Duration = Duration::from_millis(250);
-
-/// The bytes of events that are written without waiting for more.
-const BATCH_BYTES: usize = 256 * 1024;
 
 /// The part of a lease after which it is renewed, so that two renewals may fail.
 const RENEWALS: u32 = 3;
@@ -60,31 +56,6 @@ enum Role {
     Owner(Ownership),
     /// Nothing more: its events have been read to their end.
     Reader,
-}
-
-/// The ownership of a call. Dropped before its end, it removes the call, so that it can be made
-/// again at once.
-struct Ownership {
-    store: Store,
-    owned: Option<Owned>,
-    once: Weak<Idempotency>,
-    key: CallKey,
-    cancel: Arc<Notify>,
-}
-
-impl Drop for Ownership {
-    fn drop(&mut self) {
-        if let Some(once) = self.once.upgrade() {
-            once.owned.remove(&self.key, &self.cancel);
-        }
-        if let Some(owned) = self.owned.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let store = self.store.clone();
-            // If it fails, the call ends with its lease.
-            runtime.spawn(async move { store.forget(&owned).await });
-        }
-    }
 }
 
 impl SharedCall {
@@ -141,7 +112,12 @@ impl SharedCall {
                 }
             };
             let (found, theirs) = match begun {
-                Begun::Owned(owned) => return Ok(Role::Owner(self.own_by(owned, cancel))),
+                Begun::Owned(owned) => {
+                    // Nothing was written before this replica wrote it.
+                    self.log.caught_up();
+                    let ownership = Ownership::new(&self.store, &self.once, owned, cancel);
+                    return Ok(Role::Owner(ownership));
+                }
                 Begun::Found(found, theirs) => (found, theirs),
             };
             let exists = found != Found::Gone;
@@ -163,21 +139,6 @@ impl SharedCall {
             if self.follow(fence).await? {
                 return Ok(Role::Reader);
             }
-        }
-    }
-
-    fn own_by(&self, owned: Owned, cancel: &Arc<Notify>) -> Ownership {
-        if let Some(once) = self.once.upgrade() {
-            once.owned.add(self.key.clone(), Arc::clone(cancel));
-        }
-        // Nothing was written before this replica wrote it.
-        self.log.caught_up();
-        Ownership {
-            store: self.store.clone(),
-            owned: Some(owned),
-            once: self.once.clone(),
-            key: self.key.clone(),
-            cancel: Arc::clone(cancel),
         }
     }
 
@@ -236,14 +197,14 @@ impl SharedCall {
     /// Runs the call, and stores its error if it fails.
     async fn own_to_end(&self, mut ownership: Ownership, events: Reply) -> Result<(), Error> {
         let end = self.own(&mut ownership, events).await;
-        if let (Err(error), Some(owned)) = (&end, &ownership.owned)
+        if let (Err(error), Some(owned)) = (&end, ownership.owned())
             && self
                 .store
                 .fail(owned, &stored_error::encode(error))
                 .await
                 .is_ok()
         {
-            ownership.owned = None;
+            ownership.leave();
         }
         end
     }
@@ -257,20 +218,20 @@ impl SharedCall {
         let mut unwritten = Unwritten::new(memory);
         let renewal = self.store.lease() / RENEWALS;
         let mut renew_at = Instant::now() + renewal;
-        let Some(owned) = ownership.owned.clone() else {
+        let Some(owned) = ownership.owned().cloned() else {
             return Err(owner_gone());
         };
         loop {
             let due = unwritten.due.map_or(renew_at, |due| due.min(renew_at));
             let event = tokio::select! {
                 event = events.next() => event,
-                () = ownership.cancel.notified() => {
+                () = ownership.cancelled() => {
                     Some(Err(events.end(refusals::cancelled())))
                 }
                 () = tokio::time::sleep_until(due) => {
                     renew_at = Instant::now() + renewal;
                     if !self.persist(&owned, &mut unwritten).await {
-                        ownership.owned = None;
+                        ownership.leave();
                         return Err(owner_gone());
                     }
                     continue;
@@ -281,7 +242,7 @@ impl SharedCall {
                     let end = Event::End(end);
                     unwritten.add(&end);
                     self.finish(&owned, &unwritten).await?;
-                    ownership.owned = None;
+                    ownership.leave();
                     self.write(end).await;
                     return Ok(());
                 }
@@ -345,85 +306,4 @@ fn owner_gone() -> Error {
     let message = "the replica that ran the call has stopped or lost its lease in the middle of \
                    the answer";
     Error::new(Reason::OwnerLost, message).with_sent(Sent::Begun)
-}
-
-/// Events that are not in the store yet.
-struct Unwritten {
-    bytes: Vec<u8>,
-    /// The number of the first of them.
-    first: i64,
-    count: i64,
-    /// When they should be written.
-    due: Option<Instant>,
-    /// Whether the last attempt to write them failed.
-    failed: bool,
-    /// Whether the answer is too long to be kept: the others are not stored either.
-    dropped: bool,
-    memory: Option<Share>,
-}
-
-impl Unwritten {
-    fn new(memory: Option<Share>) -> Self {
-        Self {
-            bytes: Vec::new(),
-            first: 0,
-            count: 0,
-            due: None,
-            failed: false,
-            dropped: false,
-            memory,
-        }
-    }
-
-    fn add(&mut self, event: &Event) {
-        if self.dropped {
-            return;
-        }
-        let encoded = stored_events::encode(event, &mut self.bytes).is_ok();
-        if !encoded || !self.hold() {
-            return self.drop_all();
-        }
-        self.count += 1;
-        let now = Instant::now();
-        match self.bytes.len() >= BATCH_BYTES && !self.failed {
-            true => self.due = Some(now),
-            false => self.due = self.due.or(Some(now + BATCH_TIME)),
-        }
-    }
-
-    /// Charges the bytes to the memory of kept answers.
-    fn hold(&mut self) -> bool {
-        let bytes = self.bytes.len();
-        let memory = self.memory.as_mut();
-        memory.is_none_or(|memory| memory.hold(bytes, Claim::Running).is_ok())
-    }
-
-    /// Stores no more of an answer that is too long to be kept.
-    fn drop_all(&mut self) {
-        self.dropped = true;
-        self.due = None;
-        self.bytes = Vec::new();
-        self.hold();
-    }
-
-    fn batch(&self) -> Option<Batch> {
-        (!self.dropped && self.count > 0).then(|| Batch {
-            first: self.first,
-            events: self.bytes.clone(),
-        })
-    }
-
-    fn written(&mut self) {
-        self.first += self.count;
-        self.count = 0;
-        self.bytes.clear();
-        self.due = None;
-        self.failed = false;
-        self.hold();
-    }
-
-    fn retry(&mut self) {
-        self.failed = true;
-        self.due = self.due.map(|_| Instant::now() + BATCH_TIME);
-    }
 }

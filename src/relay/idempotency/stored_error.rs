@@ -10,7 +10,7 @@ use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Scope, Sent, Upstream, Violation};
 use crate::secret::Secret;
 
-/// What readers are told.
+/// What readers receive.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Stored {
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stored_error_tells_readers_the_same() {
+    fn readers_receive_a_stored_error_as_it_was() {
         let error = Error::new(Reason::UpstreamRate, "too many")
             .with_sent(Sent::Refused)
             .with_attempts(2)
