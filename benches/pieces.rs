@@ -263,6 +263,8 @@ fn call(request: pb::ConverseRequest) -> Result<Arc<Call>> {
         options: request.options,
         request_id: request.request_id,
         delivery: Delivery::Stream,
+        after_sequence: 0,
+        detached: false,
     };
     Ok(request::call(ask, &context, &settings)?)
 }

@@ -92,8 +92,6 @@ reasons! {
     ModelNotFound, "MODEL_NOT_FOUND", NotFound;
     /// A voice or another resource does not exist.
     ResourceNotFound, "RESOURCE_NOT_FOUND", NotFound;
-    /// The caller has no running call with this `request_id`.
-    CallNotFound, "CALL_NOT_FOUND", NotFound;
     /// The conversation is longer than the model accepts.
     ContextTooLong, "CONTEXT_TOO_LONG", Precondition;
     /// DashScope could not fetch media from their URL.
@@ -174,8 +172,6 @@ reasons! {
     UpstreamConflict, "UPSTREAM_CONFLICT", Aborted;
     /// A call with this `request_id` is running, and its answer is too long to be shared.
     CallInProgress, "CALL_IN_PROGRESS", Aborted;
-    /// CancelCall ended this call.
-    CallCancelled, "CALL_CANCELLED", Aborted;
     /// DashScope does not support this, or not for this model.
     UnsupportedOperation, "UNSUPPORTED_OPERATION", Unsupported;
     /// The gateway does not store conversations yet.
@@ -211,4 +207,8 @@ reasons! {
     /// The replica that ran the call stopped, or was separated from the store, in the middle of the
     /// answer.
     OwnerLost, "OWNER_LOST", Broken;
+    /// CancelCall ended this call.
+    CallCancelled, "CALL_CANCELLED", Aborted;
+    /// The caller has no running call with this `request_id`.
+    CallNotFound, "CALL_NOT_FOUND", NotFound;
 }

@@ -207,8 +207,8 @@ const (
 	// The live session to resume does not exist or has ended, or the token is not its own. NOT_FOUND.
 	// Open a new session.
 	ErrorReason_SESSION_NOT_FOUND ErrorReason = 66
-	// The events that the caller missed are no longer kept. OUT_OF_RANGE. Resume from a later event,
-	// or open a new session.
+	// The events that the caller missed are no longer kept, or do not exist. OUT_OF_RANGE. Resume
+	// from another event, open a new session, or make the call again.
 	ErrorReason_RESUME_GAP ErrorReason = 67
 	// Another stream resumed this live session. ABORTED. Use the other stream.
 	ErrorReason_SESSION_TAKEN_OVER ErrorReason = 68
@@ -225,6 +225,11 @@ const (
 	// The replica that ran the call stopped, or was separated from the store, in the middle of the
 	// answer. INTERNAL. A retry is a new call, and is billed again.
 	ErrorReason_OWNER_LOST ErrorReason = 73
+	// CancelCall ended this call. ABORTED. The usage so far is billed.
+	ErrorReason_CALL_CANCELLED ErrorReason = 74
+	// The caller has no running call with this `request_id`. NOT_FOUND. It has ended, or was never
+	// made.
+	ErrorReason_CALL_NOT_FOUND ErrorReason = 75
 )
 
 // Enum value maps for ErrorReason.
@@ -304,6 +309,8 @@ var (
 		71: "STORE_DAMAGED",
 		72: "ANSWER_NOT_SAVED",
 		73: "OWNER_LOST",
+		74: "CALL_CANCELLED",
+		75: "CALL_NOT_FOUND",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED": 0,
@@ -380,6 +387,8 @@ var (
 		"STORE_DAMAGED":            71,
 		"ANSWER_NOT_SAVED":         72,
 		"OWNER_LOST":               73,
+		"CALL_CANCELLED":           74,
+		"CALL_NOT_FOUND":           75,
 	}
 )
 
@@ -536,7 +545,7 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\rupstream_code\x18\x06 \x01(\tR\fupstreamCode\x125\n" +
 	"\x14upstream_http_status\x18\a \x01(\x05H\x00R\x12upstreamHttpStatus\x88\x01\x01\x12.\n" +
 	"\x13upstream_request_id\x18\b \x01(\tR\x11upstreamRequestIdB\x17\n" +
-	"\x15_upstream_http_status*\x8e\f\n" +
+	"\x15_upstream_http_status*\xb6\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINVALID_REQUEST\x10\x01\x12\x15\n" +
@@ -619,7 +628,9 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\rSTORE_DAMAGED\x10G\x12\x14\n" +
 	"\x10ANSWER_NOT_SAVED\x10H\x12\x0e\n" +
 	"\n" +
-	"OWNER_LOST\x10IB\xb6\x01\n" +
+	"OWNER_LOST\x10I\x12\x12\n" +
+	"\x0eCALL_CANCELLED\x10J\x12\x12\n" +
+	"\x0eCALL_NOT_FOUND\x10KB\xb6\x01\n" +
 	"\x0eio.dashgate.v1B\n" +
 	"ErrorProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03DGV\xaa\x02\vDashgate.V1\xba\x02\n" +
 	"DashgateV1\xca\x02\vDashgate\\V1\xe2\x02\x17Dashgate\\V1\\GPBMetadata\xea\x02\fDashgate::V1b\x06proto3"

@@ -1,5 +1,9 @@
 """The messages and services of the schema. Made by `./dev generate`: do not edit."""
 
+from dashgate.v1.call_service_pb2 import (
+    CancelCallRequest,
+    CancelCallResponse,
+)
 from dashgate.v1.content_pb2 import (
     Audio,
     AudioFile,
@@ -89,7 +93,9 @@ from dashgate.v1.error_pb2 import (
     CALLER_RATE,
     CALLER_STREAMS,
     CALLER_TOKENS,
+    CALL_CANCELLED,
     CALL_IN_PROGRESS,
+    CALL_NOT_FOUND,
     CIRCUIT_OPEN,
     CONTENT_BLOCKED,
     CONTEXT_TOO_LONG,
@@ -271,12 +277,16 @@ __all__ = [
     "CALLER_RATE",
     "CALLER_STREAMS",
     "CALLER_TOKENS",
+    "CALL_CANCELLED",
     "CALL_IN_PROGRESS",
+    "CALL_NOT_FOUND",
     "CIRCUIT_OPEN",
     "CONTENT_BLOCKED",
     "CONTEXT_TOO_LONG",
     "CacheControl",
     "CallFailure",
+    "CancelCallRequest",
+    "CancelCallResponse",
     "CancelResponse",
     "Choice",
     "ChoiceEnd",

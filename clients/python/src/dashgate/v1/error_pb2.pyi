@@ -245,8 +245,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Open a new session.
     """
     RESUME_GAP: _ErrorReason.ValueType  # 67
-    """The events that the caller missed are no longer kept. OUT_OF_RANGE. Resume from a later event,
-    or open a new session.
+    """The events that the caller missed are no longer kept, or do not exist. OUT_OF_RANGE. Resume
+    from another event, open a new session, or make the call again.
     """
     SESSION_TAKEN_OVER: _ErrorReason.ValueType  # 68
     """Another stream resumed this live session. ABORTED. Use the other stream."""
@@ -265,6 +265,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     OWNER_LOST: _ErrorReason.ValueType  # 73
     """The replica that ran the call stopped, or was separated from the store, in the middle of the
     answer. INTERNAL. A retry is a new call, and is billed again.
+    """
+    CALL_CANCELLED: _ErrorReason.ValueType  # 74
+    """CancelCall ended this call. ABORTED. The usage so far is billed."""
+    CALL_NOT_FOUND: _ErrorReason.ValueType  # 75
+    """The caller has no running call with this `request_id`. NOT_FOUND. It has ended, or was never
+    made.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -495,8 +501,8 @@ SESSION_NOT_FOUND: ErrorReason.ValueType  # 66
 Open a new session.
 """
 RESUME_GAP: ErrorReason.ValueType  # 67
-"""The events that the caller missed are no longer kept. OUT_OF_RANGE. Resume from a later event,
-or open a new session.
+"""The events that the caller missed are no longer kept, or do not exist. OUT_OF_RANGE. Resume
+from another event, open a new session, or make the call again.
 """
 SESSION_TAKEN_OVER: ErrorReason.ValueType  # 68
 """Another stream resumed this live session. ABORTED. Use the other stream."""
@@ -515,6 +521,12 @@ again.
 OWNER_LOST: ErrorReason.ValueType  # 73
 """The replica that ran the call stopped, or was separated from the store, in the middle of the
 answer. INTERNAL. A retry is a new call, and is billed again.
+"""
+CALL_CANCELLED: ErrorReason.ValueType  # 74
+"""CancelCall ended this call. ABORTED. The usage so far is billed."""
+CALL_NOT_FOUND: ErrorReason.ValueType  # 75
+"""The caller has no running call with this `request_id`. NOT_FOUND. It has ended, or was never
+made.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
