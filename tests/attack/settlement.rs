@@ -65,6 +65,7 @@ impl Keys {
                 "qwen-audio-turbo",
                 vec![pb::content::Kind::Text("?".to_owned())],
             )),
+            ..pb::ConverseStreamRequest::default()
         });
         let shown = format!("Bearer {}", self.key).parse().unwrap();
         request.metadata_mut().insert("authorization", shown);

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashgate::config::StoreSettings;
 use dashgate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use dashgate::grpc::pb::converse_stream_response::Event;
 use dashgate::grpc::pb::{self, content, delta};
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -34,6 +35,10 @@ const TWINS: usize = 2;
 /// How long a caller tries.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it belongs to the tests, not to the settings of the gateway"
+)]
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }

@@ -208,7 +208,7 @@ async fn a_detached_call_without_a_reader_ends_after_its_grace(store: StoreSetti
     let one = gateway_with(settings).await;
     let mut first = open(&one, ask(0, true)).await.unwrap();
     next(&mut first).await.unwrap();
-    let dropped = std::time::Instant::now();
+    let dropped = tokio::time::Instant::now();
     drop(first);
     upstream.closed().await;
     assert!(dropped.elapsed() >= Duration::from_millis(500));

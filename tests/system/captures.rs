@@ -163,11 +163,14 @@ pub fn plain(
     events: Vec<Result<pb::ConverseStreamResponse, Status>>,
 ) -> Vec<pb::ConverseStreamResponse> {
     let mut plain = Vec::new();
-    for (at, event) in events.into_iter().enumerate() {
+    let mut number = 0;
+    for event in events {
         let mut event = event.unwrap();
-        assert_eq!(event.sequence, i32::try_from(at).unwrap() + 1);
+        let is_heartbeat = matches!(event.event, Some(Event::Heartbeat(_)));
+        number += i32::from(!is_heartbeat);
+        assert_eq!(event.sequence, number);
         event.sequence = 0;
-        if matches!(event.event, Some(Event::Heartbeat(_))) {
+        if is_heartbeat {
             continue;
         }
         match event.event.as_mut().unwrap() {
