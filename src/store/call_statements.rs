@@ -5,10 +5,11 @@ use super::statement::{Statement, statement};
 /// Begins a call, unless another one of this key runs or is kept.
 pub(super) const BEGIN: Statement = statement!(
     "INSERT INTO calls (tenant, request_id, fingerprint, state, owner, fence, lease_until, expires)
-     VALUES ($1, $2, $3, 0, $4, 1, $5 + " now ", $6 + " now ")
+     VALUES ($1, $2, $3, 0, $4, " now ", $5 + " now ", $6 + " now ")
      ON CONFLICT (tenant, request_id) DO UPDATE SET
        fingerprint = excluded.fingerprint, state = 0, owner = excluded.owner,
-       fence = calls.fence + 1, lease_until = excluded.lease_until, expires = excluded.expires,
+       fence = CASE WHEN calls.fence < excluded.fence THEN excluded.fence ELSE calls.fence + 1 END,
+       lease_until = excluded.lease_until, expires = excluded.expires,
        cancelled = 0, error = NULL
      WHERE (calls.state = 0 AND (calls.lease_until < " now " OR calls.owner = excluded.owner))
         OR calls.state = 3 OR (calls.state <> 0 AND calls.expires < " now ")
@@ -49,7 +50,7 @@ pub(super) const FAIL: Statement = statement!(
 /// The events from a number on.
 pub(super) const READ: Statement = statement!(
     "SELECT first, events FROM call_events
-     WHERE tenant = $1 AND request_id = $2 AND fence = $3 AND first >= $4 ORDER BY first"
+     WHERE tenant = $1 AND request_id = $2 AND fence = $3 AND first >= $4 ORDER BY first LIMIT $5"
 );
 
 /// Removes a running call.

@@ -2,7 +2,8 @@
 //!
 //! A call is owned by the replica that runs it, for as long as that renews its lease. Each owner
 //! has a fence, a number greater than that of every earlier owner; what an owner writes under an
-//! old fence is refused, or ignored by readers.
+//! old fence is refused, or ignored by readers. A fence is the time at which the call was begun, so
+//! that a call that was removed and made again does not have the fence of the removed one.
 
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ const FAILED: i64 = 3;
 
 /// How long the error of a failed call is kept, for replicas that follow it.
 const KEEP_ERROR: Duration = Duration::from_secs(30);
+
+/// How many batches of events are read at once. A batch has about 256 KiB.
+const READ_BATCHES: i64 = 8;
 
 /// How many expired calls are deleted at once.
 const SWEEP: i64 = 500;
@@ -115,10 +119,6 @@ impl Store {
             key: key.clone(),
             fence,
         };
-        if fence > 1 {
-            // Of an earlier owner.
-            self.delete_events(key, fence - 1).await?;
-        }
         Ok(Begun::Owned(owned))
     }
 
@@ -254,18 +254,30 @@ impl Store {
     /// Removes a call that was given up, so that it can be made again.
     pub async fn forget(&self, owned: &Owned) -> Result<(), Error> {
         repeat!({
-            sqlx::query(FORGET.text(self.engine))
+            let mut connection = self.pool.acquire().await?;
+            // In one transaction: the events of the next owner come after it.
+            let mut transaction = connection.begin_with(self.begin_text()).await?;
+            let done = sqlx::query(FORGET.text(self.engine))
                 .bind(owned.key.tenant.as_bytes())
                 .bind(&*owned.key.request_id)
                 .bind(&*self.replica)
                 .bind(owned.fence)
-                .execute(&self.pool)
-                .await
-        })?;
-        self.delete_events(&owned.key, owned.fence).await
+                .execute(&mut *transaction)
+                .await?;
+            if done.rows_affected() == 1 {
+                sqlx::query(FORGET_EVENTS.text(self.engine))
+                    .bind(owned.key.tenant.as_bytes())
+                    .bind(&*owned.key.request_id)
+                    .bind(owned.fence)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await
+        })
     }
 
-    /// The events of a call from this number on, as far as they were written under this fence.
+    /// The next events of a call from this number on, a bounded number of batches, as far as they
+    /// were written under this fence.
     pub async fn events(&self, key: &CallKey, fence: i64, from: i64) -> Result<Vec<Batch>, Error> {
         let rows = repeat!({
             sqlx::query_as::<_, (i64, Vec<u8>)>(READ.text(self.engine))
@@ -273,6 +285,7 @@ impl Store {
                 .bind(&*key.request_id)
                 .bind(fence)
                 .bind(from)
+                .bind(READ_BATCHES)
                 .fetch_all(&self.pool)
                 .await
         })?;
@@ -307,18 +320,6 @@ impl Store {
             })
         };
         Ok(rows.into_iter().filter_map(key).collect())
-    }
-
-    async fn delete_events(&self, key: &CallKey, up_to: i64) -> Result<(), Error> {
-        let done = repeat!({
-            sqlx::query(FORGET_EVENTS.text(self.engine))
-                .bind(key.tenant.as_bytes())
-                .bind(&*key.request_id)
-                .bind(up_to)
-                .execute(&self.pool)
-                .await
-        });
-        done.map(drop)
     }
 
     /// Deletes expired calls, a bounded number. Returns whether there may be more.

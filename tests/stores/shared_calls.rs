@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Test> {
         a_failed_call_can_be_made_again_at_another_replica,
         the_error_of_a_call_reaches_its_followers,
         a_call_that_is_given_up_can_be_made_again_at_another_replica,
+        a_call_that_is_made_again_at_once_keeps_its_whole_answer,
         a_call_of_a_killed_replica_is_taken_over_after_its_lease,
         a_follower_of_a_killed_replica_fails_after_its_lease,
         answers_survive_a_restart,
@@ -266,6 +267,32 @@ async fn a_call_that_is_given_up_can_be_made_again_at_another_replica(store: Sto
     drop(first);
     upstream.closed().await;
     assert_eq!(deltas(&mut two.conversation(), "s").await, ["二"]);
+}
+
+async fn a_call_that_is_made_again_at_once_keeps_its_whole_answer(store: StoreSettings) {
+    let steps = vec![
+        sse(),
+        piece(frame(1, "一", "null")),
+        piece(frame(2, "二", "stop")),
+        end(),
+    ];
+    let upstream = Upstream::always(steps).await;
+    let (one, two) = (
+        replica(&upstream, &store).await,
+        replica(&upstream, &store).await,
+    );
+    for number in 0..20 {
+        let name = format!("s{number}");
+        // Given up before, during or after its answer.
+        let mut client = one.conversation();
+        let first = client.converse_stream(named_stream(&name));
+        let pause = Duration::from_millis(number % 5);
+        let _ = tokio::time::timeout(pause, first).await;
+        for replica in [&one, &two] {
+            let texts = deltas(&mut replica.conversation(), &name).await;
+            assert_eq!(texts.concat(), "一二");
+        }
+    }
 }
 
 async fn a_call_of_a_killed_replica_is_taken_over_after_its_lease(store: StoreSettings) {

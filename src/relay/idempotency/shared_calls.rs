@@ -41,6 +41,7 @@ const FINISH_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct SharedCall {
     store: Store,
     key: CallKey,
+    /// Empty until it runs: media take a while to hash.
     fingerprint: Vec<u8>,
     keep: Duration,
     once: Weak<Idempotency>,
@@ -72,7 +73,7 @@ impl SharedCall {
                 tenant: call.tenant,
                 request_id: Arc::clone(&call.request_id),
             },
-            fingerprint: fingerprint::of(call),
+            fingerprint: Vec::new(),
             keep: once.settings.keep,
             once: Arc::downgrade(once),
             share,
@@ -82,7 +83,8 @@ impl SharedCall {
     }
 
     /// Runs the call, or reads what another replica has made of it.
-    pub(super) async fn run(self, key: Key, unstarted: Unstarted, cancel: Arc<Notify>) {
+    pub(super) async fn run(mut self, key: Key, unstarted: Unstarted, cancel: Arc<Notify>) {
+        self.fingerprint = fingerprint::of(&unstarted.call);
         let end = match self.claim(&cancel).await {
             Ok(Role::Reader) => {
                 drop(unstarted);
@@ -150,15 +152,13 @@ impl SharedCall {
         loop {
             // First the state: a call that is complete has all its events.
             let (found, _) = self.store.find(&self.key).await?;
-            for batch in self.store.events(&self.key, fence, next).await? {
-                let events = stored_events::decode(&batch.events)?;
-                next = batch.first + i64::try_from(events.len()).unwrap_or_default();
-                for event in events {
-                    self.write(event).await;
-                }
-            }
+            let ended = self.read(fence, &mut next).await?;
             match found {
-                Found::Complete(of) if of == fence => return Ok(true),
+                Found::Complete(of) if of == fence && ended => return Ok(true),
+                Found::Complete(of) if of == fence => {
+                    let message = "the stored answer of this call has no end";
+                    return Err(Error::new(Reason::StoreDamaged, message));
+                }
                 Found::Running(of) if of == fence => {}
                 Found::Failed(of, error) if of == fence => {
                     return Err(self.failed(&error));
@@ -173,6 +173,26 @@ impl SharedCall {
                 self.log.caught_up();
             }
             tokio::time::sleep(BATCH_TIME).await;
+        }
+    }
+
+    /// Reads the events that an owner has written after the first `next`. Returns whether the last
+    /// one is the end of the answer.
+    async fn read(&self, fence: i64, next: &mut i64) -> Result<bool, Error> {
+        let mut ended = false;
+        loop {
+            let batches = self.store.events(&self.key, fence, *next).await?;
+            if batches.is_empty() {
+                return Ok(ended);
+            }
+            for batch in batches {
+                let events = stored_events::decode(&batch.events)?;
+                *next = batch.first + i64::try_from(events.len()).unwrap_or_default();
+                for event in events {
+                    ended = matches!(event, Event::End(_));
+                    self.write(event).await;
+                }
+            }
         }
     }
 
