@@ -45,6 +45,8 @@ async fn arguments_are_passed_on_once_wherever_dashscope_sends_them() {
     let nothing_done = of_arguments("done", "arguments", "");
     let item_done = of_item("done", &item(ARGUMENTS));
     let empty_item_done = of_item("done", &item(""));
+    let whole_delta = of_arguments("delta", "delta", ARGUMENTS);
+    let spaced_item_done = of_item("done", &item(r#"{"city": "Paris"}"#));
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = before(&upstream).await;
     for (frames, listed) in [
@@ -56,6 +58,8 @@ async fn arguments_are_passed_on_once_wherever_dashscope_sends_them() {
         (vec![&added, &delta, &item_done], true),
         (vec![&added, &delta, &done], true),
         (vec![&added, &empty_item_done], true),
+        // The same arguments, written in another way.
+        (vec![&added, &whole_delta, &spaced_item_done], false),
         (vec![], true),
     ] {
         let (mut call, mut socket) = upstream.open(&gateway, by_hand(OMNI)).await;

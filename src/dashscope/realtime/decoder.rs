@@ -12,7 +12,7 @@ use super::audio_frame;
 use super::event_kind::{Content, EventKind, Speech, Step};
 use super::fields::{MAX_SHORT, nested, object, position, short, shorten, text, text_or_json};
 use super::session_report::{response, session, usage_of};
-use super::tool_calls::{CallReport, ToolCalls};
+use super::tool_calls::{CallReport, MAX_CALLS, ToolCalls};
 use crate::chat::document::{Document, Object};
 use crate::chat::live_event::{
     LivePiece, SpeechBoundary, TranscriptKind, TranscriptPart, UpstreamDelta, UpstreamError,
@@ -126,7 +126,7 @@ impl Decoder {
             }
             Step::Done => {
                 let (mut response, items) = response(fields);
-                for (mut item, index) in items.into_iter().zip(0..) {
+                for (mut item, index) in items.into_iter().take(MAX_CALLS).zip(0..) {
                     // A call may come only here.
                     let call = call_item(&mut item, &response.id, index);
                     let call = call.and_then(|report| self.calls.complete(report));

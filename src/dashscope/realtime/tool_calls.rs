@@ -4,7 +4,7 @@ use crate::chat::live_event::{LivePiece, UpstreamDelta};
 use crate::chat::message::ToolCall;
 
 /// The maximum number of calls that are tracked. No response has that many; the oldest is dropped.
-const MAX_CALLS: usize = 128;
+pub(super) const MAX_CALLS: usize = 128;
 
 /// The type of every call: DashScope's realtime models have no other tools.
 const FUNCTION: &str = "function";
@@ -38,8 +38,10 @@ struct Call {
     index: i32,
     /// Whether its first piece was emitted.
     is_announced: bool,
-    /// The length of the arguments so far.
+    /// The length of the arguments so far, and their hash: what comes at the end may be written in
+    /// another way.
     length: usize,
+    hash: u64,
     is_done: bool,
 }
 
@@ -82,11 +84,14 @@ impl ToolCalls {
     /// snapshot if they differ.
     pub(super) fn complete(&mut self, mut report: CallReport) -> Option<UpstreamDelta> {
         let call = self.find(&report);
-        if call.is_done {
+        let says_nothing = report.name.is_empty() && report.arguments.is_empty();
+        if call.is_done || says_nothing {
             return None;
         }
         call.is_done = !report.arguments.is_empty();
-        let missing = report.arguments.get(call.length..).map(str::to_owned);
+        let halves = report.arguments.split_at_checked(call.length);
+        let missing = halves.filter(|(known, _)| hashed(EMPTY_HASH, known) == call.hash);
+        let missing = missing.map(|(_, missing)| missing.to_owned());
         let Some(missing) = missing.filter(|_| !report.arguments.is_empty()) else {
             let differs = !report.arguments.is_empty();
             return (differs || !call.is_announced).then(|| UpstreamDelta {
@@ -118,6 +123,7 @@ impl Call {
             index: report.index,
             is_announced: false,
             length: 0,
+            hash: EMPTY_HASH,
             is_done: false,
         }
     }
@@ -134,6 +140,7 @@ impl Call {
     fn piece(&mut self, report: CallReport) -> UpstreamDelta {
         let is_first = !std::mem::replace(&mut self.is_announced, true);
         self.length = self.length.saturating_add(report.arguments.len());
+        self.hash = hashed(self.hash, &report.arguments);
         let first = |text: String| if is_first { text } else { String::new() };
         let call = ToolCall {
             index: report.index,
@@ -150,6 +157,16 @@ impl Call {
             is_snapshot: false,
         }
     }
+}
+
+/// The hash of no bytes.
+const EMPTY_HASH: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// The hash of what was hashed before and this text, byte by byte (FNV-1a).
+fn hashed(before: u64, text: &str) -> u64 {
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+    text.bytes().fold(before, step)
 }
 
 #[cfg(test)]
@@ -216,6 +233,17 @@ mod tests {
         calls.begin(report("f", ""));
         calls.append(report("", "{\"a\":1}"));
         assert_eq!(shown(calls.complete(report("f", "{}"))), "!//{}");
+    }
+
+    #[test]
+    fn arguments_that_are_written_in_another_way_at_the_end_add_nothing() {
+        let mut calls = ToolCalls::default();
+        calls.begin(report("f", ""));
+        calls.append(report("", "{\"a\":1}"));
+        // All of them, which are no continuation.
+        let all = calls.complete(report("f", "{\"a\": 1}"));
+        assert_eq!(shown(all), "!//{\"a\": 1}");
+        assert_eq!(shown(calls.complete(report("", ""))), "-");
     }
 
     #[test]
