@@ -15,6 +15,7 @@
 //! - [`admin`]: the admin port: metrics, health, effective configuration, calls in flight
 //! - [`live`]: live sessions: clocks, journal, resumption, repair of events
 //! - [`relay`]: one call: admission, attempts, accounts, circuit breakers, idempotency
+//! - [`conversations`]: stored conversations: the life of a turn, its history
 //! - [`upstream`]: the upstreams of calls: DashScope and OpenAI-style servers
 //! - [`openai`]: the client of OpenAI-style servers, and of DashScope's compatible mode
 //! - [`dashscope`]: the DashScope client: requests, responses, event streams, uploads
@@ -44,6 +45,7 @@ pub mod callers;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod conversations;
 pub mod dashscope;
 pub mod descriptors;
 pub mod emulator;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::admin;
 use crate::callers::Callers;
 use crate::config::{Address, LogFormat, Settings};
+use crate::conversations::Conversations;
 use crate::error::{Error, Reason};
 use crate::grpc::orca::Load;
 use crate::grpc::registry::Registry;
@@ -109,7 +110,10 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         accounts,
         Arc::clone(&telemetry),
         memory,
-        store.clone(),
+        store
+            .clone()
+            .zip(module_configs::conversations_settings(settings))
+            .map(|(store, config)| Conversations::new(store, config)),
     );
     let sessions = LiveSessions::new(relay.clone(), module_configs::live_settings(settings));
     let (phase, phases) = watch::channel(Phase::default());

@@ -4,6 +4,7 @@ use crate::callers;
 use crate::callers::jwks::JwksSource;
 use crate::chat::message::LongAudio;
 use crate::config::{self, Sampler, Settings};
+use crate::conversations::ConversationsConfig;
 use crate::error::Error;
 use crate::grpc;
 use crate::live;
@@ -106,6 +107,13 @@ pub(super) fn store_settings(settings: &Settings) -> Option<StoreConfig> {
         max_connections: store.max_connections,
         migrate: store.migrate,
         lease: store.lease,
+    })
+}
+
+pub(super) fn conversations_settings(settings: &Settings) -> Option<ConversationsConfig> {
+    settings.store.as_ref().map(|store| ConversationsConfig {
+        ttl: store.conversation_ttl,
+        max_media_bytes: store.max_turn_media,
     })
 }
 

@@ -9,6 +9,7 @@ use super::document::{Document, Merged, Object};
 use super::event::{ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchInfo, Started};
 use super::media::{Audio, AudioFile, Image, MIME_TYPE, Medium, Source};
 use super::message::{Body, Part, Role, ToolCall, Turn};
+use super::stored::HistoryUsed;
 use super::usage::Usage;
 use super::warning::Warning;
 
@@ -32,6 +33,8 @@ pub struct Answer {
     pub extra: Object,
     /// Warnings about the answer.
     pub warnings: Vec<Warning>,
+    /// The turn of a stored conversation that was made.
+    pub history: Option<HistoryUsed>,
 }
 
 /// One of the choices.
@@ -148,6 +151,7 @@ impl AnswerBuilder {
             extra_output: end.extra_output,
             extra: end.extra,
             warnings: end.warnings,
+            history: end.history,
         }
     }
 }

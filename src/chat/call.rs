@@ -10,6 +10,7 @@ use crate::secret::Secret;
 
 use super::media::Source;
 use super::message::{Options, Tool, ToolChoice, Turn};
+use super::stored::StoredConversation;
 use super::warning::Warning;
 
 /// A call. Created once by the server, then passed by reference.
@@ -37,6 +38,9 @@ pub struct Call {
     pub prompt: Prompt,
     /// Metadata that is forwarded to DashScope.
     pub passing: Passing,
+    /// The stored conversation that it is a turn of, if it is one; then the prompt has only the new
+    /// messages, until the history is added.
+    pub stored: Option<Box<StoredConversation>>,
     /// Warnings about the request, returned with the answer.
     pub warnings: Vec<Warning>,
     /// How a call with a request id is joined.

@@ -44,7 +44,7 @@ impl Prompt {
 
     /// The estimated input tokens.
     pub fn estimated_input_tokens(&self) -> u64 {
-        let asked: u64 = self.turns.iter().map(turn).sum();
+        let asked = input_tokens(&self.turns);
         let tools: u64 = self.tools.iter().map(tool).sum();
         asked + tools
     }
@@ -66,6 +66,11 @@ impl Piece {
             | Self::Search(_) => 0,
         }
     }
+}
+
+/// The estimated input tokens of these messages.
+pub fn input_tokens(turns: &[Turn]) -> u64 {
+    turns.iter().map(turn).sum()
 }
 
 /// The estimated tokens of an answer of this weight.

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::document::{Object, Real};
 use super::media::AudioFile;
 use super::message::{Annotation, ToolCall};
+use super::stored::HistoryUsed;
 use super::usage::Usage;
 use super::warning::Warning;
 
@@ -97,6 +98,8 @@ pub struct End {
     pub extra: Object,
     /// Warnings about the answer.
     pub warnings: Vec<Warning>,
+    /// The turn of a stored conversation that was made.
+    pub history: Option<HistoryUsed>,
 }
 
 /// The end of a choice.

@@ -18,6 +18,7 @@ mod merge;
 pub mod message;
 pub mod model;
 pub mod sniffing;
+pub mod stored;
 pub mod upload;
 pub mod usage;
 pub mod warning;

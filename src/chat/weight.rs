@@ -163,6 +163,7 @@ fn of_end(
         extra_output,
         extra,
         warnings,
+        history: _,
     }: &End,
 ) -> usize {
     let ends = list(

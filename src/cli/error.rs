@@ -237,6 +237,7 @@ impl From<Error> for Failure {
             | Kind::Unauthenticated
             | Kind::Forbidden
             | Kind::NotFound
+            | Kind::Exists
             | Kind::OutOfRange
             | Kind::Precondition
             | Kind::Exhausted

@@ -15,6 +15,8 @@ pub struct StoreSettings {
     pub max_connections: u32,
     pub migrate: bool,
     pub lease: Duration,
+    pub conversation_ttl: Duration,
+    pub max_turn_media: usize,
 }
 
 /// Reads the section; `None` without a URL.
@@ -25,11 +27,15 @@ pub(crate) fn store(reader: &mut SettingReader<'_>) -> Option<StoreSettings> {
         reader.read("store.migrate", value::switch),
         reader.duration("store.lease"),
     );
+    let conversation_ttl = reader.duration("store.conversation_ttl");
+    let max_turn_media = reader.size("store.max_turn_media");
     url.map(|url| StoreSettings {
         url,
         max_connections,
         migrate,
         lease,
+        conversation_ttl,
+        max_turn_media,
     })
 }
 

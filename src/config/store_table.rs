@@ -39,4 +39,14 @@ settings! {
         "How long a replica owns a call that it runs without renewing the lease. After a crash, \
          its calls can be made again this much later.",
         "Longer than a failover of the database usually takes.";
+    "store.conversation_ttl" [Duration("1s", "87600h")] = "720h",
+        "DASHGATE_STORE_CONVERSATION_TTL":
+        "How long a stored conversation is kept after its latest turn or update, unless its caller \
+         chose another time.",
+        "Thirty days: long enough to come back to a conversation, and nothing is kept for ever.";
+    "store.max_turn_media" [Size("0B", "1GiB")] = "16MiB",
+        "DASHGATE_STORE_MAX_TURN_MEDIA":
+        "The maximum size of the media that are sent as bytes in one turn of a stored conversation. \
+         Media by URL do not count: only their URLs are stored.",
+        "As large as a message may be by default.";
 }

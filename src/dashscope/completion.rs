@@ -88,6 +88,7 @@ impl Reply {
             extra_output,
             extra,
             warnings: std::mem::take(&mut self.opening.warnings),
+            history: None,
         })));
         Ok(())
     }

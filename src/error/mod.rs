@@ -98,6 +98,8 @@ struct Inner {
     model: Option<Arc<str>>,
     usage: Option<Arc<Usage>>,
     source: Option<String>,
+    /// Values that the caller may act on, by name.
+    details: Vec<(&'static str, String)>,
     /// The name of the server, if it is not DashScope.
     server: Option<&'static str>,
 }
@@ -118,6 +120,7 @@ impl Error {
             model: None,
             usage: None,
             source: None,
+            details: Vec::new(),
             server: None,
         });
         Self { inner }
@@ -226,6 +229,12 @@ impl Error {
         self
     }
 
+    /// Adds a value that the caller may act on.
+    pub fn with_detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.inner.details.push((name, value.into()));
+        self
+    }
+
     /// Adds the cause, for the log only. It must contain no key and no content.
     pub fn with_source(mut self, source: impl fmt::Display) -> Self {
         self.inner.source = Some(source.to_string());
@@ -303,6 +312,11 @@ impl Error {
     /// The usage that DashScope reported before the failure.
     pub fn usage(&self) -> Option<&Arc<Usage>> {
         self.inner.usage.as_ref()
+    }
+
+    /// The values that the caller may act on, by name.
+    pub fn details(&self) -> &[(&'static str, String)] {
+        &self.inner.details
     }
 
     /// The cause, for the log.

@@ -5,6 +5,8 @@
 pub enum Kind {
     /// Fix the request.
     Invalid,
+    /// Use what exists, or another name.
+    Exists,
     /// Authenticate.
     Unauthenticated,
     /// Request permission.
@@ -174,7 +176,7 @@ reasons! {
     CallInProgress, "CALL_IN_PROGRESS", Aborted;
     /// DashScope does not support this, or not for this model.
     UnsupportedOperation, "UNSUPPORTED_OPERATION", Unsupported;
-    /// The gateway does not store conversations yet.
+    /// The gateway has no store for conversations.
     NamedConversation, "NAMED_CONVERSATION", Unsupported;
     /// The connection to DashScope broke before it answered.
     UpstreamReset, "UPSTREAM_RESET", Broken;
@@ -207,8 +209,18 @@ reasons! {
     /// The replica that ran the call stopped, or was separated from the store, in the middle of the
     /// answer.
     OwnerLost, "OWNER_LOST", Broken;
-    /// CancelCall ended this call.
+    /// CancelCall or CancelTurn ended this call.
     CallCancelled, "CALL_CANCELLED", Aborted;
     /// The caller has no running call with this `request_id`.
     CallNotFound, "CALL_NOT_FOUND", NotFound;
+    /// The stored conversation or turn does not exist, or belongs to another caller.
+    ConversationNotFound, "CONVERSATION_NOT_FOUND", NotFound;
+    /// Another turn of the conversation is running.
+    ConversationBusy, "CONVERSATION_BUSY", Aborted;
+    /// The conversation has another latest turn than expected.
+    StaleConversation, "STALE_CONVERSATION", Aborted;
+    /// The history to send is larger than the gateway sends.
+    ConversationTooLong, "CONVERSATION_TOO_LONG", Precondition;
+    /// A stored conversation with this id exists.
+    ConversationExists, "CONVERSATION_EXISTS", Exists;
 }

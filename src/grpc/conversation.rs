@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use crate::chat::call::Delivery;
 use crate::chat::event::Event;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::memory::{self, CallMemory};
 use crate::relay::Relay;
 use crate::relay::admission::Held;
@@ -22,6 +22,7 @@ use crate::server::call_clock::PendingCall;
 use super::call_context::CallContext;
 use super::config::GrpcConfig;
 use super::metadata_keys;
+use super::pb;
 use super::pb::conversation_service_server::ConversationService;
 use super::pb::converse_stream_response::Event as Sent;
 use super::pb::{
@@ -30,6 +31,7 @@ use super::pb::{
 use super::request::{self, Ask};
 use super::response;
 use super::status;
+use super::stored_request;
 
 /// The service, for one call.
 pub struct Conversation {
@@ -39,8 +41,8 @@ pub struct Conversation {
     pub settings: Arc<GrpcConfig>,
     /// The context of this call.
     pub context: Box<CallContext>,
-    /// The permit while it is read.
-    pub held: Held,
+    /// The permit while it is read. `None`: the call is not for a model.
+    pub held: Option<Held>,
     /// The memory that is charged for its request.
     pub memory: CallMemory,
 }
@@ -54,14 +56,18 @@ impl ConversationService for Conversation {
         request: Request<ConverseRequest>,
     ) -> Result<Response<ConverseResponse>, Status> {
         let message = request.into_inner();
-        let (mut reply, request_id) = self.open(Ask {
+        let ask = Ask {
             conversation: message.conversation,
             options: message.options,
             request_id: message.request_id,
+            expected_turn: message.expected_turn,
+            history: message.history,
+            uses_model: false,
             delivery: Delivery::Whole,
             after_sequence: 0,
             detached: message.detached,
-        })?;
+        };
+        let (mut reply, request_id) = self.open(ask).await?;
         let answer = reply
             .whole()
             .await
@@ -84,14 +90,18 @@ impl ConversationService for Conversation {
     ) -> Result<Response<Events>, Status> {
         let message = request.into_inner();
         let after = message.after_sequence;
-        let (mut reply, request_id) = self.open(Ask {
+        let ask = Ask {
             conversation: message.conversation,
             options: message.options,
             request_id: message.request_id,
+            expected_turn: message.expected_turn,
+            history: message.history,
+            uses_model: false,
             delivery: Delivery::Stream,
             after_sequence: message.after_sequence,
             detached: message.detached,
-        })?;
+        };
+        let (mut reply, request_id) = self.open(ask).await?;
         // Headers are not sent before DashScope has begun, so that an error until then reaches
         // proxies as a status they can act on. A model that is silent for long gets heartbeats
         // instead.
@@ -124,22 +134,91 @@ impl ConversationService for Conversation {
         tell(response.metadata_mut(), &request_id, &upstream, joined);
         Ok(response)
     }
+
+    async fn create_conversation(
+        &self,
+        request: Request<pb::CreateConversationRequest>,
+    ) -> Result<Response<pb::CreateConversationResponse>, Status> {
+        self.finish(self.create(request.into_inner())).await
+    }
+
+    async fn get_conversation(
+        &self,
+        request: Request<pb::GetConversationRequest>,
+    ) -> Result<Response<pb::GetConversationResponse>, Status> {
+        self.finish(self.get(request.into_inner())).await
+    }
+
+    async fn list_conversations(
+        &self,
+        request: Request<pb::ListConversationsRequest>,
+    ) -> Result<Response<pb::ListConversationsResponse>, Status> {
+        self.finish(self.list(request.into_inner())).await
+    }
+
+    async fn update_conversation(
+        &self,
+        request: Request<pb::UpdateConversationRequest>,
+    ) -> Result<Response<pb::UpdateConversationResponse>, Status> {
+        self.finish(self.update(request.into_inner())).await
+    }
+
+    async fn delete_conversation(
+        &self,
+        request: Request<pb::DeleteConversationRequest>,
+    ) -> Result<Response<pb::DeleteConversationResponse>, Status> {
+        self.finish(self.delete(request.into_inner())).await
+    }
+
+    async fn list_turns(
+        &self,
+        request: Request<pb::ListTurnsRequest>,
+    ) -> Result<Response<pb::ListTurnsResponse>, Status> {
+        self.finish(self.turns(request.into_inner())).await
+    }
+
+    async fn delete_turn(
+        &self,
+        request: Request<pb::DeleteTurnRequest>,
+    ) -> Result<Response<pb::DeleteTurnResponse>, Status> {
+        self.finish(self.delete_turn(request.into_inner())).await
+    }
+
+    async fn fork_conversation(
+        &self,
+        request: Request<pb::ForkConversationRequest>,
+    ) -> Result<Response<pb::ForkConversationResponse>, Status> {
+        self.finish(self.fork(request.into_inner())).await
+    }
+
+    async fn cancel_turn(
+        &self,
+        request: Request<pb::CancelTurnRequest>,
+    ) -> Result<Response<pb::CancelTurnResponse>, Status> {
+        self.finish(self.cancel(request.into_inner())).await
+    }
 }
 
 impl Conversation {
-    fn open(&self, ask: Ask) -> Result<(Reply, Arc<str>), Status> {
-        let call = request::call(ask, &self.context, &self.settings).map_err(|error| {
+    async fn open(&self, ask: Ask) -> Result<(Reply, Arc<str>), Status> {
+        let ask = self.with_model(ask).await;
+        let call = ask.and_then(|ask| request::call(ask, &self.context, &self.settings));
+        let call = call.map_err(|error| {
             let report = self.context.report();
             self.relay.refuse(report, self.context.at, &error);
             self.status(&error, &self.context.request_id)
         })?;
+        let Some(held) = &self.held else {
+            let error = Error::new(Reason::GatewayBug, "the call was not admitted");
+            return Err(self.status(&error, &self.context.request_id));
+        };
         self.memory.decoded();
         let request_id = Arc::clone(&call.request_id);
         let reply = self
             .relay
             .open(
                 call,
-                (&self.held, self.memory.clone()),
+                (held, self.memory.clone()),
                 &self.context.identity,
                 self.context.at,
             )
@@ -148,6 +227,28 @@ impl Conversation {
             .clock
             .hold(Box::new(reply.unread_call()), &self.memory);
         Ok((reply, request_id))
+    }
+
+    /// The request with the model of its stored conversation, if it names none.
+    async fn with_model(&self, mut ask: Ask) -> Result<Ask, Error> {
+        let Some(conversation) = &mut ask.conversation else {
+            return Ok(ask);
+        };
+        let name = &conversation.name;
+        if name.is_empty() {
+            return Ok(ask);
+        }
+        let conversations = self.conversations()?;
+        if conversation.model.is_empty()
+            && let Some(id) = stored_request::id_of(name)
+        {
+            let stored = conversations
+                .get((&self.context.identity.tenant, id))
+                .await?;
+            ask.uses_model = !stored.model.is_empty();
+            conversation.model = stored.model;
+        }
+        Ok(ask)
     }
 
     fn status(&self, error: &Error, request_id: &str) -> Status {

@@ -31,6 +31,24 @@ pub enum Method {
     Converse,
     /// `ConversationService.ConverseStream`.
     ConverseStream,
+    /// `ConversationService.CreateConversation`.
+    CreateConversation,
+    /// `ConversationService.GetConversation`.
+    GetConversation,
+    /// `ConversationService.ListConversations`.
+    ListConversations,
+    /// `ConversationService.UpdateConversation`.
+    UpdateConversation,
+    /// `ConversationService.DeleteConversation`.
+    DeleteConversation,
+    /// `ConversationService.ListTurns`.
+    ListTurns,
+    /// `ConversationService.DeleteTurn`.
+    DeleteTurn,
+    /// `ConversationService.ForkConversation`.
+    ForkConversation,
+    /// `ConversationService.CancelTurn`.
+    CancelTurn,
     /// `CallService.CancelCall`.
     CancelCall,
     /// `MediaService.UploadMedia`.
@@ -57,9 +75,18 @@ pub enum Method {
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 22] = [
         Self::Converse,
         Self::ConverseStream,
+        Self::CreateConversation,
+        Self::GetConversation,
+        Self::ListConversations,
+        Self::UpdateConversation,
+        Self::DeleteConversation,
+        Self::ListTurns,
+        Self::DeleteTurn,
+        Self::ForkConversation,
+        Self::CancelTurn,
         Self::CancelCall,
         Self::UploadMedia,
         Self::ListModels,
@@ -84,7 +111,17 @@ impl Method {
     /// The full name of its service.
     pub const fn service(self) -> &'static str {
         match self {
-            Self::Converse | Self::ConverseStream => CONVERSATION_SERVICE,
+            Self::Converse
+            | Self::ConverseStream
+            | Self::CreateConversation
+            | Self::GetConversation
+            | Self::ListConversations
+            | Self::UpdateConversation
+            | Self::DeleteConversation
+            | Self::ListTurns
+            | Self::DeleteTurn
+            | Self::ForkConversation
+            | Self::CancelTurn => CONVERSATION_SERVICE,
             Self::CancelCall => CALL_SERVICE,
             Self::UploadMedia => MEDIA_SERVICE,
             Self::ListModels | Self::GetModel => MODEL_SERVICE,
@@ -100,6 +137,15 @@ impl Method {
         match self {
             Self::Converse => "Converse",
             Self::ConverseStream => "ConverseStream",
+            Self::CreateConversation => "CreateConversation",
+            Self::GetConversation => "GetConversation",
+            Self::ListConversations => "ListConversations",
+            Self::UpdateConversation => "UpdateConversation",
+            Self::DeleteConversation => "DeleteConversation",
+            Self::ListTurns => "ListTurns",
+            Self::DeleteTurn => "DeleteTurn",
+            Self::ForkConversation => "ForkConversation",
+            Self::CancelTurn => "CancelTurn",
             Self::CancelCall => "CancelCall",
             Self::UploadMedia => "UploadMedia",
             Self::ListModels => "ListModels",
@@ -117,6 +163,15 @@ impl Method {
     pub const fn grpc_type(self) -> &'static str {
         match self {
             Self::Converse
+            | Self::CreateConversation
+            | Self::GetConversation
+            | Self::ListConversations
+            | Self::UpdateConversation
+            | Self::DeleteConversation
+            | Self::ListTurns
+            | Self::DeleteTurn
+            | Self::ForkConversation
+            | Self::CancelTurn
             | Self::CancelCall
             | Self::ListModels
             | Self::GetModel

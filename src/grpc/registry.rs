@@ -16,7 +16,6 @@ use crate::server::phase::Phase;
 
 use super::body_timeout::Clocked;
 use super::call_context::CallContext;
-use super::calls::Calls;
 use super::checked_request::{checked, refused, unsupported_encoding};
 use super::config::GrpcConfig;
 use super::conversation::Conversation;
@@ -30,12 +29,9 @@ use super::method::{
     CALL_SERVICE, CONVERSATION_SERVICE, HEALTH, LIVE_SERVICE, MEDIA_SERVICE, MODEL_SERVICE, Method,
     REFLECTION_V1, REFLECTION_V1ALPHA,
 };
-use super::models::Models;
-use super::pb::call_service_server::CallServiceServer;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
-use super::pb::model_service_server::ModelServiceServer;
 use super::reflection::{self, REFLECTION_BYTES, Reflection, Requests};
 use super::request_limits::{Elements, Limits};
 use super::service::{Access, Answering, ServiceSet};
@@ -45,12 +41,6 @@ use crate::server::connection::STREAM_WINDOW;
 
 /// The maximum message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
-
-/// The maximum message of the call service: a request id.
-const CALL_BYTES: usize = 4 * 1024;
-
-/// The maximum message of the model service: the name of a model, or the token of a page.
-const MODEL_BYTES: usize = 4 * 1024;
 
 /// The maximum share of these permits of one connection or address: half, so that the others
 /// together have as many.
@@ -64,7 +54,7 @@ const CHUNK_ENVELOPE: usize = 4 * 1024;
 
 /// The services that the gateway offers.
 pub struct Registry {
-    relay: Relay,
+    pub(super) relay: Relay,
     live: LiveCalls,
     phase: watch::Receiver<Phase>,
     reflection_v1: Reflection,
@@ -122,7 +112,7 @@ impl Registry {
     }
 
     /// The limits of a message of this many bytes.
-    fn limits(&self, message_bytes: usize, context: &CallContext) -> Limits {
+    pub(super) fn limits(&self, message_bytes: usize, context: &CallContext) -> Limits {
         Limits {
             message_bytes,
             advice: None,
@@ -169,7 +159,7 @@ impl Registry {
             relay: self.relay.clone(),
             settings,
             context,
-            held,
+            held: Some(held),
             memory,
         };
         let mut server = ConversationServiceServer::new(service).max_decoding_message_size(limit);
@@ -206,61 +196,6 @@ impl Registry {
         };
         let mut server =
             MediaServiceServer::new(service).max_decoding_message_size(limit + CHUNK_ENVELOPE);
-        explained(server.call(request))
-    }
-
-    /// The memory of a small request that takes no permit, because nothing is sent for it: it also
-    /// works while all permits of calls are taken.
-    fn count(&self, context: &CallContext) -> Result<CallMemory, Error> {
-        let (at, share) = (context.at, context.identity.share);
-        let report = || context.report();
-        let counted = context.identity.count();
-        counted.inspect_err(|error| self.relay.record(report(), at, Some(error)))?;
-        let share = self.relay.charge(Kind::Requests, report, (share, at))?;
-        Ok(CallMemory::new(share))
-    }
-
-    fn models(
-        &self,
-        request: Request<Clocked>,
-        context: Box<CallContext>,
-        settings: Arc<GrpcConfig>,
-    ) -> Answering {
-        let memory = match self.count(&context) {
-            Ok(memory) => memory,
-            Err(error) => return refused(request, error),
-        };
-        let limits = self.limits(MODEL_BYTES, &context);
-        let request = checked(request, limits, &memory, &context, None);
-        let service = Models {
-            relay: self.relay.clone(),
-            settings,
-            context,
-            memory,
-        };
-        let mut server = ModelServiceServer::new(service).max_decoding_message_size(MODEL_BYTES);
-        explained(server.call(request))
-    }
-
-    fn calls(
-        &self,
-        request: Request<Clocked>,
-        context: Box<CallContext>,
-        settings: Arc<GrpcConfig>,
-    ) -> Answering {
-        let memory = match self.count(&context) {
-            Ok(memory) => memory,
-            Err(error) => return refused(request, error),
-        };
-        let limits = self.limits(CALL_BYTES, &context);
-        let request = checked(request, limits, &memory, &context, None);
-        let service = Calls {
-            relay: self.relay.clone(),
-            settings,
-            context,
-            _memory: memory,
-        };
-        let mut server = CallServiceServer::new(service).max_decoding_message_size(CALL_BYTES);
         explained(server.call(request))
     }
 
@@ -382,6 +317,15 @@ impl ServiceSet for Registry {
             }
             Method::ListModels | Method::GetModel => self.models(request, context, settings),
             Method::CancelCall => self.calls(request, context, settings),
+            Method::CreateConversation
+            | Method::GetConversation
+            | Method::ListConversations
+            | Method::UpdateConversation
+            | Method::DeleteConversation
+            | Method::ListTurns
+            | Method::DeleteTurn
+            | Method::ForkConversation
+            | Method::CancelTurn => self.stored_conversations(request, context, settings),
             Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
                 self.health(request, context)
             }

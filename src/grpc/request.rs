@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::chat::call::{Call, Delivery, Joining, Prompt};
 use crate::chat::document::{Document, Object};
 use crate::chat::message::{Role, ToolCall, Turn};
-use crate::error::{Error, Reason};
+use crate::error::Error;
 
 use super::call_context::{CallContext, is_request_id};
 use super::config::GrpcConfig;
@@ -16,6 +16,7 @@ use super::content::part;
 use super::field_violations::FieldViolations;
 use super::options;
 use super::pb::{self, content};
+use super::stored_request;
 use super::struct_value;
 use super::tools;
 
@@ -27,6 +28,12 @@ pub struct Ask {
     pub options: Option<Box<pb::GenerationOptions>>,
     /// The caller's request id, or empty.
     pub request_id: String,
+    /// The latest turn of a stored conversation that the caller knows.
+    pub expected_turn: Option<i32>,
+    /// Which part of its history is sent.
+    pub history: Option<pb::HistoryPolicy>,
+    /// Whether the model is that of the stored conversation.
+    pub uses_model: bool,
     /// The delivery of the answer.
     pub delivery: Delivery,
     /// The sequence number of the last event that was received, or 0.
@@ -52,11 +59,9 @@ pub fn call(ask: Ask, context: &CallContext, settings: &GrpcConfig) -> Result<Ar
             "is missing; send a model and messages",
         ));
     };
-    if !conversation.name.is_empty() {
-        let message = "conversation.name: the gateway keeps no conversations yet; \
-                       leave the name empty and send all messages";
-        return Err(Error::new(Reason::NamedConversation, message));
-    }
+    let turn = (ask.expected_turn, ask.history, ask.uses_model);
+    let stored = stored_request::stored(&conversation.name, turn, &mut faults);
+    stored_request::check_fields(&conversation, &mut faults);
     let prompt = prompt(conversation, *ask.options.unwrap_or_default(), &mut faults);
     faults.check()?;
 
@@ -70,7 +75,8 @@ pub fn call(ask: Ask, context: &CallContext, settings: &GrpcConfig) -> Result<Ar
         } else {
             Arc::clone(&context.request_id)
         },
-        named,
+        // A turn is made once, also if its caller chose no request id.
+        named: named || stored.is_some(),
         method: context.method_name(),
         caller: context.identity.caller,
         share: context.identity.share,
@@ -80,6 +86,7 @@ pub fn call(ask: Ask, context: &CallContext, settings: &GrpcConfig) -> Result<Ar
         timeout: context.timeout(default, settings),
         prompt,
         passing: context.passing.clone(),
+        stored,
         warnings: Vec::new(),
         joining,
     }))

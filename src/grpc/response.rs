@@ -6,6 +6,7 @@ use crate::chat::answer::{Answer, Choice};
 use crate::chat::event::{ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchInfo, TokenLogprob};
 use crate::chat::media::{Audio, AudioFile, Image, Medium, Source, Video, VideoSource};
 use crate::chat::message::{Annotation, Body, Part, Role, ToolCall, Turn};
+use crate::chat::stored::HistoryUsed;
 use crate::chat::warning::Warning;
 use crate::relay::reply::Timing;
 
@@ -26,6 +27,7 @@ pub fn response(answer: Answer, request_id: &str, took: Timing) -> pb::ConverseR
         extra: fields(answer.extra),
         warnings: answer.warnings.into_iter().map(warning).collect(),
         search_info: answer.search.map(search_info),
+        history_used: answer.history.map(history_used),
     }
 }
 
@@ -57,6 +59,18 @@ fn completed(end: End, took: Timing) -> pb::Completed {
         extra_output: fields(end.extra_output),
         extra: fields(end.extra),
         warnings: end.warnings.into_iter().map(warning).collect(),
+        history_used: end.history.map(history_used),
+    }
+}
+
+fn history_used(used: HistoryUsed) -> pb::HistoryUsed {
+    let count = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
+    pb::HistoryUsed {
+        turn: count(used.turn),
+        turns_sent: count(used.turns_sent),
+        turns_left_out: count(used.turns_left_out),
+        media_left_out: count(used.media_left_out),
+        estimated_input_tokens: count(used.estimated_input_tokens),
     }
 }
 
@@ -118,7 +132,8 @@ fn choice(choice: Choice) -> pb::Choice {
     }
 }
 
-fn message(turn: Turn) -> pb::Message {
+/// A message, of an answer or of a stored turn.
+pub(super) fn message(turn: Turn) -> pb::Message {
     let role = match turn.role {
         Role::System => pb::Role::System,
         Role::User => pb::Role::User,

@@ -40,6 +40,7 @@ pub fn code(kind: Kind) -> Code {
         Kind::Unauthenticated => Code::Unauthenticated,
         Kind::Forbidden => Code::PermissionDenied,
         Kind::NotFound => Code::NotFound,
+        Kind::Exists => Code::AlreadyExists,
         Kind::OutOfRange => Code::OutOfRange,
         Kind::Precondition => Code::FailedPrecondition,
         Kind::Exhausted => Code::ResourceExhausted,
@@ -66,7 +67,7 @@ pub fn pushback(error: &Error) -> Option<Duration> {
         // The model has run, and would be billed again.
         (Kind::Exhausted, _) if matches!(error.sent(), Sent::Maybe | Sent::Begun) => None,
         (Kind::Exhausted, _) => Some(THROTTLED_PUSHBACK),
-        (Kind::Unavailable, _) => Some(PASSING_PUSHBACK),
+        (Kind::Unavailable, _) | (_, Reason::ConversationBusy) => Some(PASSING_PUSHBACK),
         _ => None,
     };
     default.map(|default| error.retry_after().unwrap_or(default))
@@ -168,6 +169,9 @@ fn details(error: &Error, request_id: &str, pushback: Option<Duration>) -> Error
         let key = "upstream_request_id".to_owned();
         metadata.insert(key, upstream_request_id.to_owned());
     }
+    for (name, value) in error.details() {
+        metadata.insert((*name).to_owned(), value.clone());
+    }
     if let Some(upstream) = error.upstream() {
         let status = upstream.http_status;
         let http_status = if status == 0 {
@@ -214,6 +218,8 @@ fn add_specific(details: &mut ErrorDetails, error: &Error) {
         Kind::NotFound => {
             let resource = if reason == Reason::ModelNotFound {
                 "model"
+            } else if reason == Reason::ConversationNotFound {
+                "conversation"
             } else {
                 "resource"
             };
@@ -222,6 +228,7 @@ fn add_specific(details: &mut ErrorDetails, error: &Error) {
         Kind::Invalid
         | Kind::Unauthenticated
         | Kind::Forbidden
+        | Kind::Exists
         | Kind::OutOfRange
         | Kind::Unavailable
         | Kind::TimedOut

@@ -32,9 +32,9 @@ use tokio::time::Instant;
 use crate::callers::Identity;
 use crate::callers::caller_usage::CallCost;
 use crate::chat::call::{Call, Caller};
+use crate::conversations::Conversations;
 use crate::error::Error;
 use crate::memory::{CallMemory, MemoryLedger};
-use crate::store::Store;
 use crate::telemetry::Telemetry;
 use crate::telemetry::in_flight::Calls;
 use crate::telemetry::report::Report;
@@ -178,14 +178,14 @@ impl Plan {
 }
 
 impl Relay {
-    /// A relay to these accounts at DashScope, with its telemetry, and with a store for what
-    /// replicas share, if there is one.
+    /// A relay to these accounts at DashScope, with its telemetry, and with stored
+    /// conversations, if there is a store.
     pub fn new(
         settings: RelayConfig,
         accounts: Vec<Account>,
         telemetry: Arc<Telemetry>,
         memory: MemoryLedger,
-        store: Option<Store>,
+        conversations: Option<Conversations>,
     ) -> Self {
         let accounts = Arc::new(Accounts::new(accounts, settings.breaker));
         let entrance = Entrance::new(
@@ -197,7 +197,11 @@ impl Relay {
         let inner = Inner {
             telemetry: Arc::clone(&telemetry),
             entrance,
-            once: Arc::new(Idempotency::new(settings.once, memory.clone(), store)),
+            once: Arc::new(Idempotency::new(
+                settings.once,
+                memory.clone(),
+                conversations,
+            )),
             memory,
             calls: InFlightCalls::default(),
             plan: RwLock::new(Arc::new(Plan::new(
@@ -381,6 +385,11 @@ impl Relay {
     /// Becomes true when all remaining calls are ended, on shutdown.
     pub fn shutdown(&self) -> watch::Receiver<bool> {
         self.inner.calls.shutdown()
+    }
+
+    /// The stored conversations, if there is a store.
+    pub fn conversations(&self) -> Option<&Conversations> {
+        self.inner.once.conversations()
     }
 
     /// Ends all remaining calls, on shutdown.

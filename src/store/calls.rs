@@ -13,27 +13,23 @@ use crate::chat::call::Tenant;
 use crate::error::Error;
 
 use super::call_statements::{
-    APPEND, BEGIN, CANCEL, CANCELLED, DELETE_EXPIRED, EXPIRED, FAIL, FIND, FINISH, FORGET,
-    FORGET_EVENTS, READ, RENEW,
+    APPEND, BEGIN, CANCEL, CANCELLED, DELETE_EXPIRED, EXPIRED, FIND, FORGET_EVENTS, READ, RENEW,
 };
-use super::engine::Engine;
 use super::repeat::repeat;
+use super::turn::{NewTurn, OwnedTurn, Refusal};
 use super::{Store, millis};
 
 /// A running call.
 const RUNNING: i64 = 0;
 
 /// A call that has succeeded, with all events.
-const COMPLETE: i64 = 1;
+pub(super) const COMPLETE: i64 = 1;
 
 /// A call that has succeeded, and whose answer was too long to be kept.
-const TOO_LONG: i64 = 2;
+pub(super) const TOO_LONG: i64 = 2;
 
 /// A call that has failed, with its error. It may be begun again at once.
 const FAILED: i64 = 3;
-
-/// How long the error of a failed call is kept, for replicas that follow it.
-const KEEP_ERROR: Duration = Duration::from_secs(30);
 
 /// How many batches of events are read at once. A batch has about 256 KiB.
 const READ_BATCHES: i64 = 8;
@@ -55,7 +51,9 @@ pub struct CallKey {
 pub struct Owned {
     /// The call.
     pub key: CallKey,
-    fence: i64,
+    pub(super) fence: i64,
+    /// The turn that it is, of a stored conversation.
+    pub turn: Option<OwnedTurn>,
 }
 
 /// The state of a call that is not this replica's to run.
@@ -80,6 +78,8 @@ pub enum Begun {
     Owned(Owned),
     /// The call was made before, with this fingerprint.
     Found(Found, Vec<u8>),
+    /// It cannot be the next turn of its conversation.
+    Refused(Refusal),
 }
 
 /// A batch of events: the number of the first one, and all of them as bytes.
@@ -93,33 +93,52 @@ pub struct Batch {
 
 impl Store {
     /// Begins a call: durably, before anything is sent upstream. A call whose owner is gone, or
-    /// which has expired, is begun again.
+    /// which has expired, is begun again. A turn of a stored conversation is begun with it.
     pub async fn begin(
         &self,
         key: &CallKey,
         fingerprint: &[u8],
         keep: Duration,
+        turn: Option<&NewTurn>,
     ) -> Result<Begun, Error> {
-        let begun = repeat!({
-            sqlx::query_scalar::<_, i64>(BEGIN.text(self.engine))
-                .bind(key.tenant.as_bytes())
-                .bind(&*key.request_id)
-                .bind(fingerprint)
-                .bind(&*self.replica)
-                .bind(millis(self.lease))
-                .bind(millis(keep))
-                .fetch_optional(&self.pool)
-                .await
-        })?;
-        let Some(fence) = begun else {
+        let begun = match turn {
+            Some(turn) => match self.begin_turn(key, fingerprint, keep, turn).await? {
+                Ok(begun) => begun.map(|(fence, turn)| (fence, Some(turn))),
+                Err(refusal) => return Ok(Begun::Refused(refusal)),
+            },
+            None => repeat!({
+                let mut connection = self.pool.acquire().await?;
+                self.try_begin(&mut connection, key, fingerprint, keep)
+                    .await
+            })?
+            .map(|fence| (fence, None)),
+        };
+        let Some((fence, turn)) = begun else {
             let (found, fingerprint) = self.find(key).await?;
             return Ok(Begun::Found(found, fingerprint));
         };
-        let owned = Owned {
-            key: key.clone(),
-            fence,
-        };
+        let key = key.clone();
+        let owned = Owned { key, fence, turn };
         Ok(Begun::Owned(owned))
+    }
+
+    /// Becomes the owner of a call, and returns the fence; `None` if another one is.
+    pub(super) async fn try_begin(
+        &self,
+        connection: &mut AnyConnection,
+        key: &CallKey,
+        fingerprint: &[u8],
+        keep: Duration,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        sqlx::query_scalar::<_, i64>(BEGIN.text(self.engine))
+            .bind(key.tenant.as_bytes())
+            .bind(&*key.request_id)
+            .bind(fingerprint)
+            .bind(&*self.replica)
+            .bind(millis(self.lease))
+            .bind(millis(keep))
+            .fetch_optional(connection)
+            .await
     }
 
     /// The state of a call, and its fingerprint.
@@ -184,7 +203,7 @@ impl Store {
         })
     }
 
-    async fn try_append(
+    pub(super) async fn try_append(
         &self,
         connection: &mut AnyConnection,
         owned: &Owned,
@@ -199,81 +218,6 @@ impl Store {
             .execute(connection)
             .await;
         done.map(drop)
-    }
-
-    /// Ends a call that has succeeded, with its last events; without any, its answer was too long.
-    /// Returns whether this replica still owned it; otherwise nothing was written.
-    pub async fn complete(
-        &self,
-        owned: &Owned,
-        last: Option<&Batch>,
-        keep: Duration,
-    ) -> Result<bool, Error> {
-        let state = last.map_or(TOO_LONG, |_| COMPLETE);
-        repeat!({
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
-            let done = sqlx::query(FINISH.text(self.engine))
-                .bind(owned.key.tenant.as_bytes())
-                .bind(&*owned.key.request_id)
-                .bind(&*self.replica)
-                .bind(owned.fence)
-                .bind(state)
-                .bind(millis(keep))
-                .execute(&mut *transaction)
-                .await?;
-            if done.rows_affected() == 0 {
-                transaction.rollback().await?;
-                return Ok(false);
-            }
-            if let Some(last) = last {
-                self.try_append(&mut transaction, owned, last).await?;
-            }
-            transaction.commit().await?;
-            Ok(true)
-        })
-    }
-
-    /// Ends a call that has failed. It can be made again at once; replicas that follow it find the
-    /// error.
-    pub async fn fail(&self, owned: &Owned, error: &[u8]) -> Result<(), Error> {
-        let done = repeat!({
-            sqlx::query(FAIL.text(self.engine))
-                .bind(owned.key.tenant.as_bytes())
-                .bind(&*owned.key.request_id)
-                .bind(&*self.replica)
-                .bind(owned.fence)
-                .bind(millis(KEEP_ERROR))
-                .bind(error)
-                .execute(&self.pool)
-                .await
-        });
-        done.map(drop)
-    }
-
-    /// Removes a call that was given up, so that it can be made again.
-    pub async fn forget(&self, owned: &Owned) -> Result<(), Error> {
-        repeat!({
-            let mut connection = self.pool.acquire().await?;
-            // In one transaction: the events of the next owner come after it.
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
-            let done = sqlx::query(FORGET.text(self.engine))
-                .bind(owned.key.tenant.as_bytes())
-                .bind(&*owned.key.request_id)
-                .bind(&*self.replica)
-                .bind(owned.fence)
-                .execute(&mut *transaction)
-                .await?;
-            if done.rows_affected() == 1 {
-                sqlx::query(FORGET_EVENTS.text(self.engine))
-                    .bind(owned.key.tenant.as_bytes())
-                    .bind(&*owned.key.request_id)
-                    .bind(owned.fence)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            transaction.commit().await
-        })
     }
 
     /// The next events of a call from this number on, a bounded number of batches, as far as they
@@ -344,14 +288,5 @@ impl Store {
             })?;
         }
         Ok(i64::try_from(expired.len()).is_ok_and(|count| count == SWEEP))
-    }
-
-    /// How a transaction that writes begins: SQLite's take their lock at once, because one that
-    /// read first cannot wait for it.
-    fn begin_text(&self) -> &'static str {
-        match self.engine {
-            Engine::Sqlite => "BEGIN IMMEDIATE",
-            Engine::Postgres => "BEGIN",
-        }
     }
 }

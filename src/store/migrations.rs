@@ -24,14 +24,24 @@ struct Step {
 }
 
 /// All steps. A step never changes once it was released.
-const STEPS: &[Step] = &[Step {
-    name: "calls",
-    up: (
-        include_str!("migrations/0001_calls.up.sqlite.sql"),
-        include_str!("migrations/0001_calls.up.postgres.sql"),
-    ),
-    down: include_str!("migrations/0001_calls.down.sql"),
-}];
+const STEPS: &[Step] = &[
+    Step {
+        name: "calls",
+        up: (
+            include_str!("migrations/0001_calls.up.sqlite.sql"),
+            include_str!("migrations/0001_calls.up.postgres.sql"),
+        ),
+        down: include_str!("migrations/0001_calls.down.sql"),
+    },
+    Step {
+        name: "conversations",
+        up: (
+            include_str!("migrations/0002_conversations.up.sqlite.sql"),
+            include_str!("migrations/0002_conversations.up.postgres.sql"),
+        ),
+        down: include_str!("migrations/0002_conversations.down.sql"),
+    },
+];
 
 fn migrator(engine: Engine) -> Migrator {
     let mut migrations = Vec::new();

@@ -4,14 +4,23 @@
 //! bytes, whose content the store does not know. Every row belongs to a tenant, which is part of
 //! every key. Times are those of the store's own clock.
 
+mod call_ends;
 mod call_statements;
 pub mod calls;
 mod connect;
+pub mod conversations;
+pub mod copies;
+mod deletion;
 mod engine;
 mod failure;
+mod media;
 pub mod migrations;
 mod repeat;
 mod statement;
+pub mod turn;
+mod turn_end;
+pub mod turn_list;
+mod turns;
 
 use std::time::Duration;
 
@@ -81,7 +90,17 @@ impl Store {
 
     /// Deletes what has expired, a bounded number of rows. Returns whether there may be more.
     pub async fn sweep(&self) -> Result<bool, Error> {
-        self.sweep_calls().await
+        let more_calls = self.sweep_calls().await?;
+        Ok(self.sweep_conversations().await? || more_calls)
+    }
+
+    /// How a transaction that writes begins: SQLite's take their lock at once, because one that
+    /// read first cannot wait for it.
+    fn begin_text(&self) -> &'static str {
+        match self.engine {
+            Engine::Sqlite => "BEGIN IMMEDIATE",
+            Engine::Postgres => "BEGIN",
+        }
     }
 }
 

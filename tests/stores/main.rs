@@ -15,7 +15,10 @@
     reason = "a test that meets what it does not expect must fail, and this crate has no users"
 )]
 
+mod conversations;
+mod kept;
 mod kills;
+mod managed_conversations;
 mod replicas;
 mod resumed;
 mod shared_calls;
@@ -27,6 +30,13 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [kills::trials(), resumed::trials(), shared_calls::trials()].concat();
+    let trials = [
+        conversations::trials(),
+        kills::trials(),
+        managed_conversations::trials(),
+        resumed::trials(),
+        shared_calls::trials(),
+    ]
+    .concat();
     libtest_mimic::run(&arguments, trials::all(trials)).exit_code()
 }

@@ -13,6 +13,8 @@ pub fn settings(url: &str) -> StoreSettings {
         max_connections: 10,
         migrate: true,
         lease: Duration::from_secs(15),
+        conversation_ttl: Duration::from_secs(3600),
+        max_turn_media: 1 << 20,
     }
 }
 

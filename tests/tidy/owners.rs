@@ -3,7 +3,7 @@
 /// The rooms that may use each foreign crate. No row, no use.
 pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     // Fingerprints of requests, which all replicas compute alike.
-    ("aws_lc_rs", &["callers", "relay"]),
+    ("aws_lc_rs", &["callers", "relay", "conversations"]),
     (
         "base64",
         &[
@@ -119,7 +119,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     // callers fetches the keys of an authority.
     ("reqwest", &["callers", "dashscope", "net", "telemetry"]),
     // What the store keeps of events.
-    ("rmp_serde", &["relay"]),
+    ("rmp_serde", &["relay", "conversations"]),
     ("rubato", &["live"]),
     ("rustix", &["app", "regular_file"]),
     ("rustls", &["server", "dashscope", "http1", "net"]),

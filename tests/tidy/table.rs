@@ -41,6 +41,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "dashscope::*",
             "history::*",
             "callers::*",
+            "conversations",
             "store",
             "store::engine",
             "telemetry::*",
@@ -61,6 +62,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "live",
             "live::*",
             "relay::*",
+            "conversations",
+            "conversations::*",
             "callers::*",
             "telemetry",
             "telemetry::*",
@@ -110,7 +113,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "audio::recording",
             "history::*",
             "callers::*",
-            "store",
+            "conversations",
+            "conversations::*",
             "store::*",
             "telemetry",
             "telemetry::*",
@@ -122,6 +126,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "turns",
         ],
     ),
+    // The life of a kept turn: what it consists of, not who runs it.
+    ("conversations", &["store", "store::*", "chat::*", "error"]),
     // State beyond the process, as bytes: whose they are is part of every key.
     ("store", &["chat::call", "error", "secret"]),
     // The one choice between the interfaces of upstreams.

@@ -11,11 +11,22 @@ use crate::chat::call::Call;
 /// their fingerprints.
 const VERSION: u8 = 1;
 
-/// The fingerprint of a call. Not of its trace: each retry of a call has its own span.
+/// What makes two calls different. Not the trace: each retry of a call has its own span. Nor the
+/// model of a stored conversation, which may change between two retries.
+pub(super) fn content(call: &Call) -> impl Hash + '_ {
+    let (prompt, stored) = (&call.prompt, call.stored.as_deref());
+    let uses_model = stored.is_some_and(|stored| stored.uses_model);
+    let model = (!uses_model).then_some(&prompt.model);
+    let passing = (&call.passing.workspace, &call.passing.data_inspection);
+    let tools = (&prompt.tools, &prompt.tool_choice);
+    let asked = (model, &prompt.turns, tools, &prompt.options);
+    (asked, call.delivery, passing, stored)
+}
+
+/// The fingerprint of a call.
 pub(super) fn of(call: &Call) -> Vec<u8> {
     let mut hasher = Sha256Hasher(Context::new(&SHA256));
-    let passing = (&call.passing.workspace, &call.passing.data_inspection);
-    (&call.prompt, call.delivery, passing).hash(&mut hasher);
+    content(call).hash(&mut hasher);
     let mut fingerprint = vec![VERSION];
     fingerprint.extend_from_slice(hasher.0.finish().as_ref());
     fingerprint

@@ -13,6 +13,7 @@ mod owned_calls;
 mod ownership;
 mod refusals;
 pub(super) mod replay_log;
+mod running_turn;
 mod shared_calls;
 mod stored_error;
 mod stored_events;
@@ -47,16 +48,14 @@ pub(super) fn open(
     start: impl FnOnce() -> Unstarted,
 ) -> Result<ReplayReader, Error> {
     let key = (call.caller, call.request_id.clone());
-    // Not the trace: each retry of a call has its own span.
-    let passing = (&call.passing.workspace, &call.passing.data_inspection);
-    let fingerprint = once.hasher.hash_one((&call.prompt, call.delivery, passing));
+    let fingerprint = once.hasher.hash_one(fingerprint::content(call));
     let mut table = once.lock();
     if let Some(entry) = table.entries.get(&key)
         && let Some(reader) = join(entry, fingerprint)?
     {
         return Ok(reader.from(call.joining.after));
     }
-    if call.joining.after > 0 && once.store.is_none() {
+    if call.joining.after > 0 && once.conversations.is_none() {
         return Err(no_such_events(0));
     }
     // One without readers is started again.
@@ -66,9 +65,9 @@ pub(super) fn open(
     let held = table.kept.begin(share);
     let log = Arc::new(ReplayLog::new(once.memory.share(Kind::Kept), held));
     let cancel = Arc::new(Notify::new());
-    let task = match &once.store {
-        Some(store) => {
-            let shared = SharedCall::new(once, store, (call, share), Arc::clone(&log));
+    let task = match &once.conversations {
+        Some(conversations) => {
+            let shared = SharedCall::new(once, conversations, (call, share), Arc::clone(&log));
             tokio::spawn(shared.run(key.clone(), start(), Arc::clone(&cancel)))
         }
         None => {

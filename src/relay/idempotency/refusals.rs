@@ -34,6 +34,6 @@ pub(super) fn no_such_events(kept: usize) -> Error {
 pub(super) fn cancelled() -> Error {
     Error::new(
         Reason::CallCancelled,
-        "the call was cancelled by CancelCall",
+        "the call was cancelled by CancelCall or CancelTurn",
     )
 }

@@ -15,21 +15,29 @@ use tokio_stream::StreamExt;
 
 use crate::chat::call::{Call, Caller};
 use crate::chat::event::Event;
+use crate::conversations::Conversations;
+use crate::conversations::errors::refused;
 use crate::error::{Error, Reason, Sent};
-use crate::memory::Kind;
+use crate::memory::{Kind, Share};
 use crate::relay::reply::{Reply, Unstarted};
 use crate::store::Store;
 use crate::store::calls::{Begun, CallKey, Found, Owned};
+use crate::store::turn::{Answered, NewTurn};
 
 use super::ownership::Ownership;
 use super::refusals::{self, key_reused, no_such_events, too_long};
 use super::replay_log::ReplayLog;
+use super::running_turn::RunningTurn;
 use super::table::{self, Idempotency, Key};
 use super::unwritten::{BATCH_TIME, Unwritten};
 use super::{fingerprint, stored_error, stored_events};
 
 /// The part of a lease after which it is renewed, so that two renewals may fail.
 const RENEWALS: u32 = 3;
+
+/// How often the lease of a turn is renewed at least: then its replica notices that the turn was
+/// cancelled, or deleted.
+const TURN_RENEWAL: Duration = Duration::from_secs(1);
 
 /// How long the end of a call is attempted to be stored.
 const FINISH_TIME: Duration = Duration::from_secs(5);
@@ -39,6 +47,7 @@ const FINISH_PAUSE: Duration = Duration::from_millis(200);
 
 /// One call in the store, on this replica.
 pub(super) struct SharedCall {
+    conversations: Conversations,
     store: Store,
     key: CallKey,
     /// Empty until it runs: media take a while to hash.
@@ -63,12 +72,13 @@ impl SharedCall {
     /// This call, whose events are written to this log.
     pub(super) fn new(
         once: &Arc<Idempotency>,
-        store: &Store,
+        conversations: &Conversations,
         (call, share): (&Call, Caller),
         log: Arc<ReplayLog>,
     ) -> Self {
         Self {
-            store: store.clone(),
+            store: conversations.store().clone(),
+            conversations: conversations.clone(),
             key: CallKey {
                 tenant: call.tenant,
                 request_id: Arc::clone(&call.request_id),
@@ -85,23 +95,53 @@ impl SharedCall {
     /// Runs the call, or reads what another replica has made of it.
     pub(super) async fn run(mut self, key: Key, unstarted: Unstarted, cancel: Arc<Notify>) {
         self.fingerprint = fingerprint::of(&unstarted.call);
-        let end = match self.claim(&cancel).await {
-            Ok(Role::Reader) => {
-                drop(unstarted);
-                Ok(())
-            }
-            Ok(Role::Owner(ownership)) => {
-                let events = unstarted.start(self.log.attempts());
-                self.log.counted_by(events.usage_so_far());
-                self.own_to_end(ownership, events).await
-            }
-            Err(error) => Err(error),
-        };
+        let end = self.execute(unstarted, &cancel).await;
         table::end(&self.once, key, &self.log, end);
     }
 
+    async fn execute(&self, mut unstarted: Unstarted, cancel: &Arc<Notify>) -> Result<(), Error> {
+        let new_turn = self.conversations.new_turn(&unstarted.call)?;
+        let mut claimed = match self.claim(cancel, new_turn.as_ref()).await? {
+            Role::Reader => return Ok(()),
+            Role::Owner(ownership) => ownership,
+        };
+        drop(new_turn);
+        let memory = self.memory();
+        let turn = RunningTurn::begin(
+            &self.conversations,
+            &mut unstarted.call,
+            claimed.owned(),
+            memory,
+        );
+        let mut turn = match turn.await {
+            Ok(turn) => turn,
+            Err(error) => {
+                claimed.failed(&error).await;
+                return Err(error);
+            }
+        };
+        let mut events = unstarted.start(self.log.attempts());
+        self.log.counted_by(events.usage_so_far());
+        claimed.counted_by(events.usage_so_far());
+        // Dropped before the events, because it reads their usage.
+        let mut ownership = claimed;
+        let mut end = self.own(&mut ownership, &mut events, turn.as_mut()).await;
+        if let Err(error) = &mut end {
+            if let Some(turn) = &turn {
+                *error = turn.of_call(error.clone());
+            }
+            ownership.failed(error).await;
+        }
+        end
+    }
+
+    fn memory(&self) -> Option<Share> {
+        let once = self.once.upgrade();
+        once.map(|once| once.memory.share(Kind::Kept))
+    }
+
     /// Becomes the owner of the call, or reads it to its end.
-    async fn claim(&self, cancel: &Arc<Notify>) -> Result<Role, Error> {
+    async fn claim(&self, cancel: &Arc<Notify>, turn: Option<&NewTurn>) -> Result<Role, Error> {
         loop {
             let begun = match self.resumed {
                 true => {
@@ -109,8 +149,8 @@ impl SharedCall {
                     Begun::Found(found, theirs)
                 }
                 false => {
-                    let begin = self.store.begin(&self.key, &self.fingerprint, self.keep);
-                    begin.await?
+                    let call = (&self.key, &self.fingerprint);
+                    self.store.begin(call.0, call.1, self.keep, turn).await?
                 }
             };
             let (found, theirs) = match begun {
@@ -121,6 +161,7 @@ impl SharedCall {
                     return Ok(Role::Owner(ownership));
                 }
                 Begun::Found(found, theirs) => (found, theirs),
+                Begun::Refused(refusal) => return Err(refused(refusal)),
             };
             let exists = found != Found::Gone;
             if exists && fingerprint::contradict(&self.fingerprint, &theirs) {
@@ -214,29 +255,18 @@ impl SharedCall {
         self.log.write(event, make_room).await;
     }
 
-    /// Runs the call, and stores its error if it fails.
-    async fn own_to_end(&self, mut ownership: Ownership, events: Reply) -> Result<(), Error> {
-        let end = self.own(&mut ownership, events).await;
-        if let (Err(error), Some(owned)) = (&end, ownership.owned())
-            && self
-                .store
-                .fail(owned, &stored_error::encode(error))
-                .await
-                .is_ok()
-        {
-            ownership.leave();
-        }
-        end
-    }
-
     /// Runs the call and stores its events.
-    async fn own(&self, ownership: &mut Ownership, mut events: Reply) -> Result<(), Error> {
-        let memory = self
-            .once
-            .upgrade()
-            .map(|once| once.memory.share(Kind::Kept));
-        let mut unwritten = Unwritten::new(memory);
-        let renewal = self.store.lease() / RENEWALS;
+    async fn own(
+        &self,
+        ownership: &mut Ownership,
+        events: &mut Reply,
+        mut turn: Option<&mut RunningTurn>,
+    ) -> Result<(), Error> {
+        let mut unwritten = Unwritten::new(self.memory());
+        let mut renewal = self.store.lease() / RENEWALS;
+        if turn.is_some() {
+            renewal = renewal.min(TURN_RENEWAL);
+        }
         let mut renew_at = Instant::now() + renewal;
         let Some(owned) = ownership.owned().cloned() else {
             return Err(owner_gone());
@@ -245,36 +275,35 @@ impl SharedCall {
             let due = unwritten.due.map_or(renew_at, |due| due.min(renew_at));
             let event = tokio::select! {
                 event = events.next() => event,
-                () = ownership.cancelled() => {
-                    Some(Err(events.end(refusals::cancelled())))
-                }
+                () = ownership.cancelled() => Some(Err(events.end(refusals::cancelled()))),
                 () = tokio::time::sleep_until(due) => {
                     renew_at = Instant::now() + renewal;
                     if !self.persist(&owned, &mut unwritten).await {
-                        ownership.leave();
-                        return Err(owner_gone());
+                        return Err(ownership.lost().await.unwrap_or_else(owner_gone));
                     }
                     continue;
                 }
             };
-            match event {
-                Some(Ok(Event::End(end))) => {
-                    let end = Event::End(end);
-                    unwritten.add(&end);
-                    self.finish(&owned, &unwritten).await?;
-                    ownership.leave();
-                    self.write(end).await;
-                    return Ok(());
+            let Some(event) = event else {
+                return Err(crate::relay::retry::silent());
+            };
+            let event = match &mut turn {
+                Some(turn) => turn.add(event?)?,
+                None => event?,
+            };
+            unwritten.add(&event);
+            if let Event::End(_) = event {
+                let answered = turn.as_mut().and_then(|turn| turn.answered.take());
+                if !self.finish(&owned, &unwritten, answered.as_ref()).await? {
+                    return Err(ownership.lost().await.unwrap_or_else(owner_gone));
                 }
-                Some(Ok(event)) => {
-                    unwritten.add(&event);
-                    self.write(event).await;
-                    if self.log.is_cut() {
-                        unwritten.drop_all();
-                    }
-                }
-                Some(Err(error)) => return Err(error),
-                None => return Err(crate::relay::retry::silent()),
+                ownership.leave();
+                self.write(event).await;
+                return Ok(());
+            }
+            self.write(event).await;
+            if self.log.is_cut() {
+                unwritten.drop_all();
             }
         }
     }
@@ -300,15 +329,22 @@ impl SharedCall {
         }
     }
 
-    /// Stores the end of the call. The model has answered, so it is attempted for a while.
-    async fn finish(&self, owned: &Owned, unwritten: &Unwritten) -> Result<(), Error> {
+    /// Stores the end of the call, if this replica still owns it. The model has answered, so it is
+    /// attempted for a while.
+    async fn finish(
+        &self,
+        owned: &Owned,
+        unwritten: &Unwritten,
+        answered: Option<&Answered>,
+    ) -> Result<bool, Error> {
         let batch = unwritten.batch();
         let until = Instant::now() + FINISH_TIME;
         loop {
-            let done = self.store.complete(owned, batch.as_ref(), self.keep).await;
-            match done {
-                Ok(true) => return Ok(()),
-                Ok(false) => return Err(owner_gone()),
+            let done = self
+                .store
+                .complete(owned, batch.as_ref(), self.keep, answered);
+            match done.await {
+                Ok(is_owner) => return Ok(is_owner),
                 Err(error) if Instant::now() >= until => {
                     let message = "the answer cannot be stored, so it is not certain that a retry \
                                    would return it";

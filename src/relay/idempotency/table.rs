@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::chat::call::Caller;
+use crate::conversations::Conversations;
 use crate::error::{Error, Reason};
 use crate::memory::MemoryLedger;
 use crate::store::Store;
@@ -36,8 +37,9 @@ pub(in crate::relay) struct Idempotency {
     pub(super) settings: IdempotencyConfig,
     pub(super) hasher: RandomState,
     pub(super) memory: MemoryLedger,
-    /// Where calls are recorded for other replicas, if anywhere.
-    pub(super) store: Option<Store>,
+    /// Stored conversations, in the store in which calls are recorded for other replicas, if there
+    /// is one.
+    pub(super) conversations: Option<Conversations>,
     /// The calls in the store that this replica runs.
     pub(super) owned: OwnedCalls,
     table: Mutex<Table>,
@@ -87,16 +89,26 @@ impl Idempotency {
     pub(in crate::relay) fn new(
         settings: IdempotencyConfig,
         memory: MemoryLedger,
-        store: Option<Store>,
+        conversations: Option<Conversations>,
     ) -> Self {
         Self {
             settings,
-            store,
+            conversations,
             owned: OwnedCalls::default(),
             memory,
             hasher: RandomState::new(),
             table: Mutex::default(),
         }
+    }
+
+    /// The stored conversations, if there is a store.
+    pub(in crate::relay) fn conversations(&self) -> Option<&Conversations> {
+        self.conversations.as_ref()
+    }
+
+    /// The store, if there is one.
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.conversations.as_ref().map(Conversations::store)
     }
 
     /// Evicts results until this many bytes are free, for a call of this caller if given. Returns

@@ -1,0 +1,327 @@
+//! The history that a call sends: which turns, which media, in which order.
+
+use crate::chat::call::{Call, Tenant};
+use crate::chat::estimate;
+use crate::chat::media::VideoSource;
+use crate::chat::message::{Body, Role, Turn};
+use crate::chat::stored::{HistoryMedia, HistoryPolicy, HistoryUsed, StoredConversation};
+use crate::error::Error;
+use crate::store::turn::OwnedTurn;
+use crate::store::turn_list::{TurnContent, TurnSize};
+
+use super::Conversations;
+use super::content::{decode, load_media};
+use super::errors::too_long;
+
+/// The maximum bytes of a history, messages and media together. More than any upstream accepts in
+/// one request.
+const MAX_BYTES: i64 = 32 << 20;
+
+/// The messages of a call with the history before them.
+#[derive(Clone, Debug)]
+pub struct WithHistory {
+    /// All messages.
+    pub messages: Vec<Turn>,
+    /// Where the new messages are.
+    pub positions: Positions,
+    /// What was sent of the history.
+    pub used: HistoryUsed,
+    /// The bytes of the history.
+    pub bytes: usize,
+}
+
+/// For each message that is sent, its index among the new messages of the call, if it is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions(Vec<Option<usize>>);
+
+impl Positions {
+    /// The path of a field of the call, from that in the messages that are sent.
+    pub fn of_call(&self, field: String) -> String {
+        const MESSAGES: &str = "conversation.messages[";
+        let at = field.strip_prefix(MESSAGES).and_then(|rest| {
+            let (index, rest) = rest.split_once(']')?;
+            let index: usize = index.parse().ok()?;
+            Some((*self.0.get(index)?, rest))
+        });
+        match at {
+            Some((Some(index), rest)) => format!("{MESSAGES}{index}]{rest}"),
+            Some((None, _)) => "history".to_owned(),
+            None => field,
+        }
+    }
+}
+
+impl Conversations {
+    /// The messages of a turn that has begun, with the history before them.
+    pub async fn with_history(
+        &self,
+        call: &Call,
+        turn: &OwnedTurn,
+        of: &StoredConversation,
+    ) -> Result<WithHistory, Error> {
+        let (tenant, policy) = (&call.tenant, of.policy);
+        let most = i64::from(policy.max_turns);
+        let sizes = self.store.turn_sizes((tenant, &of.id), most).await?;
+        let chosen = choose(&sizes, policy)?;
+        let contents = match chosen {
+            Some(range) => self.store.turn_contents((tenant, &of.id), range).await?,
+            None => Vec::new(),
+        };
+        let own_system = call
+            .prompt
+            .turns
+            .iter()
+            .any(|turn| turn.role == Role::System);
+        let sent_from = contents.first().map_or(i64::MAX, |content| content.number);
+        let keeps_thinking = call.prompt.options.preserve_thinking == Some(true);
+        let mut history = assemble(contents, policy.media, keeps_thinking)?;
+        if own_system {
+            history.system.clear();
+        } else if turn.system_turn > 0 && turn.system_turn < sent_from {
+            history.system = self.system(tenant, turn).await?;
+        }
+        load_media(&self.store, tenant, &mut history.system).await?;
+        let bytes = load_media(&self.store, tenant, &mut history.messages).await?;
+        let all = [history.system.as_slice(), &history.messages].concat();
+        let used = HistoryUsed {
+            turn: turn.number,
+            turns_sent: history.turns,
+            turns_left_out: turn.turns_before - history.turns,
+            media_left_out: history.media_left_out,
+            estimated_input_tokens: number(estimate::input_tokens(&all)),
+        };
+        let (messages, positions) = joined(history, &call.prompt.turns);
+        let bytes = bytes + chosen_bytes(&sizes, chosen);
+        Ok(WithHistory {
+            messages,
+            positions,
+            used,
+            bytes,
+        })
+    }
+
+    /// The instructions of the latest turn that has any.
+    async fn system(&self, tenant: &Tenant, turn: &OwnedTurn) -> Result<Vec<Turn>, Error> {
+        let (id, number) = (&turn.conversation, turn.system_turn);
+        let contents = self.store.turn_contents((tenant, id), (number, number));
+        let mut system = Vec::new();
+        for content in contents.await? {
+            system.extend(decode(&content.messages)?);
+        }
+        system.retain(|message| message.role == Role::System);
+        Ok(system)
+    }
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The first and the last turn to send. `sizes` begins with the latest turn.
+fn choose(sizes: &[TurnSize], policy: HistoryPolicy) -> Result<Option<(i64, i64)>, Error> {
+    let mut chosen: Option<(i64, i64)> = None;
+    let (mut tokens, mut bytes) = (0, 0);
+    for (index, size) in sizes.iter().enumerate() {
+        tokens += u64::try_from(size.tokens).unwrap_or_default();
+        if policy.max_input_tokens.is_some_and(|most| tokens > most) {
+            break;
+        }
+        let with_media = match policy.media {
+            HistoryMedia::All => true,
+            HistoryMedia::LastTurn => index == 0,
+            HistoryMedia::None => false,
+        };
+        bytes += size.bytes + if with_media { size.media_bytes } else { 0 };
+        if bytes > MAX_BYTES {
+            return Err(too_long());
+        }
+        let last = chosen.map_or(size.number, |(_, last)| last);
+        chosen = Some((size.number, last));
+    }
+    Ok(chosen)
+}
+
+fn chosen_bytes(sizes: &[TurnSize], chosen: Option<(i64, i64)>) -> usize {
+    let Some((first, _)) = chosen else {
+        return 0;
+    };
+    let sent = sizes.iter().filter(|size| size.number >= first);
+    let bytes = sent.map(|size| usize::try_from(size.bytes).unwrap_or_default());
+    bytes.sum()
+}
+
+/// A history, with references to its media.
+#[derive(Debug, Default)]
+struct History {
+    system: Vec<Turn>,
+    messages: Vec<Turn>,
+    turns: i64,
+    media_left_out: i64,
+}
+
+fn assemble(
+    contents: Vec<TurnContent>,
+    media: HistoryMedia,
+    keeps_thinking: bool,
+) -> Result<History, Error> {
+    let mut history = History::default();
+    let latest = contents.last().map(|content| content.number);
+    for content in contents {
+        let messages = decode(&content.messages)?;
+        let (system, mut messages): (Vec<_>, Vec<_>) = messages
+            .into_iter()
+            .partition(|message| message.role == Role::System);
+        if !system.is_empty() {
+            history.system = system;
+        }
+        let is_first = history.messages.is_empty();
+        let is_result = messages
+            .first()
+            .is_some_and(|first| first.role == Role::Tool);
+        if is_first && is_result {
+            // The tool call that it answers was left out.
+            continue;
+        }
+        let with_media = match media {
+            HistoryMedia::All => true,
+            HistoryMedia::LastTurn => Some(content.number) == latest,
+            HistoryMedia::None => false,
+        };
+        for mut answer in decode(&content.answer)? {
+            answer
+                .parts
+                .retain(|part| !matches!(part.body, Body::Audio(_)));
+            answer.annotations.clear();
+            if !keeps_thinking {
+                answer.reasoning.clear();
+            }
+            messages.push(answer);
+        }
+        if !with_media {
+            history.media_left_out += leave_out_media(&mut messages);
+        }
+        history.turns += 1;
+        history.messages.append(&mut messages);
+    }
+    Ok(history)
+}
+
+/// Replaces media by texts. Returns how many there were.
+fn leave_out_media(messages: &mut [Turn]) -> i64 {
+    let mut count = 0;
+    for part in messages.iter_mut().flat_map(|message| &mut message.parts) {
+        let (media, text) = match &part.body {
+            Body::Text(_) | Body::Other => continue,
+            Body::Audio(_) => (1, "[audio]"),
+            Body::Image(_) => (1, "[image]"),
+            Body::Video(video) => match &video.source {
+                VideoSource::File(_) => (1, "[video]"),
+                VideoSource::Frames(frames) => (frames.len(), "[video]"),
+            },
+        };
+        count += i64::try_from(media).unwrap_or_default();
+        part.body = Body::Text(text.to_owned());
+        part.extra = crate::chat::document::Object::default();
+    }
+    count
+}
+
+/// Instructions first, then the history, then the new messages.
+fn joined(history: History, new: &[Turn]) -> (Vec<Turn>, Positions) {
+    let mut messages = history.system;
+    let mut positions = vec![None; messages.len()];
+    let mut add = |of_system: bool, messages: &mut Vec<Turn>| {
+        for (index, message) in new.iter().enumerate() {
+            if (message.role == Role::System) == of_system {
+                messages.push(message.clone());
+                positions.push(Some(index));
+            }
+        }
+    };
+    add(true, &mut messages);
+    let count = history.messages.len();
+    messages.extend(history.messages);
+    let mut rest = Vec::new();
+    add(false, &mut rest);
+    let of_rest = positions.split_off(positions.len() - rest.len());
+    positions.extend(std::iter::repeat_n(None, count));
+    positions.extend(of_rest);
+    messages.extend(rest);
+    (messages, Positions(positions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(tokens: &[i64]) -> Vec<TurnSize> {
+        let numbers = (1..=i64::try_from(tokens.len()).unwrap()).rev();
+        let size = |(number, tokens): (i64, &i64)| TurnSize {
+            number,
+            tokens: *tokens,
+            bytes: 10,
+            media_bytes: MAX_BYTES / 2,
+        };
+        numbers.zip(tokens).map(size).collect()
+    }
+
+    fn policy(max_input_tokens: Option<u64>, media: HistoryMedia) -> HistoryPolicy {
+        HistoryPolicy {
+            max_turns: 100,
+            max_input_tokens,
+            media,
+        }
+    }
+
+    #[test]
+    fn the_latest_turns_within_the_token_limit_are_chosen() {
+        let sizes = sizes(&[5, 5, 5]);
+        let none = HistoryMedia::None;
+        for (limit, expected) in [
+            (None, Some((1, 3))),
+            (Some(15), Some((1, 3))),
+            (Some(14), Some((2, 3))),
+            (Some(5), Some((3, 3))),
+            (Some(4), None),
+        ] {
+            assert_eq!(choose(&sizes, policy(limit, none)).unwrap(), expected);
+        }
+        assert_eq!(choose(&[], policy(None, none)).unwrap(), None);
+    }
+
+    #[test]
+    fn media_count_for_the_size_only_if_they_are_sent() {
+        let sizes = sizes(&[5, 5, 5]);
+        assert!(choose(&sizes, policy(None, HistoryMedia::All)).is_err());
+        assert!(choose(&sizes, policy(None, HistoryMedia::LastTurn)).is_ok());
+    }
+
+    #[test]
+    fn fields_of_new_messages_have_their_index_in_the_call() {
+        let new = [Turn::new(Role::System), Turn::new(Role::User)];
+        let history = History {
+            messages: vec![Turn::new(Role::User), Turn::new(Role::Assistant)],
+            ..History::default()
+        };
+        let (messages, positions) = joined(history, &new);
+        let roles: Vec<_> = messages.iter().map(|message| message.role).collect();
+        assert_eq!(
+            roles,
+            [Role::System, Role::User, Role::Assistant, Role::User]
+        );
+        for (sent, of_call) in [
+            (
+                "conversation.messages[0].role",
+                "conversation.messages[0].role",
+            ),
+            ("conversation.messages[1].role", "history"),
+            (
+                "conversation.messages[3].x[0]",
+                "conversation.messages[1].x[0]",
+            ),
+            ("options.seed", "options.seed"),
+        ] {
+            assert_eq!(positions.of_call(sent.to_owned()), of_call);
+        }
+    }
+}

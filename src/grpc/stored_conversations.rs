@@ -1,0 +1,350 @@
+//! The methods of `dashgate.v1.ConversationService` for stored conversations.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Response, Status};
+
+use crate::chat::call::Tenant;
+use crate::conversations::Conversations;
+use crate::conversations::management::{self, Choices, StoredTurn, TurnPage, TurnState};
+use crate::error::Error;
+use crate::memory;
+use crate::server::call_clock::{self, PendingCall};
+
+use super::conversation::Conversation;
+use super::pb;
+use super::response::{duration, message};
+use super::status;
+use super::stored_request::{labels, name, new_id, no_store, required_id, ttl, turn_name, turn_of};
+use super::usage::usage;
+
+/// The default and the maximum number of conversations in a page: with labels of usual length, its
+/// message is below 100 KB.
+const CONVERSATIONS: (i64, i64) = (50, 200);
+
+/// The default and the maximum number of turns in a page. Its bytes are limited, too.
+const TURNS: (i64, i64) = (20, 100);
+
+/// The fields that an update may change.
+const FIELDS: [&str; 3] = ["labels", "ttl", "model"];
+
+impl Conversation {
+    /// The stored conversations, or the error of a gateway without a store.
+    pub(super) fn conversations(&self) -> Result<&Conversations, Error> {
+        self.relay.conversations().ok_or_else(no_store)
+    }
+
+    fn tenant(&self) -> &Tenant {
+        &self.context.identity.tenant
+    }
+
+    pub(super) async fn create(
+        &self,
+        request: pb::CreateConversationRequest,
+    ) -> Result<pb::CreateConversationResponse, Error> {
+        let conversations = self.conversations()?;
+        let from = request.conversation.unwrap_or_default();
+        if !from.name.is_empty() || !from.messages.is_empty() {
+            let fix = "may have model, labels and ttl only; set conversation_id for the name, and \
+                       send messages with Converse";
+            return Err(Error::field("conversation", fix));
+        }
+        let id = new_id(request.conversation_id)?;
+        let choices = Choices {
+            model: Some(model(from.model)?),
+            labels: Some(labels(from.labels)?),
+            ttl: Some(from.ttl.map(ttl).transpose()?),
+        };
+        conversations.create((self.tenant(), &id), choices).await?;
+        let conversation = Some(self.read(conversations, &id).await?);
+        Ok(pb::CreateConversationResponse { conversation })
+    }
+
+    pub(super) async fn get(
+        &self,
+        request: pb::GetConversationRequest,
+    ) -> Result<pb::GetConversationResponse, Error> {
+        let conversations = self.conversations()?;
+        let id = required_id("name", &request.name)?;
+        let conversation = Some(self.read(conversations, id).await?);
+        Ok(pb::GetConversationResponse { conversation })
+    }
+
+    async fn read(
+        &self,
+        conversations: &Conversations,
+        id: &str,
+    ) -> Result<pb::Conversation, Error> {
+        let read = conversations.get((self.tenant(), id)).await?;
+        Ok(conversation(read))
+    }
+
+    pub(super) async fn list(
+        &self,
+        request: pb::ListConversationsRequest,
+    ) -> Result<pb::ListConversationsResponse, Error> {
+        let conversations = self.conversations()?;
+        let size = page_size(request.page_size, CONVERSATIONS)?;
+        let (updated, id) = match request.page_token.as_str() {
+            "" => (i64::MAX, String::new()),
+            token => {
+                let text = token_text(token).ok_or_else(bad_token)?;
+                let (updated, id) = text.split_once(':').ok_or_else(bad_token)?;
+                (updated.parse().map_err(|_| bad_token())?, id.to_owned())
+            }
+        };
+        let page = conversations.list(self.tenant(), (updated, &id), size + 1);
+        let mut page = page.await?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let has_more = page.len() > size;
+        page.truncate(size);
+        let last = page.last().filter(|_| has_more);
+        Ok(pb::ListConversationsResponse {
+            next_page_token: last.map_or_else(String::new, |last| {
+                URL_SAFE_NO_PAD.encode(format!("{}:{}", last.updated, last.id))
+            }),
+            conversations: page.into_iter().map(conversation).collect(),
+        })
+    }
+
+    pub(super) async fn update(
+        &self,
+        request: pb::UpdateConversationRequest,
+    ) -> Result<pb::UpdateConversationResponse, Error> {
+        let conversations = self.conversations()?;
+        let from = request.conversation.unwrap_or_default();
+        let id = required_id("conversation.name", &from.name)?.to_owned();
+        let mask = request.update_mask.map(|mask| mask.paths);
+        let unknown = |path: &String| !FIELDS.contains(&path.as_str());
+        if mask.iter().flatten().any(unknown) {
+            let fix = "may have labels, ttl and model only";
+            return Err(Error::field("update_mask", fix));
+        }
+        let changes = |field: &str, is_set: bool| match &mask {
+            Some(paths) if !paths.is_empty() => paths.iter().any(|path| path == field),
+            Some(_) | None => is_set,
+        };
+        let with_labels = changes("labels", !from.labels.is_empty());
+        let with_ttl = changes("ttl", from.ttl.is_some());
+        let with_model = changes("model", !from.model.is_empty());
+        let choices = Choices {
+            labels: with_labels.then(|| labels(from.labels)).transpose()?,
+            ttl: with_ttl
+                .then(|| from.ttl.map(ttl).transpose())
+                .transpose()?,
+            model: with_model.then(|| model(from.model)).transpose()?,
+        };
+        conversations.update((self.tenant(), &id), choices).await?;
+        let conversation = Some(self.read(conversations, &id).await?);
+        Ok(pb::UpdateConversationResponse { conversation })
+    }
+
+    pub(super) async fn delete(
+        &self,
+        request: pb::DeleteConversationRequest,
+    ) -> Result<pb::DeleteConversationResponse, Error> {
+        let conversations = self.conversations()?;
+        let id = required_id("name", &request.name)?;
+        conversations.delete((self.tenant(), id)).await?;
+        Ok(pb::DeleteConversationResponse {})
+    }
+
+    pub(super) async fn turns(
+        &self,
+        request: pb::ListTurnsRequest,
+    ) -> Result<pb::ListTurnsResponse, Error> {
+        let conversations = self.conversations()?;
+        let id = required_id("name", &request.name)?;
+        let newest_first = request.newest_first;
+        let from = match request.page_token.as_str() {
+            "" if newest_first => i64::MAX,
+            "" => 0,
+            token => {
+                let text = token_text(token).ok_or_else(bad_token)?;
+                text.parse().map_err(|_| bad_token())?
+            }
+        };
+        let page = TurnPage {
+            from,
+            newest_first,
+            limit: page_size(request.page_size, TURNS)?,
+            include_media: request.include_media,
+        };
+        let (turns, has_more) = conversations.turns((self.tenant(), id), page).await?;
+        let last = turns.last().filter(|_| has_more);
+        Ok(pb::ListTurnsResponse {
+            next_page_token: last.map_or_else(String::new, |last| {
+                URL_SAFE_NO_PAD.encode(last.number.to_string())
+            }),
+            turns: turns.into_iter().map(|stored| turn(id, stored)).collect(),
+        })
+    }
+
+    pub(super) async fn delete_turn(
+        &self,
+        request: pb::DeleteTurnRequest,
+    ) -> Result<pb::DeleteTurnResponse, Error> {
+        let conversations = self.conversations()?;
+        let (id, number) = turn_of(&request.name)?;
+        conversations
+            .delete_turn((self.tenant(), id), number)
+            .await?;
+        Ok(pb::DeleteTurnResponse {})
+    }
+
+    pub(super) async fn fork(
+        &self,
+        request: pb::ForkConversationRequest,
+    ) -> Result<pb::ForkConversationResponse, Error> {
+        let conversations = self.conversations()?;
+        let id = required_id("name", &request.name)?;
+        if request.last_turn.is_some_and(|turn| turn < 0) {
+            return Err(Error::field("last_turn", "must not be negative"));
+        }
+        let new_id = new_id(request.conversation_id)?;
+        let last_turn = request.last_turn.map(i64::from);
+        conversations
+            .fork((self.tenant(), id), &new_id, last_turn)
+            .await?;
+        let conversation = Some(self.read(conversations, &new_id).await?);
+        Ok(pb::ForkConversationResponse { conversation })
+    }
+
+    pub(super) async fn cancel(
+        &self,
+        request: pb::CancelTurnRequest,
+    ) -> Result<pb::CancelTurnResponse, Error> {
+        self.conversations()?;
+        let id = required_id("name", &request.name)?;
+        let who = &self.context.identity;
+        let request_id = self.relay.cancel_turn(who, id, &request.request_id).await?;
+        Ok(pb::CancelTurnResponse { request_id })
+    }
+
+    /// Runs a method within its deadline, charges its response until the caller has read it, and
+    /// records the call.
+    pub(super) async fn finish<T: prost::Message>(
+        &self,
+        response: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Response<T>, Status> {
+        let context = &self.context;
+        let deadline = context.at + context.timeout(self.settings.unary_timeout, &self.settings);
+        let response = timeout_at(deadline, Box::pin(response)).await;
+        let response = response.unwrap_or_else(|_| Err(call_clock::too_late()));
+        let charged = response.and_then(|response| {
+            // The message and its encoded form exist at the same time.
+            let bytes = 2 * response.encoded_len();
+            self.memory.answer(bytes.saturating_sub(memory::CALL))?;
+            Ok(response)
+        });
+        context
+            .clock
+            .hold(Box::new(UnreadResponse { deadline }), &self.memory);
+        let error = charged.as_ref().err();
+        self.relay.record(context.report(), context.at, error);
+        charged
+            .map(Response::new)
+            .map_err(|error| status::status(&error, &context.request_id, false))
+    }
+}
+
+/// A response that is not completely read.
+#[derive(Debug)]
+struct UnreadResponse {
+    deadline: Instant,
+}
+
+impl PendingCall for UnreadResponse {
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn end_at_deadline(self: Box<Self>) -> Error {
+        call_clock::too_late()
+    }
+
+    fn end(self: Box<Self>, error: Error) -> Error {
+        error
+    }
+}
+
+fn page_size(asked: i32, (default, most): (i64, i64)) -> Result<i64, Error> {
+    match asked {
+        0 => Ok(default),
+        size if size > 0 => Ok(i64::from(size).min(most)),
+        _ => Err(Error::field("page_size", "must not be negative")),
+    }
+}
+
+fn token_text(token: &str) -> Option<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+fn bad_token() -> Error {
+    let fix = "is not a token of this method; send the next_page_token of the previous page";
+    Error::field("page_token", fix)
+}
+
+fn model(model: String) -> Result<String, Error> {
+    match model.chars().any(char::is_control) {
+        true => Err(Error::field(
+            "conversation.model",
+            "must not contain control characters",
+        )),
+        false => Ok(model),
+    }
+}
+
+fn conversation(from: management::Conversation) -> pb::Conversation {
+    let number = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
+    pb::Conversation {
+        name: name(&from.id),
+        model: from.model,
+        labels: from.labels.into_iter().collect(),
+        ttl: Some(duration(from.ttl)),
+        create_time: Some(timestamp(from.created)),
+        update_time: Some(timestamp(from.updated)),
+        expire_time: Some(timestamp(from.expires)),
+        last_turn: number(from.last_turn),
+        turn_count: number(from.turns),
+        running_request_id: from.running,
+        ..pb::Conversation::default()
+    }
+}
+
+fn turn(id: &str, from: StoredTurn) -> pb::Turn {
+    let (state, reason) = match from.state {
+        TurnState::Running => (pb::TurnState::Running, None),
+        TurnState::Complete => (pb::TurnState::Complete, None),
+        TurnState::Cancelled => (pb::TurnState::Cancelled, None),
+        TurnState::Failed(reason) => {
+            let reason = pb::ErrorReason::from_str_name(&reason);
+            (pb::TurnState::Failed, reason)
+        }
+    };
+    pb::Turn {
+        name: turn_name(id, from.number),
+        number: i32::try_from(from.number).unwrap_or(i32::MAX),
+        request_id: from.request_id,
+        state: state.into(),
+        messages: from.messages.into_iter().map(message).collect(),
+        answer: from.answer.map(message),
+        model: from.model,
+        usage: from.usage.map(|used| usage(&used)),
+        error_reason: reason.unwrap_or_default().into(),
+        create_time: Some(timestamp(from.created)),
+        end_time: (from.ended > 0).then(|| timestamp(from.ended)),
+    }
+}
+
+fn timestamp(millis: i64) -> prost_types::Timestamp {
+    let span = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
+    prost_types::Timestamp {
+        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(span.subsec_nanos()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,249 @@
+//! Stored conversations: their rows. Those of another tenant are not found by the same statement as
+//! those that do not exist.
+
+use std::time::Duration;
+
+use sqlx::{AnyConnection, Connection};
+
+use crate::chat::call::Tenant;
+use crate::error::Error;
+
+use super::repeat::repeat;
+use super::statement::{Statement, statement};
+use super::{Store, millis};
+
+/// A conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationRow {
+    /// Its id.
+    pub id: String,
+    /// Its properties.
+    pub properties: Properties,
+    /// When it was created, in milliseconds since 1970.
+    pub created: i64,
+    /// The time of its latest turn or update.
+    pub updated: i64,
+    /// When it expires.
+    pub expires: i64,
+    /// The number of its latest turn.
+    pub last_turn: i64,
+    /// The number of turns of its history.
+    pub turns: i64,
+    /// The request id of the turn that runs, or empty.
+    pub running: String,
+}
+
+/// What the owner of a conversation chooses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// The model, or empty.
+    pub model: String,
+    /// The labels, as bytes.
+    pub labels: Vec<u8>,
+    /// How long it is kept after its latest turn or update.
+    pub ttl: Duration,
+}
+
+/// Changes of a conversation. `None`: unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The model.
+    pub model: Option<String>,
+    /// The labels, as bytes.
+    pub labels: Option<Vec<u8>>,
+    /// The time to live.
+    pub ttl: Option<Duration>,
+}
+
+type Row = (
+    String,
+    String,
+    Vec<u8>,
+    i64,
+    i64,
+    i64,
+    i64,
+    i64,
+    i64,
+    String,
+    i64,
+);
+
+const CREATE: Statement = statement!(
+    "INSERT INTO conversations (tenant, id, model, labels, ttl, created, updated, expires, numbered,
+       last_turn, turns, system_turn, running, running_fence, running_turn)
+     VALUES ($1, $2, $3, $4, $5, " now ", " now ", $5 + " now ", 0, 0, 0, 0, '', 0, 0)
+     ON CONFLICT DO NOTHING"
+);
+
+const GET: Statement = statement!(
+    "SELECT id, model, labels, ttl, created, updated, expires, last_turn, turns, running,
+       running_fence
+     FROM conversations WHERE tenant = $1 AND id = $2 AND expires > " now
+);
+
+const LIST: Statement = statement!(
+    "SELECT id, model, labels, ttl, created, updated, expires, last_turn, turns, running,
+       running_fence
+     FROM conversations
+     WHERE tenant = $1 AND expires > " now " AND (updated < $2 OR (updated = $2 AND id < $3))
+     ORDER BY updated DESC, id DESC LIMIT $4"
+);
+
+const UPDATE: Statement = statement!(
+    "UPDATE conversations SET model = $3, labels = $4, ttl = $5, updated = " now ",
+       expires = $5 + " now "
+     WHERE tenant = $1 AND id = $2"
+);
+
+pub(super) const LOCK: Statement = statement!(
+    "SELECT 1 + 0 * numbered FROM conversations WHERE tenant = $1 AND id = $2 AND expires > " now
+    lock
+);
+
+impl Store {
+    /// Creates a conversation. Returns false if one with this id exists.
+    pub async fn create_conversation(
+        &self,
+        (tenant, id): (&Tenant, &str),
+        properties: &Properties,
+    ) -> Result<bool, Error> {
+        self.delete_expired((tenant, id)).await?;
+        repeat!({
+            let done = sqlx::query(CREATE.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .bind(&*properties.model)
+                .bind(properties.labels.as_slice())
+                .bind(millis(properties.ttl))
+                .execute(&self.pool)
+                .await?;
+            Ok(done.rows_affected() == 1)
+        })
+    }
+
+    /// A conversation.
+    pub async fn conversation(
+        &self,
+        (tenant, id): (&Tenant, &str),
+    ) -> Result<Option<ConversationRow>, Error> {
+        let row = repeat!({
+            sqlx::query_as::<_, Row>(GET.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .fetch_optional(&self.pool)
+                .await
+        })?;
+        match row {
+            Some(row) => self.checked(tenant, row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Conversations of a tenant that come after this update and id, the latest update first.
+    pub async fn conversations(
+        &self,
+        tenant: &Tenant,
+        (updated, id): (i64, &str),
+        limit: i64,
+    ) -> Result<Vec<ConversationRow>, Error> {
+        let rows = repeat!({
+            sqlx::query_as::<_, Row>(LIST.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(updated)
+                .bind(id)
+                .bind(limit)
+                .fetch_all(&self.pool)
+                .await
+        })?;
+        let mut checked = Vec::with_capacity(rows.len());
+        for row in rows {
+            checked.push(self.checked(tenant, row).await?);
+        }
+        Ok(checked)
+    }
+
+    /// A row without the running turn if its replica is gone.
+    async fn checked(&self, tenant: &Tenant, row: Row) -> Result<ConversationRow, Error> {
+        let fence = row.10;
+        let mut row = conversation_row(row);
+        if !row.running.is_empty() {
+            let call = (tenant, row.running.as_str(), fence);
+            let is_running = repeat!({
+                let mut connection = self.pool.acquire().await?;
+                self.is_running(&mut connection, call).await
+            })?;
+            if !is_running {
+                row.running.clear();
+            }
+        }
+        Ok(row)
+    }
+
+    /// Changes a conversation. Returns false if there is no such conversation.
+    pub async fn update_conversation(
+        &self,
+        (tenant, id): (&Tenant, &str),
+        changes: &Changes,
+    ) -> Result<bool, Error> {
+        repeat!({
+            let mut connection = self.pool.acquire().await?;
+            let mut transaction = connection.begin_with(self.begin_text()).await?;
+            if !self.lock(&mut transaction, LOCK, (tenant, id)).await? {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            let row = sqlx::query_as::<_, Row>(GET.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            let Some(row) = row.map(conversation_row) else {
+                transaction.rollback().await?;
+                return Ok(false);
+            };
+            let old = row.properties;
+            let (model, labels) = (changes.model.as_ref(), changes.labels.as_ref());
+            sqlx::query(UPDATE.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .bind(model.unwrap_or(&old.model).as_str())
+                .bind(labels.unwrap_or(&old.labels).as_slice())
+                .bind(millis(changes.ttl.unwrap_or(old.ttl)))
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+    }
+
+    /// Locks the row of a conversation, if there is one.
+    pub(super) async fn lock(
+        &self,
+        connection: &mut AnyConnection,
+        lock: Statement,
+        (tenant, id): (&Tenant, &str),
+    ) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query_scalar::<_, i64>(lock.text(self.engine))
+            .bind(tenant.as_bytes())
+            .bind(id)
+            .fetch_optional(connection)
+            .await?;
+        Ok(row.is_some())
+    }
+}
+
+fn conversation_row(row: Row) -> ConversationRow {
+    let (id, model, labels, ttl, created, updated, expires, last_turn, turns, running, _) = row;
+    let ttl = Duration::from_millis(u64::try_from(ttl).unwrap_or_default());
+    ConversationRow {
+        id,
+        properties: Properties { model, labels, ttl },
+        created,
+        updated,
+        expires,
+        last_turn,
+        turns,
+        running,
+    }
+}

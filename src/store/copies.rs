@@ -1,0 +1,128 @@
+//! Copies of conversations.
+
+use sqlx::{AnyConnection, Connection};
+
+use crate::chat::call::Tenant;
+use crate::error::Error;
+
+use super::Store;
+use super::conversations::LOCK;
+use super::media::TurnRange;
+use super::repeat::repeat;
+use super::statement::{Statement, statement};
+use super::turns::MAX_TURNS;
+
+const COPY: Statement = statement!(
+    "INSERT INTO conversations (tenant, id, model, labels, ttl, created, updated, expires, numbered,
+       last_turn, turns, system_turn, running, running_fence, running_turn)
+     SELECT tenant, $3, model, labels, ttl, " now ", " now ", ttl + " now ", 0, 0, 0, 0, '', 0, 0
+     FROM conversations WHERE tenant = $1 AND id = $2
+     ON CONFLICT DO NOTHING"
+);
+
+const COPY_TURNS: Statement = statement!(
+    "INSERT INTO turns (tenant, conversation, number, request_id, state, system, model, reason,
+       tokens, bytes, media_bytes, created, ended, usage, messages, answer)
+     SELECT tenant, $3, number, '', state, system, model, reason, tokens, bytes, media_bytes,
+       created, ended, usage, messages, answer
+     FROM turns WHERE tenant = $1 AND conversation = $2 AND state = 1 AND number <= $4"
+);
+
+const COPY_MEDIA: Statement = statement!(
+    "INSERT INTO turn_media (tenant, conversation, number, digest)
+     SELECT m.tenant, $3, m.number, m.digest FROM turn_media m
+       JOIN turns t ON t.tenant = m.tenant AND t.conversation = $3 AND t.number = m.number
+     WHERE m.tenant = $1 AND m.conversation = $2"
+);
+
+/// What follows from the turns that there are.
+const RECOUNT: Statement = statement!(
+    "UPDATE conversations SET
+       turns = (SELECT count(*) FROM turns t
+         WHERE t.tenant = $1 AND t.conversation = $2 AND t.state = 1),
+       last_turn = (SELECT coalesce(max(number), 0) FROM turns t
+         WHERE t.tenant = $1 AND t.conversation = $2 AND t.state = 1),
+       system_turn = (SELECT coalesce(max(number), 0) FROM turns t
+         WHERE t.tenant = $1 AND t.conversation = $2 AND t.state = 1 AND t.system = 1),
+       numbered = (SELECT CASE WHEN coalesce(max(number), 0) > numbered
+         THEN coalesce(max(number), 0) ELSE numbered END FROM turns t
+         WHERE t.tenant = $1 AND t.conversation = $2)
+     WHERE tenant = $1 AND id = $2"
+);
+
+/// What became of an attempt to copy a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// It was copied.
+    Done,
+    /// There is no such conversation.
+    NotFound,
+    /// There is one with the new id.
+    Exists,
+}
+
+impl Store {
+    /// Copies a conversation with its history up to this turn.
+    pub async fn copy_conversation(
+        &self,
+        (tenant, id): (&Tenant, &str),
+        new_id: &str,
+        last_turn: i64,
+    ) -> Result<Copied, Error> {
+        self.delete_expired((tenant, new_id)).await?;
+        repeat!({
+            let mut connection = self.pool.acquire().await?;
+            let mut transaction = connection.begin_with(self.begin_text()).await?;
+            if !self.lock(&mut transaction, LOCK, (tenant, id)).await? {
+                transaction.rollback().await?;
+                return Ok(Copied::NotFound);
+            }
+            let copied = sqlx::query(COPY.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .bind(new_id)
+                .execute(&mut *transaction)
+                .await?;
+            if copied.rows_affected() == 0 {
+                transaction.rollback().await?;
+                return Ok(Copied::Exists);
+            }
+            sqlx::query(COPY_TURNS.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .bind(new_id)
+                .bind(last_turn)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(COPY_MEDIA.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .bind(new_id)
+                .execute(&mut *transaction)
+                .await?;
+            let copies = TurnRange {
+                tenant,
+                conversation: new_id,
+                numbers: (0, MAX_TURNS),
+            };
+            self.copy_media_uses(&mut transaction, copies).await?;
+            self.recount(&mut transaction, (tenant, new_id)).await?;
+            transaction.commit().await?;
+            Ok(Copied::Done)
+        })
+    }
+
+    /// Sets what follows from the turns that there are.
+    pub(super) async fn recount(
+        &self,
+        connection: &mut AnyConnection,
+        (tenant, id): (&Tenant, &str),
+    ) -> Result<(), sqlx::Error> {
+        let done = sqlx::query(RECOUNT.text(self.engine))
+            .bind(tenant.as_bytes())
+            .bind(id)
+            .execute(connection)
+            .await;
+        done.map(drop)
+    }
+}

@@ -1,0 +1,4 @@
+DROP TABLE turn_media;
+DROP TABLE media;
+DROP TABLE turns;
+DROP TABLE conversations;
