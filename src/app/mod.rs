@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use crate::admin;
 use crate::callers::Callers;
 use crate::config::{Address, LogFormat, Settings};
-use crate::conversations::Conversations;
 use crate::error::{Error, Reason};
 use crate::grpc::orca::Load;
 use crate::grpc::registry::Registry;
@@ -105,15 +104,13 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let telemetry = Arc::new(telemetry);
     let config = module_configs::relay_settings(settings);
     let store = store_tasks::open(settings).await?;
+    let conversations = module_configs::conversations(settings, store.as_ref());
     let relay = Relay::new(
         config,
         accounts,
         Arc::clone(&telemetry),
         memory,
-        store
-            .clone()
-            .zip(module_configs::conversations_settings(settings))
-            .map(|(store, config)| Conversations::new(store, config)),
+        conversations,
     );
     let sessions = LiveSessions::new(relay.clone(), module_configs::live_settings(settings));
     let (phase, phases) = watch::channel(Phase::default());

@@ -110,11 +110,14 @@ pub(super) fn store_settings(settings: &Settings) -> Option<StoreConfig> {
     })
 }
 
-pub(super) fn conversations_settings(settings: &Settings) -> Option<ConversationsConfig> {
-    settings.store.as_ref().map(|store| ConversationsConfig {
-        ttl: store.conversation_ttl,
-        max_media_bytes: store.max_turn_media,
-    })
+/// The conversations in the store, if there is one.
+pub(super) fn conversations(settings: &Settings, store: Option<&Store>) -> Option<Conversations> {
+    let (store, of) = store.zip(settings.store.as_ref())?;
+    let config = ConversationsConfig {
+        ttl: of.conversation_ttl,
+        max_media_bytes: of.max_turn_media,
+    };
+    Some(Conversations::new(store.clone(), config))
 }
 
 pub(super) fn callers_settings(settings: &Settings) -> callers::CallersConfig {

@@ -46,7 +46,7 @@ settings! {
         "Thirty days: long enough to come back to a conversation, and nothing is kept for ever.";
     "store.max_turn_media" [Size("0B", "1GiB")] = "16MiB",
         "DASHGATE_STORE_MAX_TURN_MEDIA":
-        "The maximum size of the media that are sent as bytes in one turn of a stored conversation. \
-         Media by URL do not count: only their URLs are stored.",
+        "The maximum size of the media that are sent as bytes in one turn of a stored \
+         conversation. Media by URL do not count: only their URLs are stored.",
         "As large as a message may be by default.";
 }

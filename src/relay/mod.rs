@@ -185,7 +185,7 @@ impl Relay {
         accounts: Vec<Account>,
         telemetry: Arc<Telemetry>,
         memory: MemoryLedger,
-        conversations: Option<Conversations>,
+        stored: Option<Conversations>,
     ) -> Self {
         let accounts = Arc::new(Accounts::new(accounts, settings.breaker));
         let entrance = Entrance::new(
@@ -197,11 +197,7 @@ impl Relay {
         let inner = Inner {
             telemetry: Arc::clone(&telemetry),
             entrance,
-            once: Arc::new(Idempotency::new(
-                settings.once,
-                memory.clone(),
-                conversations,
-            )),
+            once: Arc::new(Idempotency::new(settings.once, memory.clone(), stored)),
             memory,
             calls: InFlightCalls::default(),
             plan: RwLock::new(Arc::new(Plan::new(
@@ -385,11 +381,6 @@ impl Relay {
     /// Becomes true when all remaining calls are ended, on shutdown.
     pub fn shutdown(&self) -> watch::Receiver<bool> {
         self.inner.calls.shutdown()
-    }
-
-    /// The stored conversations, if there is a store.
-    pub fn conversations(&self) -> Option<&Conversations> {
-        self.inner.once.conversations()
     }
 
     /// Ends all remaining calls, on shutdown.

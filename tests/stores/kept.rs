@@ -163,3 +163,17 @@ pub async fn get(client: &mut Conversations) -> pb::Conversation {
     let response = client.get_conversation(request).await.unwrap();
     response.into_inner().conversation.unwrap()
 }
+
+/// A request to read a conversation.
+pub fn named(name: &str) -> pb::GetConversationRequest {
+    pb::GetConversationRequest {
+        name: name.to_owned(),
+    }
+}
+
+/// A request to delete a conversation.
+pub fn deleted(name: &str) -> pb::DeleteConversationRequest {
+    pb::DeleteConversationRequest {
+        name: name.to_owned(),
+    }
+}

@@ -16,6 +16,7 @@
 )]
 
 mod conversations;
+mod deleted_conversations;
 mod kept;
 mod kills;
 mod managed_conversations;
@@ -25,6 +26,7 @@ mod shared_calls;
 #[path = "../support/mod.rs"]
 mod support;
 mod trials;
+mod turns;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         conversations::trials(),
+        deleted_conversations::trials(),
+        turns::trials(),
         kills::trials(),
         managed_conversations::trials(),
         resumed::trials(),

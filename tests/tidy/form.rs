@@ -301,7 +301,7 @@ fn stop_at(tokens: &[TokenTree], at: usize) -> Option<String> {
 }
 
 /// Names of calls in the schema, where `Get` is the standard name for one resource.
-const OF_THE_SCHEMA: [&str; 1] = ["get_model"];
+const OF_THE_SCHEMA: [&str; 2] = ["get_conversation", "get_model"];
 
 fn bad_names(source: &Source) -> Vec<Fault> {
     let mut faults = Vec::new();

@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::callers::Identity;
-use crate::conversations::errors::not_found;
 use crate::error::{Error, Reason};
 use crate::store::calls::CallKey;
 
 use crate::relay::Relay;
 
 use super::table::Idempotency;
-use super::{refusals, stored_error};
 
 /// How often a replica that runs calls of the store looks for those that are to end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -20,30 +18,6 @@ impl Relay {
     /// Cancels a running call of this caller by its request id.
     pub async fn cancel(&self, who: &Identity, request_id: &Arc<str>) -> Result<(), Error> {
         self.inner.once.cancel(who, request_id).await
-    }
-
-    /// Cancels the turn of a stored conversation that runs, or only the one with this request id.
-    /// Returns its request id; empty if none runs.
-    pub async fn cancel_turn(
-        &self,
-        who: &Identity,
-        conversation: &str,
-        request_id: &str,
-    ) -> Result<String, Error> {
-        let once = &self.inner.once;
-        let Some(store) = once.store() else {
-            return Err(not_found());
-        };
-        let error = stored_error::encode(&refusals::cancelled());
-        let of = (&who.tenant, conversation);
-        let cancelled = store.cancel_turn(of, request_id, &error).await?;
-        let cancelled = cancelled.ok_or_else(not_found)?;
-        // Its replica notices soon; if it is this one, at once.
-        once.owned.cancel(&CallKey {
-            tenant: who.tenant,
-            request_id: cancelled.as_str().into(),
-        });
-        Ok(cancelled)
     }
 
     /// Ends calls that were cancelled at another replica, until it is dropped.

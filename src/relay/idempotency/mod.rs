@@ -15,6 +15,7 @@ mod refusals;
 pub(super) mod replay_log;
 mod running_turn;
 mod shared_calls;
+mod stored_conversations;
 mod stored_error;
 mod stored_events;
 mod table;
