@@ -11,6 +11,7 @@ use crate::config::{self, Client, Flags, ProcessEnvironment};
 use crate::grpc::pb;
 
 use super::attach::Attachment;
+use super::conversations;
 use super::error::Failure;
 use super::exchange::{self, Manner};
 use super::exit::Exit;
@@ -37,6 +38,7 @@ Examples:
   dashgate ask -m qwen3-tts-flash --voice Cherry -o hi.wav \"Say hello\"
   ffmpeg -i talk.mkv -f wav - | dashgate ask --audio -
   dashgate ask < question.txt
+  dashgate ask --conversation birds \"What is a wren?\"    a conversation that the gateway stores
   dashgate ask                     a conversation; /help lists its commands
 
 The message has audio, then images, then videos, then the question. Files are sent as bytes, and
@@ -62,6 +64,10 @@ pub(crate) struct Arguments {
     /// [env: DASHGATE_MODEL]
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
+    /// The stored conversation to continue, by its id; created if it does not exist. The gateway
+    /// needs a store: `store.url`
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
     /// The system instructions
     #[arg(short, long, value_name = "TEXT")]
     system: Option<String>,
@@ -234,6 +240,10 @@ async fn question(arguments: &Arguments, attached: bool) -> Result<Option<String
         // Stdin is the medium, so there is no question.
         return Ok(Some(String::new()));
     }
+    if arguments.conversation.is_some() && io::stdin().is_terminal() {
+        return Err(Failure::usage("--conversation needs a question")
+            .with_advice("dashgate ask --conversation birds \"What is a wren?\""));
+    }
     if arguments.output.is_some() && io::stdin().is_terminal() {
         return Err(Failure::usage("-o needs a question")
             .with_advice("dashgate ask -m qwen3-tts-flash --voice Cherry -o hi.wav \"Hello\""));
@@ -297,6 +307,15 @@ async fn once(
             .collect(),
         ..pb::Conversation::default()
     };
+    if let Some(id) = &arguments.conversation {
+        let has_model = client.model.is_some() || !attached.is_empty();
+        let stored = conversations::opened(gateway, id, &conversation.model).await?;
+        conversation.name = stored.name;
+        if !has_model && !stored.model.is_empty() {
+            // That of the conversation.
+            conversation.model = stored.model;
+        }
+    }
     let turn = exchange::turn(gateway, &conversation, attached, text, manner, terminal).await?;
     conversation.messages.push(turn);
     let asked = conversation.model.clone();

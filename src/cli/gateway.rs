@@ -486,6 +486,69 @@ pub(crate) mod stand_in {
                 gone: self.gone.clone(),
             }))
         }
+
+        async fn create_conversation(
+            &self,
+            _: Request<pb::CreateConversationRequest>,
+        ) -> Result<Response<pb::CreateConversationResponse>, Status> {
+            Err(Status::unimplemented("not part of the test"))
+        }
+
+        async fn get_conversation(
+            &self,
+            _: Request<pb::GetConversationRequest>,
+        ) -> Result<Response<pb::GetConversationResponse>, Status> {
+            Err(Status::unimplemented("not part of the test"))
+        }
+
+        async fn list_conversations(
+            &self,
+            _: Request<pb::ListConversationsRequest>,
+        ) -> Result<Response<pb::ListConversationsResponse>, Status> {
+            Err(Status::unimplemented("not part of the test"))
+        }
+
+        async fn update_conversation(
+            &self,
+            _: Request<pb::UpdateConversationRequest>,
+        ) -> Result<Response<pb::UpdateConversationResponse>, Status> {
+            Err(Status::unimplemented("not part of the test"))
+        }
+
+        async fn delete_conversation(
+            &self,
+            _: Request<pb::DeleteConversationRequest>,
+        ) -> Result<Response<pb::DeleteConversationResponse>, Status> {
+            Err(Status::unimplemented("not part of the test"))
+        }
+
+        async fn list_turns(
+            &self,
+            _: Request<pb::ListTurnsRequest>,
+        ) -> Result<Response<pb::ListTurnsResponse>, Status> {
+            Err(Status::unimplemented("not part of the test"))
+        }
+
+        async fn delete_turn(
+            &self,
+            _: Request<pb::DeleteTurnRequest>,
+        ) -> Result<Response<pb::DeleteTurnResponse>, Status> {
+            Err(Status::unimplemented("not part of the test"))
+        }
+
+        async fn fork_conversation(
+            &self,
+            _: Request<pb::ForkConversationRequest>,
+        ) -> Result<Response<pb::ForkConversationResponse>, Status> {
+            Err(Status::unimplemented("not part of the test"))
+        }
+
+        async fn cancel_turn(
+            &self,
+            _: Request<pb::CancelTurnRequest>,
+        ) -> Result<Response<pb::CancelTurnResponse>, Status> {
+            Err(Status::unimplemented("not part of the test"))
+        }
     }
 
     #[tonic::async_trait]

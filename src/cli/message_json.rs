@@ -112,7 +112,11 @@ fn object(schema: &Schema, name: &str, mut bytes: &[u8]) -> Fields {
             true => MEDIUM.1,
             false => field.name(),
         };
-        if field.label() == Label::Repeated {
+        if schema.is_map_entry(field.type_name()) {
+            if let Some(Shown::Object(there)) = all.entry(name, Shown::Object(Fields::default())) {
+                there.0.extend(values.into_iter().filter_map(entry));
+            }
+        } else if field.label() == Label::Repeated {
             if let Some(Shown::List(there)) = all.entry(name, Shown::List(Vec::new())) {
                 there.extend(values);
             }
@@ -123,6 +127,21 @@ fn object(schema: &Schema, name: &str, mut bytes: &[u8]) -> Fields {
         }
     }
     all
+}
+
+/// An entry of a map.
+fn entry(value: Shown) -> Option<(String, Shown)> {
+    let Shown::Object(Fields(fields)) = value else {
+        return None;
+    };
+    let (mut key, mut value) = (String::new(), Shown::Text(String::new()));
+    for (name, shown) in fields {
+        match (name.as_str(), shown) {
+            ("key", Shown::Text(text)) => key = text,
+            (_, shown) => value = shown,
+        }
+    }
+    Some((key, value))
 }
 
 /// The next value of a field; several where numbers are packed.

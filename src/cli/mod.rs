@@ -9,6 +9,10 @@ mod audio_source;
 mod channel;
 mod completions;
 mod config_command;
+mod conversation_media;
+mod conversation_names;
+mod conversation_view;
+mod conversations;
 mod dialogue;
 mod emulate;
 mod error;
@@ -182,6 +186,9 @@ enum Verb {
     /// List the models that a gateway can be asked for
     #[command(after_help = models::EXAMPLES)]
     Models(models::Arguments),
+    /// List, show, export and delete the conversations that a gateway stores
+    #[command(after_help = conversations::EXAMPLES)]
+    Conversations(Box<conversations::Arguments>),
     /// Create, list and revoke the keys of callers
     #[command(after_help = keys::EXAMPLES)]
     Keys(keys::Arguments),
@@ -206,6 +213,7 @@ impl Verb {
             Self::Emulate(arguments) => emulate::run(arguments, terminal).await,
             Self::Health(arguments) => health::run(arguments, terminal).await,
             Self::Models(arguments) => models::run(arguments, terminal).await,
+            Self::Conversations(arguments) => conversations::run(*arguments, terminal).await,
             Self::Keys(arguments) => keys::run(&arguments, terminal),
             Self::Top(arguments) => top::run(arguments, terminal).await,
             Self::Config(arguments) => config_command::run(&arguments, terminal),
@@ -254,6 +262,8 @@ mod tests {
             "dashgate live --audio a.wav --text --save b.wav",
             "dashgate live --audio a.pcm --rate 0",
             "dashgate live --audio a.wav --json-audio",
+            "dashgate conversations",
+            "dashgate conversations delete",
             "dashgate speak hello",
             "dashgate speak -o a.wav",
             "dashgate speak -o a.wav --format flac hello",
@@ -276,6 +286,11 @@ mod tests {
             "dashgate live --audio - --output - --save a.wav --manual --gateway unix:/run/d.sock",
             "dashgate live --audio a.pcm --rate 24000 --realtime --json --json-audio",
             "dashgate speak -o - --format opus --rate 48000 --voice Ethan hello you",
+            "dashgate ask --conversation birds what is a wren",
+            "dashgate conversations list --json",
+            "dashgate conversations show birds --turns 3 --server 127.0.0.1:1",
+            "dashgate conversations export birds --media folder",
+            "dashgate conversations delete a b",
             "dashgate models",
             "dashgate models qwen-audio-turbo --json --server unix:/run/d.sock",
         ] {

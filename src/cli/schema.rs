@@ -29,6 +29,10 @@ impl Schema {
         for file in set.file {
             let package = file.package().to_owned();
             for message in file.message_type {
+                for nested in &message.nested_type {
+                    let name = format!(".{package}.{}.{}", message.name(), nested.name());
+                    messages.insert(name, nested.clone());
+                }
                 messages.insert(format!(".{package}.{}", message.name()), message);
             }
             for one in file.enum_type {
@@ -42,6 +46,13 @@ impl Schema {
     pub(crate) fn fields(&self, message: &str) -> &[FieldDescriptorProto] {
         let found = self.messages.get(message);
         found.map_or(&[], |message| &message.field)
+    }
+
+    /// Whether a message is the type of the entries of a map.
+    pub(crate) fn is_map_entry(&self, message: &str) -> bool {
+        let found = self.messages.get(message);
+        let options = found.and_then(|message| message.options.as_ref());
+        options.is_some_and(prost_types::MessageOptions::map_entry)
     }
 
     /// The values of an enumeration.

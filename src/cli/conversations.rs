@@ -1,0 +1,308 @@
+//! `dashgate conversations`: the conversations that a gateway stores.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tonic::Code;
+
+use crate::config::{self, Flags, ProcessEnvironment};
+use crate::grpc::pb;
+
+use super::conversation_media::save_media;
+use super::conversation_names::{COLLECTION, name};
+use super::conversation_view::{description, table};
+use super::error::Failure;
+use super::exit::Exit;
+use super::gateway::Gateway;
+use super::gateway_flags::{Choices, timeout};
+use super::message_json::{self, Fields, Shown};
+use super::schema::Schema;
+use super::signals::Signals;
+use super::terminal::Terminal;
+
+/// Text below the help of `conversations`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  dashgate conversations list
+  dashgate conversations show birds
+  dashgate conversations export birds --media media > birds.json
+  dashgate conversations delete birds wrens
+  dashgate conversations list --json | jq -r '.conversations[].name'
+
+Lists, shows, exports and deletes the conversations that a gateway stores for you: those of
+`dashgate ask --conversation ID`, and of calls with `conversation.name`. The gateway needs a store,
+`store.url`.
+
+Without --server, a gateway in this process answers, with the settings of `serve`. With --json,
+stdout has one JSON object with the field names of dashgate.v1.Conversation and Turn, on errors
+{\"error\": {...}}. An export is always JSON.";
+
+/// The most conversations or turns that are read.
+const MAX_ITEMS: usize = 100_000;
+
+/// Arguments of `conversations`.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The gateway: host:port, http://host:port, https://host:port or unix:/path. Its key is
+    /// DASHGATE_API_KEY [default: a gateway in this process] [env: DASHGATE_ADDR]
+    #[arg(long, value_name = "ADDR", global = true)]
+    server: Option<String>,
+    /// The root certificates for https, as a PEM file [default: the system's]
+    /// [env: DASHGATE_TLS_CA]
+    #[arg(long, value_name = "FILE", global = true)]
+    tls_ca: Option<String>,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// The timeout of each call
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout, global = true)]
+    timeout: Duration,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the conversations, the latest update first
+    List,
+    /// Show a conversation and its turns
+    Show {
+        /// The id
+        id: String,
+        /// The number of turns, the latest ones
+        #[arg(long, value_name = "NUMBER", default_value = "20")]
+        turns: usize,
+    },
+    /// Print a conversation with all turns as JSON
+    Export {
+        /// The id
+        id: String,
+        /// Write media that were sent as bytes to files in this folder
+        #[arg(long, value_name = "FOLDER")]
+        media: Option<PathBuf>,
+    },
+    /// Delete conversations with their turns and media
+    Delete {
+        /// The ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+/// Runs the command. With `--json`, a failure is also an object on stdout.
+pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let json = arguments.json || matches!(arguments.verb, Verb::Export { .. });
+    match start(&arguments, terminal).await {
+        Err(failure) if json && failure.exit() != Exit::Done => {
+            let exit = failure.exit();
+            terminal.answer(&format!("{}\n", failure.json()))?;
+            Ok(exit)
+        }
+        done => done,
+    }
+}
+
+async fn start(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let flags = flags(arguments);
+    let client = config::load_client(&flags, &ProcessEnvironment)?;
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
+    let gateway = Gateway::open(&flags, &client).await?;
+    let asking = Box::pin(text(&gateway, arguments));
+    let done = tokio::select! {
+        done = asking => done,
+        failure = gateway.silent() => Err(failure),
+        _ = signals.next() => Err(Failure::cancelled()),
+    };
+    let done = match done {
+        Ok(text) => terminal.answer(&text).map_err(Failure::from),
+        Err(failure) => Err(gateway.explained(failure).await),
+    };
+    gateway.stop().await;
+    done.map(|()| Exit::Done)
+}
+
+fn flags(arguments: &Arguments) -> Flags {
+    let mut flags = arguments
+        .choices
+        .flags()
+        .with("--server", "client.server", arguments.server.as_deref())
+        .with("--tls-ca", "client.tls.ca", arguments.tls_ca.as_deref())
+        // The gateway of this process is private, whatever the settings say.
+        .with("conversations", "server.listen", Some("127.0.0.1:0"));
+    // Failures are part of the output; the log would repeat them.
+    flags.defaults.push(("log.level", "off"));
+    flags
+}
+
+/// The output.
+async fn text(gateway: &Gateway, arguments: &Arguments) -> Result<String, Failure> {
+    let (json, timeout) = (arguments.json, arguments.timeout);
+    match &arguments.verb {
+        Verb::List => {
+            let all = all(gateway, timeout).await?;
+            match json {
+                true => line(vec![("conversations", list("Conversation", &all))]),
+                false => Ok(table(&all)),
+            }
+        }
+        Verb::Show { id, turns } => {
+            let conversation = one(gateway, id, timeout).await?;
+            let mut latest = Turns::of(&conversation.name, true, false);
+            let mut shown = latest.read(gateway, timeout, *turns).await?;
+            shown.reverse();
+            match json {
+                true => exported(&conversation, &shown),
+                false => Ok(description(&conversation, &shown)),
+            }
+        }
+        Verb::Export { id, media } => {
+            let conversation = one(gateway, id, timeout).await?;
+            let mut all = Turns::of(&conversation.name, false, media.is_some());
+            let turns = all.read(gateway, timeout, MAX_ITEMS).await?;
+            if let Some(folder) = media {
+                save_media(folder, &turns).await?;
+            }
+            exported(&conversation, &turns)
+        }
+        Verb::Delete { ids } => {
+            let mut names = Vec::new();
+            for id in ids {
+                let name = name(id);
+                let request = pb::DeleteConversationRequest { name: name.clone() };
+                let request = gateway.request(request, Some(timeout));
+                gateway.conversations().delete_conversation(request).await?;
+                names.push(name);
+            }
+            match json {
+                true => {
+                    let names = names.into_iter().map(Shown::Text).collect();
+                    line(vec![("deleted", Shown::List(names))])
+                }
+                false => Ok(names
+                    .iter()
+                    .map(|name| format!("deleted {name}\n"))
+                    .collect()),
+            }
+        }
+    }
+}
+
+/// The conversation with this id, which is created with this model if it does not exist.
+pub(crate) async fn opened(
+    gateway: &Gateway,
+    id: &str,
+    model: &str,
+) -> Result<pb::Conversation, Failure> {
+    let name = name(id);
+    let request = pb::GetConversationRequest { name: name.clone() };
+    let request = gateway.request(request, None);
+    match gateway.conversations().get_conversation(request).await {
+        Ok(found) => return Ok(found.into_inner().conversation.unwrap_or_default()),
+        Err(status) if status.code() == Code::NotFound => {}
+        Err(status) => return Err(status.into()),
+    }
+    let conversation = pb::Conversation {
+        model: model.to_owned(),
+        ..pb::Conversation::default()
+    };
+    let request = pb::CreateConversationRequest {
+        conversation_id: name.strip_prefix(COLLECTION).unwrap_or(id).to_owned(),
+        conversation: Some(conversation),
+    };
+    let request = gateway.request(request, None);
+    match gateway.conversations().create_conversation(request).await {
+        Ok(created) => Ok(created.into_inner().conversation.unwrap_or_default()),
+        // Another one was faster.
+        Err(status) if status.code() == Code::AlreadyExists => Ok(pb::Conversation {
+            name,
+            ..pb::Conversation::default()
+        }),
+        Err(status) => Err(status.into()),
+    }
+}
+
+async fn one(gateway: &Gateway, id: &str, timeout: Duration) -> Result<pb::Conversation, Failure> {
+    let request = pb::GetConversationRequest { name: name(id) };
+    let request = gateway.request(request, Some(timeout));
+    let response = gateway.conversations().get_conversation(request).await?;
+    Ok(response.into_inner().conversation.unwrap_or_default())
+}
+
+async fn all(gateway: &Gateway, timeout: Duration) -> Result<Vec<pb::Conversation>, Failure> {
+    let mut all = Vec::new();
+    let mut request = pb::ListConversationsRequest::default();
+    loop {
+        let page = gateway.request(request.clone(), Some(timeout));
+        let page = gateway.conversations().list_conversations(page).await?;
+        let page = page.into_inner();
+        all.extend(page.conversations);
+        if page.next_page_token.is_empty() || all.len() >= MAX_ITEMS {
+            return Ok(all);
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// The turns of a conversation.
+struct Turns(pb::ListTurnsRequest);
+
+impl Turns {
+    fn of(name: &str, newest_first: bool, include_media: bool) -> Self {
+        Self(pb::ListTurnsRequest {
+            name: name.to_owned(),
+            page_size: 100,
+            page_token: String::new(),
+            include_media,
+            newest_first,
+        })
+    }
+
+    /// Reads this many.
+    async fn read(
+        &mut self,
+        gateway: &Gateway,
+        timeout: Duration,
+        count: usize,
+    ) -> Result<Vec<pb::Turn>, Failure> {
+        let mut turns = Vec::new();
+        while turns.len() < count {
+            let page = gateway.request(self.0.clone(), Some(timeout));
+            let page = gateway.conversations().list_turns(page).await?.into_inner();
+            turns.extend(page.turns);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            self.0.page_token = page.next_page_token;
+        }
+        turns.truncate(count);
+        Ok(turns)
+    }
+}
+
+fn line(fields: Vec<(&str, Shown)>) -> Result<String, Failure> {
+    let fields = fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    let json = serde_json::to_string(&Fields(fields.collect()));
+    json.map(|json| format!("{json}\n"))
+        .map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn list<T: prost::Message>(kind: &str, items: &[T]) -> Shown {
+    let schema = Schema::read();
+    let items = items.iter();
+    let items = items.map(|item| Shown::Object(message_json::fields(&schema, kind, item)));
+    Shown::List(items.collect())
+}
+
+fn exported(conversation: &pb::Conversation, turns: &[pb::Turn]) -> Result<String, Failure> {
+    let of = message_json::fields(&Schema::read(), "Conversation", conversation);
+    line(vec![
+        ("conversation", Shown::Object(of)),
+        ("turns", list("Turn", turns)),
+    ])
+}
