@@ -46,7 +46,8 @@ const PREFACE: &str = r"# Errors
 A failed call has a gRPC code and a reason. The code says what to do next, the reason what happened.
 The reason is in `google.rpc.ErrorInfo` with the domain `dashgate`, whose metadata are `attempts`,
 `upstream_code`, `upstream_http_status` and `upstream_request_id` (DashScope's code, HTTP status and
-request id). Clients with the schema use `dashgate.v1.CallFailure` instead, whose `reason` is the
+request id); with `CONVERSATION_BUSY` also `running_request_id`, and with `STALE_CONVERSATION`
+`last_turn`. Clients with the schema use `dashgate.v1.CallFailure` instead, whose `reason` is the
 enum `dashgate.v1.ErrorReason`. Both are in `google.rpc.Status.details`, with further details:
 
 | Detail | When | Content |
@@ -88,11 +89,12 @@ This page is generated from the code and checked by `cargo test --test pages`.
 ";
 
 /// The kinds in the order of the page, each with what the caller must do.
-const KINDS: [(Kind, &str); 12] = [
+const KINDS: [(Kind, &str); 13] = [
     (Kind::Invalid, "Fix the request."),
     (Kind::Unauthenticated, "Send valid credentials."),
     (Kind::Forbidden, "Ask the operator for permission."),
     (Kind::NotFound, "Name something that exists."),
+    (Kind::Exists, "Use what exists, or choose another name."),
     (Kind::OutOfRange, "Ask for something that is still kept."),
     (
         Kind::Precondition,
