@@ -165,7 +165,7 @@ async fn run(
             None => Some(Err(super::retry::silent())),
         };
         if let Some(end) = end {
-            return table::end(&once, key, &log, end);
+            return table::end(&once, key, &log, (end, true));
         }
     }
 }

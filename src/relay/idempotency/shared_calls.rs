@@ -58,6 +58,8 @@ pub(super) struct SharedCall {
     log: Arc<ReplayLog>,
     /// Whether its caller wants only what is there: then it is not started.
     resumed: bool,
+    /// Whether it is a turn of a stored conversation.
+    is_turn: bool,
 }
 
 /// What this replica has to do for a call.
@@ -89,6 +91,7 @@ impl SharedCall {
             share,
             log,
             resumed: call.joining.after > 0,
+            is_turn: call.stored.is_some(),
         }
     }
 
@@ -96,7 +99,8 @@ impl SharedCall {
     pub(super) async fn run(mut self, key: Key, unstarted: Unstarted, cancel: Arc<Notify>) {
         self.fingerprint = fingerprint::of(&unstarted.call);
         let end = self.execute(unstarted, &cancel).await;
-        table::end(&self.once, key, &self.log, end);
+        // The answer of a turn can be deleted at every replica, which a copy in memory would miss.
+        table::end(&self.once, key, &self.log, (end, !self.is_turn));
     }
 
     async fn execute(&self, mut unstarted: Unstarted, cancel: &Arc<Notify>) -> Result<(), Error> {

@@ -194,19 +194,19 @@ impl Table {
     }
 }
 
-/// Ends a call: its answer is kept if it has succeeded.
+/// Ends a call: its answer is kept if it has succeeded, unless the store alone keeps it.
 pub(super) fn end(
     once: &Weak<Idempotency>,
     key: Key,
     log: &Arc<ReplayLog>,
-    end: Result<(), Error>,
+    (end, is_kept): (Result<(), Error>, bool),
 ) {
     if let Some(once) = once.upgrade() {
         let mut table = once.lock();
         match &end {
             _ if !table.is(&key, log) => {}
-            Ok(()) => table.keep(key, Instant::now() + once.settings.keep),
-            Err(_) => table.forget(&key),
+            Ok(()) if is_kept => table.keep(key, Instant::now() + once.settings.keep),
+            Ok(()) | Err(_) => table.forget(&key),
         }
     }
     log.end(end);
