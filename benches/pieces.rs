@@ -263,6 +263,9 @@ fn call(request: pb::ConverseRequest) -> Result<Arc<Call>> {
         options: request.options,
         request_id: request.request_id,
         delivery: Delivery::Stream,
+        expected_turn: None,
+        history: None,
+        uses_model: false,
         after_sequence: 0,
         detached: false,
     };

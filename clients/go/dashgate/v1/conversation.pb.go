@@ -11,7 +11,9 @@ package dashgatev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -85,25 +87,53 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_dashgate_v1_conversation_proto_rawDescGZIP(), []int{0}
 }
 
-// A conversation. The caller sends the whole conversation with each call; the gateway stores none.
+// A conversation. Without a name, the caller sends all of it with each call. With a name, the
+// gateway stores its turns, and the caller sends only what is new.
 type Conversation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The resource name of a stored conversation. Reserved: the gateway does not store conversations
-	// yet, and a name that is not empty is UNIMPLEMENTED.
+	// The resource name of a stored conversation: `conversations/{id}`, with an id of at most 64
+	// letters, digits, `.`, `_` and `-`. With it, `messages` are the new messages: the gateway sends
+	// the stored history before them, and stores them with the answer as one turn. A conversation
+	// that does not exist, or of another caller, is NOT_FOUND with the reason CONVERSATION_NOT_FOUND.
+	// A gateway without a store (setting `store.url`) answers UNIMPLEMENTED with the reason
+	// NAMED_CONVERSATION. Default: the conversation is not stored.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The model, for example `qwen-audio-turbo` or `qwen3-omni-flash`. Key: `model`. Required. Not
-	// checked against a list of models. The gateway's configuration may map it to another model.
+	// The model, for example `qwen-audio-turbo` or `qwen3-omni-flash`. Key: `model`. Required unless
+	// `name` is set; then the default is the model of the stored conversation. Not checked against a
+	// list of models. The gateway's configuration may map it to another model.
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	// The messages in order, the latest last. Key: `input.messages`. Required. With `options.speech`
-	// it is one user message, whose text is the text to speak.
+	// it is one user message, whose text is the text to speak. Not stored by CreateConversation, and
+	// empty in a Conversation that the gateway returns: see ListTurns.
 	Messages []*Message `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"`
-	// The tools that the model may call. Key: `parameters.tools`. Default: none.
+	// The tools that the model may call. Key: `parameters.tools`. Default: none. Not stored: send
+	// them with each call.
 	Tools []*Tool `protobuf:"bytes,4,rep,name=tools,proto3" json:"tools,omitempty"`
 	// Whether the model may, must or must not call a tool. Key: `parameters.tool_choice`. Default:
-	// the model's, which is `auto`.
-	ToolChoice    *ToolChoice `protobuf:"bytes,5,opt,name=tool_choice,json=toolChoice,proto3" json:"tool_choice,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// the model's, which is `auto`. Not stored.
+	ToolChoice *ToolChoice `protobuf:"bytes,5,opt,name=tool_choice,json=toolChoice,proto3" json:"tool_choice,omitempty"`
+	// Labels of a stored conversation, which the gateway does not interpret: at most 32, with keys of
+	// 1 to 63 bytes and values of at most 256 bytes. Used by CreateConversation, UpdateConversation
+	// and ForkConversation. Default: none.
+	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How long a stored conversation is kept after its latest turn or update: from 1 second to 10
+	// years. Then all of it is deleted. Used as `labels`. Default: the setting
+	// `store.conversation_ttl`, which is 30 days.
+	Ttl *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// Output only. When the stored conversation was created.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Output only. The time of its latest turn or update.
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Output only. When it is deleted if there is no turn or update before.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Output only. The number of the latest turn of the history, for `expected_turn`. 0: none.
+	LastTurn int32 `protobuf:"varint,11,opt,name=last_turn,json=lastTurn,proto3" json:"last_turn,omitempty"`
+	// Output only. The number of turns of the history.
+	TurnCount int32 `protobuf:"varint,12,opt,name=turn_count,json=turnCount,proto3" json:"turn_count,omitempty"`
+	// Output only. The request id of the turn that is running. Empty: none is.
+	RunningRequestId string `protobuf:"bytes,13,opt,name=running_request_id,json=runningRequestId,proto3" json:"running_request_id,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Conversation) Reset() {
@@ -169,6 +199,62 @@ func (x *Conversation) GetToolChoice() *ToolChoice {
 		return x.ToolChoice
 	}
 	return nil
+}
+
+func (x *Conversation) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Conversation) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *Conversation) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Conversation) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *Conversation) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Conversation) GetLastTurn() int32 {
+	if x != nil {
+		return x.LastTurn
+	}
+	return 0
+}
+
+func (x *Conversation) GetTurnCount() int32 {
+	if x != nil {
+		return x.TurnCount
+	}
+	return 0
+}
+
+func (x *Conversation) GetRunningRequestId() string {
+	if x != nil {
+		return x.RunningRequestId
+	}
+	return ""
 }
 
 // One message of a conversation.
@@ -354,14 +440,30 @@ var File_dashgate_v1_conversation_proto protoreflect.FileDescriptor
 
 const file_dashgate_v1_conversation_proto_rawDesc = "" +
 	"\n" +
-	"\x1edashgate/v1/conversation.proto\x12\vdashgate.v1\x1a\x19dashgate/v1/content.proto\x1a\x16dashgate/v1/tool.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xcd\x01\n" +
+	"\x1edashgate/v1/conversation.proto\x12\vdashgate.v1\x1a\x19dashgate/v1/content.proto\x1a\x16dashgate/v1/tool.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x05\n" +
 	"\fConversation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x120\n" +
 	"\bmessages\x18\x03 \x03(\v2\x14.dashgate.v1.MessageR\bmessages\x12'\n" +
 	"\x05tools\x18\x04 \x03(\v2\x11.dashgate.v1.ToolR\x05tools\x128\n" +
 	"\vtool_choice\x18\x05 \x01(\v2\x17.dashgate.v1.ToolChoiceR\n" +
-	"toolChoice\"\xc9\x02\n" +
+	"toolChoice\x12=\n" +
+	"\x06labels\x18\x06 \x03(\v2%.dashgate.v1.Conversation.LabelsEntryR\x06labels\x12+\n" +
+	"\x03ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12;\n" +
+	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vupdate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\x12;\n" +
+	"\vexpire_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x1b\n" +
+	"\tlast_turn\x18\v \x01(\x05R\blastTurn\x12\x1d\n" +
+	"\n" +
+	"turn_count\x18\f \x01(\x05R\tturnCount\x12,\n" +
+	"\x12running_request_id\x18\r \x01(\tR\x10runningRequestId\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc9\x02\n" +
 	"\aMessage\x12%\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x11.dashgate.v1.RoleR\x04role\x12.\n" +
 	"\acontent\x18\x02 \x03(\v2\x14.dashgate.v1.ContentR\acontent\x12%\n" +
@@ -400,33 +502,41 @@ func file_dashgate_v1_conversation_proto_rawDescGZIP() []byte {
 }
 
 var file_dashgate_v1_conversation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dashgate_v1_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_dashgate_v1_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_dashgate_v1_conversation_proto_goTypes = []any{
-	(Role)(0),               // 0: dashgate.v1.Role
-	(*Conversation)(nil),    // 1: dashgate.v1.Conversation
-	(*Message)(nil),         // 2: dashgate.v1.Message
-	(*Annotation)(nil),      // 3: dashgate.v1.Annotation
-	(*Tool)(nil),            // 4: dashgate.v1.Tool
-	(*ToolChoice)(nil),      // 5: dashgate.v1.ToolChoice
-	(*Content)(nil),         // 6: dashgate.v1.Content
-	(*ToolCall)(nil),        // 7: dashgate.v1.ToolCall
-	(*structpb.Struct)(nil), // 8: google.protobuf.Struct
+	(Role)(0),                     // 0: dashgate.v1.Role
+	(*Conversation)(nil),          // 1: dashgate.v1.Conversation
+	(*Message)(nil),               // 2: dashgate.v1.Message
+	(*Annotation)(nil),            // 3: dashgate.v1.Annotation
+	nil,                           // 4: dashgate.v1.Conversation.LabelsEntry
+	(*Tool)(nil),                  // 5: dashgate.v1.Tool
+	(*ToolChoice)(nil),            // 6: dashgate.v1.ToolChoice
+	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*Content)(nil),               // 9: dashgate.v1.Content
+	(*ToolCall)(nil),              // 10: dashgate.v1.ToolCall
+	(*structpb.Struct)(nil),       // 11: google.protobuf.Struct
 }
 var file_dashgate_v1_conversation_proto_depIdxs = []int32{
-	2, // 0: dashgate.v1.Conversation.messages:type_name -> dashgate.v1.Message
-	4, // 1: dashgate.v1.Conversation.tools:type_name -> dashgate.v1.Tool
-	5, // 2: dashgate.v1.Conversation.tool_choice:type_name -> dashgate.v1.ToolChoice
-	0, // 3: dashgate.v1.Message.role:type_name -> dashgate.v1.Role
-	6, // 4: dashgate.v1.Message.content:type_name -> dashgate.v1.Content
-	7, // 5: dashgate.v1.Message.tool_calls:type_name -> dashgate.v1.ToolCall
-	3, // 6: dashgate.v1.Message.annotations:type_name -> dashgate.v1.Annotation
-	8, // 7: dashgate.v1.Message.extra:type_name -> google.protobuf.Struct
-	8, // 8: dashgate.v1.Annotation.extra:type_name -> google.protobuf.Struct
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	2,  // 0: dashgate.v1.Conversation.messages:type_name -> dashgate.v1.Message
+	5,  // 1: dashgate.v1.Conversation.tools:type_name -> dashgate.v1.Tool
+	6,  // 2: dashgate.v1.Conversation.tool_choice:type_name -> dashgate.v1.ToolChoice
+	4,  // 3: dashgate.v1.Conversation.labels:type_name -> dashgate.v1.Conversation.LabelsEntry
+	7,  // 4: dashgate.v1.Conversation.ttl:type_name -> google.protobuf.Duration
+	8,  // 5: dashgate.v1.Conversation.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 6: dashgate.v1.Conversation.update_time:type_name -> google.protobuf.Timestamp
+	8,  // 7: dashgate.v1.Conversation.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 8: dashgate.v1.Message.role:type_name -> dashgate.v1.Role
+	9,  // 9: dashgate.v1.Message.content:type_name -> dashgate.v1.Content
+	10, // 10: dashgate.v1.Message.tool_calls:type_name -> dashgate.v1.ToolCall
+	3,  // 11: dashgate.v1.Message.annotations:type_name -> dashgate.v1.Annotation
+	11, // 12: dashgate.v1.Message.extra:type_name -> google.protobuf.Struct
+	11, // 13: dashgate.v1.Annotation.extra:type_name -> google.protobuf.Struct
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_dashgate_v1_conversation_proto_init() }
@@ -442,7 +552,7 @@ func file_dashgate_v1_conversation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dashgate_v1_conversation_proto_rawDesc), len(file_dashgate_v1_conversation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
@@ -98,7 +99,15 @@ type ConverseRequest struct {
 	// the same `request_id`. It ends after the gateway's `idempotency.detached_grace` without a
 	// reader, or by CallService.CancelCall. Requires `request_id`. Default: losing the connection
 	// cancels the call.
-	Detached      bool `protobuf:"varint,4,opt,name=detached,proto3" json:"detached,omitempty"`
+	Detached bool `protobuf:"varint,4,opt,name=detached,proto3" json:"detached,omitempty"`
+	// With `conversation.name`: the number of the latest turn that the caller knows, as in
+	// `Conversation.last_turn`; 0 for a conversation without history. If it is not the latest turn,
+	// the call is ABORTED with the reason STALE_CONVERSATION, and `google.rpc.ErrorInfo.metadata` has
+	// the latest as `last_turn`. Default: not compared.
+	ExpectedTurn *int32 `protobuf:"varint,5,opt,name=expected_turn,json=expectedTurn,proto3,oneof" json:"expected_turn,omitempty"`
+	// With `conversation.name`: which part of the history is sent to the model. Default: the latest
+	// 100 turns, with their media.
+	History       *HistoryPolicy `protobuf:"bytes,6,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -161,6 +170,20 @@ func (x *ConverseRequest) GetDetached() bool {
 	return false
 }
 
+func (x *ConverseRequest) GetExpectedTurn() int32 {
+	if x != nil && x.ExpectedTurn != nil {
+		return *x.ExpectedTurn
+	}
+	return 0
+}
+
+func (x *ConverseRequest) GetHistory() *HistoryPolicy {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
 // The response of Converse.
 type ConverseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -186,7 +209,9 @@ type ConverseResponse struct {
 	// events of a stream, the keys of each `extra` are accumulated: a text or list that starts with
 	// the previous one replaces it, others are appended, objects are merged key by key, and a number
 	// or another value replaces the previous one, with a warning if it is smaller or of another type.
-	Extra         *structpb.Struct `protobuf:"bytes,10,opt,name=extra,proto3" json:"extra,omitempty"`
+	Extra *structpb.Struct `protobuf:"bytes,10,opt,name=extra,proto3" json:"extra,omitempty"`
+	// With `conversation.name`: the turn, and the history that was sent with it. Not set otherwise.
+	HistoryUsed   *HistoryUsed `protobuf:"bytes,11,opt,name=history_used,json=historyUsed,proto3" json:"history_used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +316,13 @@ func (x *ConverseResponse) GetExtra() *structpb.Struct {
 	return nil
 }
 
+func (x *ConverseResponse) GetHistoryUsed() *HistoryUsed {
+	if x != nil {
+		return x.HistoryUsed
+	}
+	return nil
+}
+
 // The request of ConverseStream.
 type ConverseStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -308,7 +340,15 @@ type ConverseStreamRequest struct {
 	AfterSequence int32 `protobuf:"varint,4,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
 	// Whether the call goes on when its connection is lost, as in ConverseRequest. Default: it is
 	// cancelled with its last reader.
-	Detached      bool `protobuf:"varint,5,opt,name=detached,proto3" json:"detached,omitempty"`
+	Detached bool `protobuf:"varint,5,opt,name=detached,proto3" json:"detached,omitempty"`
+	// With `conversation.name`: the number of the latest turn that the caller knows, as in
+	// `Conversation.last_turn`; 0 for a conversation without history. If it is not the latest turn,
+	// the call is ABORTED with the reason STALE_CONVERSATION, and `google.rpc.ErrorInfo.metadata` has
+	// the latest as `last_turn`. Default: not compared.
+	ExpectedTurn *int32 `protobuf:"varint,6,opt,name=expected_turn,json=expectedTurn,proto3,oneof" json:"expected_turn,omitempty"`
+	// With `conversation.name`: which part of the history is sent to the model. Default: the latest
+	// 100 turns, with their media.
+	History       *HistoryPolicy `protobuf:"bytes,7,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -376,6 +416,20 @@ func (x *ConverseStreamRequest) GetDetached() bool {
 		return x.Detached
 	}
 	return false
+}
+
+func (x *ConverseStreamRequest) GetExpectedTurn() int32 {
+	if x != nil && x.ExpectedTurn != nil {
+		return *x.ExpectedTurn
+	}
+	return 0
+}
+
+func (x *ConverseStreamRequest) GetHistory() *HistoryPolicy {
+	if x != nil {
+		return x.History
+	}
+	return nil
 }
 
 // One event of a stream. The order is: Started; Deltas and Heartbeats; Completed. Heartbeats may
@@ -890,7 +944,9 @@ type Completed struct {
 	// Warnings about this answer. Usually empty.
 	Warnings []*Warning `protobuf:"bytes,5,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// Every other key of DashScope's body, as in ConverseResponse.
-	Extra         *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
+	Extra *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
+	// The turn and its history, as in ConverseResponse.
+	HistoryUsed   *HistoryUsed `protobuf:"bytes,7,opt,name=history_used,json=historyUsed,proto3" json:"history_used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -963,6 +1019,13 @@ func (x *Completed) GetWarnings() []*Warning {
 func (x *Completed) GetExtra() *structpb.Struct {
 	if x != nil {
 		return x.Extra
+	}
+	return nil
+}
+
+func (x *Completed) GetHistoryUsed() *HistoryUsed {
+	if x != nil {
+		return x.HistoryUsed
 	}
 	return nil
 }
@@ -1478,17 +1541,948 @@ func (x *Timing) GetAttempts() int32 {
 	return 0
 }
 
+// The request of CreateConversation.
+type CreateConversationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id: the part of the name after `conversations/`, as in `Conversation.name`. Default: one
+	// that the gateway generates.
+	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// The conversation: its model, labels and ttl. Other fields must be empty. Default: empty; then
+	// each turn has to name its model.
+	Conversation  *Conversation `protobuf:"bytes,2,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateConversationRequest) Reset() {
+	*x = CreateConversationRequest{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateConversationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateConversationRequest) ProtoMessage() {}
+
+func (x *CreateConversationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateConversationRequest.ProtoReflect.Descriptor instead.
+func (*CreateConversationRequest) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *CreateConversationRequest) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *CreateConversationRequest) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// The response of CreateConversation.
+type CreateConversationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateConversationResponse) Reset() {
+	*x = CreateConversationResponse{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateConversationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateConversationResponse) ProtoMessage() {}
+
+func (x *CreateConversationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateConversationResponse.ProtoReflect.Descriptor instead.
+func (*CreateConversationResponse) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CreateConversationResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// The request of GetConversation.
+type GetConversationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name: `conversations/{id}`. Required.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConversationRequest) Reset() {
+	*x = GetConversationRequest{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConversationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConversationRequest) ProtoMessage() {}
+
+func (x *GetConversationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConversationRequest.ProtoReflect.Descriptor instead.
+func (*GetConversationRequest) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetConversationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// The response of GetConversation.
+type GetConversationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConversationResponse) Reset() {
+	*x = GetConversationResponse{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConversationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConversationResponse) ProtoMessage() {}
+
+func (x *GetConversationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConversationResponse.ProtoReflect.Descriptor instead.
+func (*GetConversationResponse) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetConversationResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// The request of ListConversations.
+type ListConversationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The maximum number of conversations to return. Default: 50. Values above 200 are reduced to
+	// 200; negative values are INVALID_ARGUMENT.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The `next_page_token` of the previous page. Default: the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConversationsRequest) Reset() {
+	*x = ListConversationsRequest{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConversationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConversationsRequest) ProtoMessage() {}
+
+func (x *ListConversationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConversationsRequest.ProtoReflect.Descriptor instead.
+func (*ListConversationsRequest) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListConversationsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListConversationsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// The response of ListConversations.
+type ListConversationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversations of this page.
+	Conversations []*Conversation `protobuf:"bytes,1,rep,name=conversations,proto3" json:"conversations,omitempty"`
+	// The token of the next page. Empty: this is the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConversationsResponse) Reset() {
+	*x = ListConversationsResponse{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConversationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConversationsResponse) ProtoMessage() {}
+
+func (x *ListConversationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConversationsResponse.ProtoReflect.Descriptor instead.
+func (*ListConversationsResponse) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListConversationsResponse) GetConversations() []*Conversation {
+	if x != nil {
+		return x.Conversations
+	}
+	return nil
+}
+
+func (x *ListConversationsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// The request of UpdateConversation.
+type UpdateConversationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation: its `name`, and the new values of the fields in `update_mask`. Required.
+	Conversation *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	// The fields to change: `labels` (all are replaced), `ttl` (not set: the default), `model`.
+	// Default: those of the three that are not empty.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateConversationRequest) Reset() {
+	*x = UpdateConversationRequest{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateConversationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateConversationRequest) ProtoMessage() {}
+
+func (x *UpdateConversationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateConversationRequest.ProtoReflect.Descriptor instead.
+func (*UpdateConversationRequest) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *UpdateConversationRequest) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *UpdateConversationRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// The response of UpdateConversation.
+type UpdateConversationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conversation after the change.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateConversationResponse) Reset() {
+	*x = UpdateConversationResponse{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateConversationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateConversationResponse) ProtoMessage() {}
+
+func (x *UpdateConversationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateConversationResponse.ProtoReflect.Descriptor instead.
+func (*UpdateConversationResponse) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *UpdateConversationResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// The request of DeleteConversation.
+type DeleteConversationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name: `conversations/{id}`. Required.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteConversationRequest) Reset() {
+	*x = DeleteConversationRequest{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteConversationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteConversationRequest) ProtoMessage() {}
+
+func (x *DeleteConversationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteConversationRequest.ProtoReflect.Descriptor instead.
+func (*DeleteConversationRequest) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DeleteConversationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// The response of DeleteConversation.
+type DeleteConversationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteConversationResponse) Reset() {
+	*x = DeleteConversationResponse{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteConversationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteConversationResponse) ProtoMessage() {}
+
+func (x *DeleteConversationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteConversationResponse.ProtoReflect.Descriptor instead.
+func (*DeleteConversationResponse) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{24}
+}
+
+// The request of ListTurns.
+type ListTurnsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the conversation: `conversations/{id}`. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The maximum number of turns to return. Default: 20. Values above 100 are reduced to 100;
+	// negative values are INVALID_ARGUMENT. A page has fewer turns if they are large: it ends with
+	// the turn with which its content exceeds 1 MiB.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The `next_page_token` of the previous page. Default: the first page.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Whether to return media as bytes. Otherwise a medium that was sent as bytes has its
+	// `mime_type` and empty `data`. A turn may have more media than the 4 MiB that gRPC clients
+	// accept by default.
+	IncludeMedia bool `protobuf:"varint,4,opt,name=include_media,json=includeMedia,proto3" json:"include_media,omitempty"`
+	// Whether to begin with the latest turn.
+	NewestFirst   bool `protobuf:"varint,5,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTurnsRequest) Reset() {
+	*x = ListTurnsRequest{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTurnsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTurnsRequest) ProtoMessage() {}
+
+func (x *ListTurnsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTurnsRequest.ProtoReflect.Descriptor instead.
+func (*ListTurnsRequest) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListTurnsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListTurnsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTurnsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListTurnsRequest) GetIncludeMedia() bool {
+	if x != nil {
+		return x.IncludeMedia
+	}
+	return false
+}
+
+func (x *ListTurnsRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+// The response of ListTurns.
+type ListTurnsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The turns of this page.
+	Turns []*Turn `protobuf:"bytes,1,rep,name=turns,proto3" json:"turns,omitempty"`
+	// The token of the next page. Empty: this is the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTurnsResponse) Reset() {
+	*x = ListTurnsResponse{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTurnsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTurnsResponse) ProtoMessage() {}
+
+func (x *ListTurnsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTurnsResponse.ProtoReflect.Descriptor instead.
+func (*ListTurnsResponse) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListTurnsResponse) GetTurns() []*Turn {
+	if x != nil {
+		return x.Turns
+	}
+	return nil
+}
+
+func (x *ListTurnsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// The request of DeleteTurn.
+type DeleteTurnRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name: `conversations/{id}/turns/{number}`. Required. A turn that does not exist is
+	// NOT_FOUND with the reason CONVERSATION_NOT_FOUND.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTurnRequest) Reset() {
+	*x = DeleteTurnRequest{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTurnRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTurnRequest) ProtoMessage() {}
+
+func (x *DeleteTurnRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTurnRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTurnRequest) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DeleteTurnRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// The response of DeleteTurn.
+type DeleteTurnResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTurnResponse) Reset() {
+	*x = DeleteTurnResponse{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTurnResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTurnResponse) ProtoMessage() {}
+
+func (x *DeleteTurnResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTurnResponse.ProtoReflect.Descriptor instead.
+func (*DeleteTurnResponse) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{28}
+}
+
+// The request of ForkConversation.
+type ForkConversationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the conversation to copy: `conversations/{id}`. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The number of the last turn to copy. Default: all of the history. Turns keep their numbers.
+	// 0 copies none; negative values are INVALID_ARGUMENT.
+	LastTurn *int32 `protobuf:"varint,2,opt,name=last_turn,json=lastTurn,proto3,oneof" json:"last_turn,omitempty"`
+	// The id of the new conversation, as in CreateConversationRequest.
+	ConversationId string `protobuf:"bytes,3,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ForkConversationRequest) Reset() {
+	*x = ForkConversationRequest{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkConversationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkConversationRequest) ProtoMessage() {}
+
+func (x *ForkConversationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkConversationRequest.ProtoReflect.Descriptor instead.
+func (*ForkConversationRequest) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ForkConversationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ForkConversationRequest) GetLastTurn() int32 {
+	if x != nil && x.LastTurn != nil {
+		return *x.LastTurn
+	}
+	return 0
+}
+
+func (x *ForkConversationRequest) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+// The response of ForkConversation.
+type ForkConversationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The new conversation. It has the labels, the ttl and the model of the first.
+	Conversation  *Conversation `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForkConversationResponse) Reset() {
+	*x = ForkConversationResponse{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkConversationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkConversationResponse) ProtoMessage() {}
+
+func (x *ForkConversationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkConversationResponse.ProtoReflect.Descriptor instead.
+func (*ForkConversationResponse) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ForkConversationResponse) GetConversation() *Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// The request of CancelTurn.
+type CancelTurnRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the conversation: `conversations/{id}`. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The request id of the turn. Default: whatever turn is running.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTurnRequest) Reset() {
+	*x = CancelTurnRequest{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTurnRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTurnRequest) ProtoMessage() {}
+
+func (x *CancelTurnRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTurnRequest.ProtoReflect.Descriptor instead.
+func (*CancelTurnRequest) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *CancelTurnRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CancelTurnRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// The response of CancelTurn.
+type CancelTurnResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request id of the turn that was cancelled. Empty: none was running.
+	RequestId     string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTurnResponse) Reset() {
+	*x = CancelTurnResponse{}
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTurnResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTurnResponse) ProtoMessage() {}
+
+func (x *CancelTurnResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_conversation_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTurnResponse.ProtoReflect.Descriptor instead.
+func (*CancelTurnResponse) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_conversation_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CancelTurnResponse) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 var File_dashgate_v1_conversation_service_proto protoreflect.FileDescriptor
 
 const file_dashgate_v1_conversation_service_proto_rawDesc = "" +
 	"\n" +
-	"&dashgate/v1/conversation_service.proto\x12\vdashgate.v1\x1a\x19dashgate/v1/content.proto\x1a\x1edashgate/v1/conversation.proto\x1a\x1cdashgate/v1/generation.proto\x1a\x16dashgate/v1/tool.proto\x1a\x17dashgate/v1/usage.proto\x1a\x19dashgate/v1/warning.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xc5\x01\n" +
+	"&dashgate/v1/conversation_service.proto\x12\vdashgate.v1\x1a\x19dashgate/v1/content.proto\x1a\x1edashgate/v1/conversation.proto\x1a\x1cdashgate/v1/generation.proto\x1a\x1ddashgate/v1/stored_turn.proto\x1a\x16dashgate/v1/tool.proto\x1a\x17dashgate/v1/usage.proto\x1a\x19dashgate/v1/warning.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xb7\x02\n" +
 	"\x0fConverseRequest\x12=\n" +
 	"\fconversation\x18\x01 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\x128\n" +
 	"\aoptions\x18\x02 \x01(\v2\x1e.dashgate.v1.GenerationOptionsR\aoptions\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x1a\n" +
-	"\bdetached\x18\x04 \x01(\bR\bdetached\"\xd4\x03\n" +
+	"\bdetached\x18\x04 \x01(\bR\bdetached\x12(\n" +
+	"\rexpected_turn\x18\x05 \x01(\x05H\x00R\fexpectedTurn\x88\x01\x01\x124\n" +
+	"\ahistory\x18\x06 \x01(\v2\x1a.dashgate.v1.HistoryPolicyR\ahistoryB\x10\n" +
+	"\x0e_expected_turn\"\x91\x04\n" +
 	"\x10ConverseResponse\x12-\n" +
 	"\achoices\x18\x01 \x03(\v2\x13.dashgate.v1.ChoiceR\achoices\x12(\n" +
 	"\x05usage\x18\x02 \x01(\v2\x12.dashgate.v1.UsageR\x05usage\x12\x1d\n" +
@@ -1502,14 +2496,18 @@ const file_dashgate_v1_conversation_service_proto_rawDesc = "" +
 	"searchInfo\x120\n" +
 	"\bwarnings\x18\t \x03(\v2\x14.dashgate.v1.WarningR\bwarnings\x12-\n" +
 	"\x05extra\x18\n" +
-	" \x01(\v2\x17.google.protobuf.StructR\x05extra\"\xf2\x01\n" +
+	" \x01(\v2\x17.google.protobuf.StructR\x05extra\x12;\n" +
+	"\fhistory_used\x18\v \x01(\v2\x18.dashgate.v1.HistoryUsedR\vhistoryUsed\"\xe4\x02\n" +
 	"\x15ConverseStreamRequest\x12=\n" +
 	"\fconversation\x18\x01 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\x128\n" +
 	"\aoptions\x18\x02 \x01(\v2\x1e.dashgate.v1.GenerationOptionsR\aoptions\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12%\n" +
 	"\x0eafter_sequence\x18\x04 \x01(\x05R\rafterSequence\x12\x1a\n" +
-	"\bdetached\x18\x05 \x01(\bR\bdetached\"\x8b\x02\n" +
+	"\bdetached\x18\x05 \x01(\bR\bdetached\x12(\n" +
+	"\rexpected_turn\x18\x06 \x01(\x05H\x00R\fexpectedTurn\x88\x01\x01\x124\n" +
+	"\ahistory\x18\a \x01(\v2\x1a.dashgate.v1.HistoryPolicyR\ahistoryB\x10\n" +
+	"\x0e_expected_turn\"\x8b\x02\n" +
 	"\x16ConverseStreamResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x05R\bsequence\x120\n" +
 	"\astarted\x18\x02 \x01(\v2\x14.dashgate.v1.StartedH\x00R\astarted\x12*\n" +
@@ -1543,14 +2541,15 @@ const file_dashgate_v1_conversation_service_proto_rawDesc = "" +
 	"\vstarts_part\x18\r \x01(\bR\n" +
 	"startsPartB\x06\n" +
 	"\x04part\"\v\n" +
-	"\tHeartbeat\"\xb1\x02\n" +
+	"\tHeartbeat\"\xee\x02\n" +
 	"\tCompleted\x120\n" +
 	"\achoices\x18\x01 \x03(\v2\x16.dashgate.v1.ChoiceEndR\achoices\x12(\n" +
 	"\x05usage\x18\x02 \x01(\v2\x12.dashgate.v1.UsageR\x05usage\x12+\n" +
 	"\x06timing\x18\x03 \x01(\v2\x13.dashgate.v1.TimingR\x06timing\x12:\n" +
 	"\fextra_output\x18\x04 \x01(\v2\x17.google.protobuf.StructR\vextraOutput\x120\n" +
 	"\bwarnings\x18\x05 \x03(\v2\x14.dashgate.v1.WarningR\bwarnings\x12-\n" +
-	"\x05extra\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05extra\"\xbc\x01\n" +
+	"\x05extra\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05extra\x12;\n" +
+	"\fhistory_used\x18\a \x01(\v2\x18.dashgate.v1.HistoryUsedR\vhistoryUsed\"\xbc\x01\n" +
 	"\tChoiceEnd\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12>\n" +
 	"\rfinish_reason\x18\x02 \x01(\x0e2\x19.dashgate.v1.FinishReasonR\ffinishReason\x12*\n" +
@@ -1590,15 +2589,79 @@ const file_dashgate_v1_conversation_service_proto_rawDesc = "" +
 	"\vfirst_event\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"firstEvent\x12/\n" +
 	"\x05total\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05total\x12\x1a\n" +
-	"\battempts\x18\x03 \x01(\x05R\battempts*}\n" +
+	"\battempts\x18\x03 \x01(\x05R\battempts\"\x83\x01\n" +
+	"\x19CreateConversationRequest\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12=\n" +
+	"\fconversation\x18\x02 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\"[\n" +
+	"\x1aCreateConversationResponse\x12=\n" +
+	"\fconversation\x18\x01 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\",\n" +
+	"\x16GetConversationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"X\n" +
+	"\x17GetConversationResponse\x12=\n" +
+	"\fconversation\x18\x01 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\"V\n" +
+	"\x18ListConversationsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"\x84\x01\n" +
+	"\x19ListConversationsResponse\x12?\n" +
+	"\rconversations\x18\x01 \x03(\v2\x19.dashgate.v1.ConversationR\rconversations\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x97\x01\n" +
+	"\x19UpdateConversationRequest\x12=\n" +
+	"\fconversation\x18\x01 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"[\n" +
+	"\x1aUpdateConversationResponse\x12=\n" +
+	"\fconversation\x18\x01 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\"/\n" +
+	"\x19DeleteConversationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x1c\n" +
+	"\x1aDeleteConversationResponse\"\xaa\x01\n" +
+	"\x10ListTurnsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12#\n" +
+	"\rinclude_media\x18\x04 \x01(\bR\fincludeMedia\x12!\n" +
+	"\fnewest_first\x18\x05 \x01(\bR\vnewestFirst\"d\n" +
+	"\x11ListTurnsResponse\x12'\n" +
+	"\x05turns\x18\x01 \x03(\v2\x11.dashgate.v1.TurnR\x05turns\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"'\n" +
+	"\x11DeleteTurnRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x14\n" +
+	"\x12DeleteTurnResponse\"\x86\x01\n" +
+	"\x17ForkConversationRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\tlast_turn\x18\x02 \x01(\x05H\x00R\blastTurn\x88\x01\x01\x12'\n" +
+	"\x0fconversation_id\x18\x03 \x01(\tR\x0econversationIdB\f\n" +
+	"\n" +
+	"_last_turn\"Y\n" +
+	"\x18ForkConversationResponse\x12=\n" +
+	"\fconversation\x18\x01 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\"F\n" +
+	"\x11CancelTurnRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\"3\n" +
+	"\x12CancelTurnResponse\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId*}\n" +
 	"\fFinishReason\x12\x1d\n" +
 	"\x19FINISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FINISH_REASON_STOP\x10\x01\x12\x18\n" +
 	"\x14FINISH_REASON_LENGTH\x10\x02\x12\x1c\n" +
-	"\x18FINISH_REASON_TOOL_CALLS\x10\x032\xbb\x01\n" +
+	"\x18FINISH_REASON_TOOL_CALLS\x10\x032\xfd\a\n" +
 	"\x13ConversationService\x12G\n" +
 	"\bConverse\x12\x1c.dashgate.v1.ConverseRequest\x1a\x1d.dashgate.v1.ConverseResponse\x12[\n" +
-	"\x0eConverseStream\x12\".dashgate.v1.ConverseStreamRequest\x1a#.dashgate.v1.ConverseStreamResponse0\x01B\xc4\x01\n" +
+	"\x0eConverseStream\x12\".dashgate.v1.ConverseStreamRequest\x1a#.dashgate.v1.ConverseStreamResponse0\x01\x12e\n" +
+	"\x12CreateConversation\x12&.dashgate.v1.CreateConversationRequest\x1a'.dashgate.v1.CreateConversationResponse\x12\\\n" +
+	"\x0fGetConversation\x12#.dashgate.v1.GetConversationRequest\x1a$.dashgate.v1.GetConversationResponse\x12b\n" +
+	"\x11ListConversations\x12%.dashgate.v1.ListConversationsRequest\x1a&.dashgate.v1.ListConversationsResponse\x12e\n" +
+	"\x12UpdateConversation\x12&.dashgate.v1.UpdateConversationRequest\x1a'.dashgate.v1.UpdateConversationResponse\x12e\n" +
+	"\x12DeleteConversation\x12&.dashgate.v1.DeleteConversationRequest\x1a'.dashgate.v1.DeleteConversationResponse\x12J\n" +
+	"\tListTurns\x12\x1d.dashgate.v1.ListTurnsRequest\x1a\x1e.dashgate.v1.ListTurnsResponse\x12M\n" +
+	"\n" +
+	"DeleteTurn\x12\x1e.dashgate.v1.DeleteTurnRequest\x1a\x1f.dashgate.v1.DeleteTurnResponse\x12_\n" +
+	"\x10ForkConversation\x12$.dashgate.v1.ForkConversationRequest\x1a%.dashgate.v1.ForkConversationResponse\x12M\n" +
+	"\n" +
+	"CancelTurn\x12\x1e.dashgate.v1.CancelTurnRequest\x1a\x1f.dashgate.v1.CancelTurnResponseB\xc4\x01\n" +
 	"\x0eio.dashgate.v1B\x18ConversationServiceProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03DGV\xaa\x02\vDashgate.V1\xba\x02\n" +
 	"DashgateV1\xca\x02\vDashgate\\V1\xe2\x02\x17Dashgate\\V1\\GPBMetadata\xea\x02\fDashgate::V1b\x06proto3"
 
@@ -1615,88 +2678,141 @@ func file_dashgate_v1_conversation_service_proto_rawDescGZIP() []byte {
 }
 
 var file_dashgate_v1_conversation_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dashgate_v1_conversation_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_dashgate_v1_conversation_service_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_dashgate_v1_conversation_service_proto_goTypes = []any{
-	(FinishReason)(0),              // 0: dashgate.v1.FinishReason
-	(*ConverseRequest)(nil),        // 1: dashgate.v1.ConverseRequest
-	(*ConverseResponse)(nil),       // 2: dashgate.v1.ConverseResponse
-	(*ConverseStreamRequest)(nil),  // 3: dashgate.v1.ConverseStreamRequest
-	(*ConverseStreamResponse)(nil), // 4: dashgate.v1.ConverseStreamResponse
-	(*Started)(nil),                // 5: dashgate.v1.Started
-	(*Delta)(nil),                  // 6: dashgate.v1.Delta
-	(*Heartbeat)(nil),              // 7: dashgate.v1.Heartbeat
-	(*Completed)(nil),              // 8: dashgate.v1.Completed
-	(*ChoiceEnd)(nil),              // 9: dashgate.v1.ChoiceEnd
-	(*Choice)(nil),                 // 10: dashgate.v1.Choice
-	(*Logprobs)(nil),               // 11: dashgate.v1.Logprobs
-	(*TokenLogprob)(nil),           // 12: dashgate.v1.TokenLogprob
-	(*SearchInfo)(nil),             // 13: dashgate.v1.SearchInfo
-	(*SearchResult)(nil),           // 14: dashgate.v1.SearchResult
-	(*Timing)(nil),                 // 15: dashgate.v1.Timing
-	(*Conversation)(nil),           // 16: dashgate.v1.Conversation
-	(*GenerationOptions)(nil),      // 17: dashgate.v1.GenerationOptions
-	(*Usage)(nil),                  // 18: dashgate.v1.Usage
-	(*structpb.Struct)(nil),        // 19: google.protobuf.Struct
-	(*Warning)(nil),                // 20: dashgate.v1.Warning
-	(*ToolCall)(nil),               // 21: dashgate.v1.ToolCall
-	(*Annotation)(nil),             // 22: dashgate.v1.Annotation
-	(*AudioFile)(nil),              // 23: dashgate.v1.AudioFile
-	(*Message)(nil),                // 24: dashgate.v1.Message
-	(*durationpb.Duration)(nil),    // 25: google.protobuf.Duration
+	(FinishReason)(0),                  // 0: dashgate.v1.FinishReason
+	(*ConverseRequest)(nil),            // 1: dashgate.v1.ConverseRequest
+	(*ConverseResponse)(nil),           // 2: dashgate.v1.ConverseResponse
+	(*ConverseStreamRequest)(nil),      // 3: dashgate.v1.ConverseStreamRequest
+	(*ConverseStreamResponse)(nil),     // 4: dashgate.v1.ConverseStreamResponse
+	(*Started)(nil),                    // 5: dashgate.v1.Started
+	(*Delta)(nil),                      // 6: dashgate.v1.Delta
+	(*Heartbeat)(nil),                  // 7: dashgate.v1.Heartbeat
+	(*Completed)(nil),                  // 8: dashgate.v1.Completed
+	(*ChoiceEnd)(nil),                  // 9: dashgate.v1.ChoiceEnd
+	(*Choice)(nil),                     // 10: dashgate.v1.Choice
+	(*Logprobs)(nil),                   // 11: dashgate.v1.Logprobs
+	(*TokenLogprob)(nil),               // 12: dashgate.v1.TokenLogprob
+	(*SearchInfo)(nil),                 // 13: dashgate.v1.SearchInfo
+	(*SearchResult)(nil),               // 14: dashgate.v1.SearchResult
+	(*Timing)(nil),                     // 15: dashgate.v1.Timing
+	(*CreateConversationRequest)(nil),  // 16: dashgate.v1.CreateConversationRequest
+	(*CreateConversationResponse)(nil), // 17: dashgate.v1.CreateConversationResponse
+	(*GetConversationRequest)(nil),     // 18: dashgate.v1.GetConversationRequest
+	(*GetConversationResponse)(nil),    // 19: dashgate.v1.GetConversationResponse
+	(*ListConversationsRequest)(nil),   // 20: dashgate.v1.ListConversationsRequest
+	(*ListConversationsResponse)(nil),  // 21: dashgate.v1.ListConversationsResponse
+	(*UpdateConversationRequest)(nil),  // 22: dashgate.v1.UpdateConversationRequest
+	(*UpdateConversationResponse)(nil), // 23: dashgate.v1.UpdateConversationResponse
+	(*DeleteConversationRequest)(nil),  // 24: dashgate.v1.DeleteConversationRequest
+	(*DeleteConversationResponse)(nil), // 25: dashgate.v1.DeleteConversationResponse
+	(*ListTurnsRequest)(nil),           // 26: dashgate.v1.ListTurnsRequest
+	(*ListTurnsResponse)(nil),          // 27: dashgate.v1.ListTurnsResponse
+	(*DeleteTurnRequest)(nil),          // 28: dashgate.v1.DeleteTurnRequest
+	(*DeleteTurnResponse)(nil),         // 29: dashgate.v1.DeleteTurnResponse
+	(*ForkConversationRequest)(nil),    // 30: dashgate.v1.ForkConversationRequest
+	(*ForkConversationResponse)(nil),   // 31: dashgate.v1.ForkConversationResponse
+	(*CancelTurnRequest)(nil),          // 32: dashgate.v1.CancelTurnRequest
+	(*CancelTurnResponse)(nil),         // 33: dashgate.v1.CancelTurnResponse
+	(*Conversation)(nil),               // 34: dashgate.v1.Conversation
+	(*GenerationOptions)(nil),          // 35: dashgate.v1.GenerationOptions
+	(*HistoryPolicy)(nil),              // 36: dashgate.v1.HistoryPolicy
+	(*Usage)(nil),                      // 37: dashgate.v1.Usage
+	(*structpb.Struct)(nil),            // 38: google.protobuf.Struct
+	(*Warning)(nil),                    // 39: dashgate.v1.Warning
+	(*HistoryUsed)(nil),                // 40: dashgate.v1.HistoryUsed
+	(*ToolCall)(nil),                   // 41: dashgate.v1.ToolCall
+	(*Annotation)(nil),                 // 42: dashgate.v1.Annotation
+	(*AudioFile)(nil),                  // 43: dashgate.v1.AudioFile
+	(*Message)(nil),                    // 44: dashgate.v1.Message
+	(*durationpb.Duration)(nil),        // 45: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),      // 46: google.protobuf.FieldMask
+	(*Turn)(nil),                       // 47: dashgate.v1.Turn
 }
 var file_dashgate_v1_conversation_service_proto_depIdxs = []int32{
-	16, // 0: dashgate.v1.ConverseRequest.conversation:type_name -> dashgate.v1.Conversation
-	17, // 1: dashgate.v1.ConverseRequest.options:type_name -> dashgate.v1.GenerationOptions
-	10, // 2: dashgate.v1.ConverseResponse.choices:type_name -> dashgate.v1.Choice
-	18, // 3: dashgate.v1.ConverseResponse.usage:type_name -> dashgate.v1.Usage
-	15, // 4: dashgate.v1.ConverseResponse.timing:type_name -> dashgate.v1.Timing
-	19, // 5: dashgate.v1.ConverseResponse.extra_output:type_name -> google.protobuf.Struct
-	13, // 6: dashgate.v1.ConverseResponse.search_info:type_name -> dashgate.v1.SearchInfo
-	20, // 7: dashgate.v1.ConverseResponse.warnings:type_name -> dashgate.v1.Warning
-	19, // 8: dashgate.v1.ConverseResponse.extra:type_name -> google.protobuf.Struct
-	16, // 9: dashgate.v1.ConverseStreamRequest.conversation:type_name -> dashgate.v1.Conversation
-	17, // 10: dashgate.v1.ConverseStreamRequest.options:type_name -> dashgate.v1.GenerationOptions
-	5,  // 11: dashgate.v1.ConverseStreamResponse.started:type_name -> dashgate.v1.Started
-	6,  // 12: dashgate.v1.ConverseStreamResponse.delta:type_name -> dashgate.v1.Delta
-	7,  // 13: dashgate.v1.ConverseStreamResponse.heartbeat:type_name -> dashgate.v1.Heartbeat
-	8,  // 14: dashgate.v1.ConverseStreamResponse.completed:type_name -> dashgate.v1.Completed
-	21, // 15: dashgate.v1.Delta.tool_call:type_name -> dashgate.v1.ToolCall
-	22, // 16: dashgate.v1.Delta.annotation:type_name -> dashgate.v1.Annotation
-	23, // 17: dashgate.v1.Delta.audio_file:type_name -> dashgate.v1.AudioFile
-	19, // 18: dashgate.v1.Delta.extra:type_name -> google.protobuf.Struct
-	11, // 19: dashgate.v1.Delta.logprobs:type_name -> dashgate.v1.Logprobs
-	13, // 20: dashgate.v1.Delta.search_info:type_name -> dashgate.v1.SearchInfo
-	19, // 21: dashgate.v1.Delta.message_extra:type_name -> google.protobuf.Struct
-	9,  // 22: dashgate.v1.Completed.choices:type_name -> dashgate.v1.ChoiceEnd
-	18, // 23: dashgate.v1.Completed.usage:type_name -> dashgate.v1.Usage
-	15, // 24: dashgate.v1.Completed.timing:type_name -> dashgate.v1.Timing
-	19, // 25: dashgate.v1.Completed.extra_output:type_name -> google.protobuf.Struct
-	20, // 26: dashgate.v1.Completed.warnings:type_name -> dashgate.v1.Warning
-	19, // 27: dashgate.v1.Completed.extra:type_name -> google.protobuf.Struct
-	0,  // 28: dashgate.v1.ChoiceEnd.finish_reason:type_name -> dashgate.v1.FinishReason
-	19, // 29: dashgate.v1.ChoiceEnd.extra:type_name -> google.protobuf.Struct
-	24, // 30: dashgate.v1.Choice.message:type_name -> dashgate.v1.Message
-	0,  // 31: dashgate.v1.Choice.finish_reason:type_name -> dashgate.v1.FinishReason
-	11, // 32: dashgate.v1.Choice.logprobs:type_name -> dashgate.v1.Logprobs
-	19, // 33: dashgate.v1.Choice.extra:type_name -> google.protobuf.Struct
-	12, // 34: dashgate.v1.Logprobs.content:type_name -> dashgate.v1.TokenLogprob
-	19, // 35: dashgate.v1.Logprobs.extra:type_name -> google.protobuf.Struct
-	12, // 36: dashgate.v1.TokenLogprob.top_logprobs:type_name -> dashgate.v1.TokenLogprob
-	19, // 37: dashgate.v1.TokenLogprob.extra:type_name -> google.protobuf.Struct
-	14, // 38: dashgate.v1.SearchInfo.search_results:type_name -> dashgate.v1.SearchResult
-	19, // 39: dashgate.v1.SearchInfo.extra:type_name -> google.protobuf.Struct
-	19, // 40: dashgate.v1.SearchResult.extra:type_name -> google.protobuf.Struct
-	25, // 41: dashgate.v1.Timing.first_event:type_name -> google.protobuf.Duration
-	25, // 42: dashgate.v1.Timing.total:type_name -> google.protobuf.Duration
-	1,  // 43: dashgate.v1.ConversationService.Converse:input_type -> dashgate.v1.ConverseRequest
-	3,  // 44: dashgate.v1.ConversationService.ConverseStream:input_type -> dashgate.v1.ConverseStreamRequest
-	2,  // 45: dashgate.v1.ConversationService.Converse:output_type -> dashgate.v1.ConverseResponse
-	4,  // 46: dashgate.v1.ConversationService.ConverseStream:output_type -> dashgate.v1.ConverseStreamResponse
-	45, // [45:47] is the sub-list for method output_type
-	43, // [43:45] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	34, // 0: dashgate.v1.ConverseRequest.conversation:type_name -> dashgate.v1.Conversation
+	35, // 1: dashgate.v1.ConverseRequest.options:type_name -> dashgate.v1.GenerationOptions
+	36, // 2: dashgate.v1.ConverseRequest.history:type_name -> dashgate.v1.HistoryPolicy
+	10, // 3: dashgate.v1.ConverseResponse.choices:type_name -> dashgate.v1.Choice
+	37, // 4: dashgate.v1.ConverseResponse.usage:type_name -> dashgate.v1.Usage
+	15, // 5: dashgate.v1.ConverseResponse.timing:type_name -> dashgate.v1.Timing
+	38, // 6: dashgate.v1.ConverseResponse.extra_output:type_name -> google.protobuf.Struct
+	13, // 7: dashgate.v1.ConverseResponse.search_info:type_name -> dashgate.v1.SearchInfo
+	39, // 8: dashgate.v1.ConverseResponse.warnings:type_name -> dashgate.v1.Warning
+	38, // 9: dashgate.v1.ConverseResponse.extra:type_name -> google.protobuf.Struct
+	40, // 10: dashgate.v1.ConverseResponse.history_used:type_name -> dashgate.v1.HistoryUsed
+	34, // 11: dashgate.v1.ConverseStreamRequest.conversation:type_name -> dashgate.v1.Conversation
+	35, // 12: dashgate.v1.ConverseStreamRequest.options:type_name -> dashgate.v1.GenerationOptions
+	36, // 13: dashgate.v1.ConverseStreamRequest.history:type_name -> dashgate.v1.HistoryPolicy
+	5,  // 14: dashgate.v1.ConverseStreamResponse.started:type_name -> dashgate.v1.Started
+	6,  // 15: dashgate.v1.ConverseStreamResponse.delta:type_name -> dashgate.v1.Delta
+	7,  // 16: dashgate.v1.ConverseStreamResponse.heartbeat:type_name -> dashgate.v1.Heartbeat
+	8,  // 17: dashgate.v1.ConverseStreamResponse.completed:type_name -> dashgate.v1.Completed
+	41, // 18: dashgate.v1.Delta.tool_call:type_name -> dashgate.v1.ToolCall
+	42, // 19: dashgate.v1.Delta.annotation:type_name -> dashgate.v1.Annotation
+	43, // 20: dashgate.v1.Delta.audio_file:type_name -> dashgate.v1.AudioFile
+	38, // 21: dashgate.v1.Delta.extra:type_name -> google.protobuf.Struct
+	11, // 22: dashgate.v1.Delta.logprobs:type_name -> dashgate.v1.Logprobs
+	13, // 23: dashgate.v1.Delta.search_info:type_name -> dashgate.v1.SearchInfo
+	38, // 24: dashgate.v1.Delta.message_extra:type_name -> google.protobuf.Struct
+	9,  // 25: dashgate.v1.Completed.choices:type_name -> dashgate.v1.ChoiceEnd
+	37, // 26: dashgate.v1.Completed.usage:type_name -> dashgate.v1.Usage
+	15, // 27: dashgate.v1.Completed.timing:type_name -> dashgate.v1.Timing
+	38, // 28: dashgate.v1.Completed.extra_output:type_name -> google.protobuf.Struct
+	39, // 29: dashgate.v1.Completed.warnings:type_name -> dashgate.v1.Warning
+	38, // 30: dashgate.v1.Completed.extra:type_name -> google.protobuf.Struct
+	40, // 31: dashgate.v1.Completed.history_used:type_name -> dashgate.v1.HistoryUsed
+	0,  // 32: dashgate.v1.ChoiceEnd.finish_reason:type_name -> dashgate.v1.FinishReason
+	38, // 33: dashgate.v1.ChoiceEnd.extra:type_name -> google.protobuf.Struct
+	44, // 34: dashgate.v1.Choice.message:type_name -> dashgate.v1.Message
+	0,  // 35: dashgate.v1.Choice.finish_reason:type_name -> dashgate.v1.FinishReason
+	11, // 36: dashgate.v1.Choice.logprobs:type_name -> dashgate.v1.Logprobs
+	38, // 37: dashgate.v1.Choice.extra:type_name -> google.protobuf.Struct
+	12, // 38: dashgate.v1.Logprobs.content:type_name -> dashgate.v1.TokenLogprob
+	38, // 39: dashgate.v1.Logprobs.extra:type_name -> google.protobuf.Struct
+	12, // 40: dashgate.v1.TokenLogprob.top_logprobs:type_name -> dashgate.v1.TokenLogprob
+	38, // 41: dashgate.v1.TokenLogprob.extra:type_name -> google.protobuf.Struct
+	14, // 42: dashgate.v1.SearchInfo.search_results:type_name -> dashgate.v1.SearchResult
+	38, // 43: dashgate.v1.SearchInfo.extra:type_name -> google.protobuf.Struct
+	38, // 44: dashgate.v1.SearchResult.extra:type_name -> google.protobuf.Struct
+	45, // 45: dashgate.v1.Timing.first_event:type_name -> google.protobuf.Duration
+	45, // 46: dashgate.v1.Timing.total:type_name -> google.protobuf.Duration
+	34, // 47: dashgate.v1.CreateConversationRequest.conversation:type_name -> dashgate.v1.Conversation
+	34, // 48: dashgate.v1.CreateConversationResponse.conversation:type_name -> dashgate.v1.Conversation
+	34, // 49: dashgate.v1.GetConversationResponse.conversation:type_name -> dashgate.v1.Conversation
+	34, // 50: dashgate.v1.ListConversationsResponse.conversations:type_name -> dashgate.v1.Conversation
+	34, // 51: dashgate.v1.UpdateConversationRequest.conversation:type_name -> dashgate.v1.Conversation
+	46, // 52: dashgate.v1.UpdateConversationRequest.update_mask:type_name -> google.protobuf.FieldMask
+	34, // 53: dashgate.v1.UpdateConversationResponse.conversation:type_name -> dashgate.v1.Conversation
+	47, // 54: dashgate.v1.ListTurnsResponse.turns:type_name -> dashgate.v1.Turn
+	34, // 55: dashgate.v1.ForkConversationResponse.conversation:type_name -> dashgate.v1.Conversation
+	1,  // 56: dashgate.v1.ConversationService.Converse:input_type -> dashgate.v1.ConverseRequest
+	3,  // 57: dashgate.v1.ConversationService.ConverseStream:input_type -> dashgate.v1.ConverseStreamRequest
+	16, // 58: dashgate.v1.ConversationService.CreateConversation:input_type -> dashgate.v1.CreateConversationRequest
+	18, // 59: dashgate.v1.ConversationService.GetConversation:input_type -> dashgate.v1.GetConversationRequest
+	20, // 60: dashgate.v1.ConversationService.ListConversations:input_type -> dashgate.v1.ListConversationsRequest
+	22, // 61: dashgate.v1.ConversationService.UpdateConversation:input_type -> dashgate.v1.UpdateConversationRequest
+	24, // 62: dashgate.v1.ConversationService.DeleteConversation:input_type -> dashgate.v1.DeleteConversationRequest
+	26, // 63: dashgate.v1.ConversationService.ListTurns:input_type -> dashgate.v1.ListTurnsRequest
+	28, // 64: dashgate.v1.ConversationService.DeleteTurn:input_type -> dashgate.v1.DeleteTurnRequest
+	30, // 65: dashgate.v1.ConversationService.ForkConversation:input_type -> dashgate.v1.ForkConversationRequest
+	32, // 66: dashgate.v1.ConversationService.CancelTurn:input_type -> dashgate.v1.CancelTurnRequest
+	2,  // 67: dashgate.v1.ConversationService.Converse:output_type -> dashgate.v1.ConverseResponse
+	4,  // 68: dashgate.v1.ConversationService.ConverseStream:output_type -> dashgate.v1.ConverseStreamResponse
+	17, // 69: dashgate.v1.ConversationService.CreateConversation:output_type -> dashgate.v1.CreateConversationResponse
+	19, // 70: dashgate.v1.ConversationService.GetConversation:output_type -> dashgate.v1.GetConversationResponse
+	21, // 71: dashgate.v1.ConversationService.ListConversations:output_type -> dashgate.v1.ListConversationsResponse
+	23, // 72: dashgate.v1.ConversationService.UpdateConversation:output_type -> dashgate.v1.UpdateConversationResponse
+	25, // 73: dashgate.v1.ConversationService.DeleteConversation:output_type -> dashgate.v1.DeleteConversationResponse
+	27, // 74: dashgate.v1.ConversationService.ListTurns:output_type -> dashgate.v1.ListTurnsResponse
+	29, // 75: dashgate.v1.ConversationService.DeleteTurn:output_type -> dashgate.v1.DeleteTurnResponse
+	31, // 76: dashgate.v1.ConversationService.ForkConversation:output_type -> dashgate.v1.ForkConversationResponse
+	33, // 77: dashgate.v1.ConversationService.CancelTurn:output_type -> dashgate.v1.CancelTurnResponse
+	67, // [67:78] is the sub-list for method output_type
+	56, // [56:67] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_dashgate_v1_conversation_service_proto_init() }
@@ -1707,9 +2823,12 @@ func file_dashgate_v1_conversation_service_proto_init() {
 	file_dashgate_v1_content_proto_init()
 	file_dashgate_v1_conversation_proto_init()
 	file_dashgate_v1_generation_proto_init()
+	file_dashgate_v1_stored_turn_proto_init()
 	file_dashgate_v1_tool_proto_init()
 	file_dashgate_v1_usage_proto_init()
 	file_dashgate_v1_warning_proto_init()
+	file_dashgate_v1_conversation_service_proto_msgTypes[0].OneofWrappers = []any{}
+	file_dashgate_v1_conversation_service_proto_msgTypes[2].OneofWrappers = []any{}
 	file_dashgate_v1_conversation_service_proto_msgTypes[3].OneofWrappers = []any{
 		(*ConverseStreamResponse_Started)(nil),
 		(*ConverseStreamResponse_Delta)(nil),
@@ -1731,13 +2850,14 @@ func file_dashgate_v1_conversation_service_proto_init() {
 	}
 	file_dashgate_v1_conversation_service_proto_msgTypes[11].OneofWrappers = []any{}
 	file_dashgate_v1_conversation_service_proto_msgTypes[13].OneofWrappers = []any{}
+	file_dashgate_v1_conversation_service_proto_msgTypes[29].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dashgate_v1_conversation_service_proto_rawDesc), len(file_dashgate_v1_conversation_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

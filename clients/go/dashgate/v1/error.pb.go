@@ -184,7 +184,7 @@ const (
 	// DashScope does not support this, or not for this model. UNIMPLEMENTED. Use another model or
 	// method.
 	ErrorReason_UNSUPPORTED_OPERATION ErrorReason = 57
-	// The gateway does not store conversations yet. UNIMPLEMENTED. Send the messages.
+	// The gateway has no store for conversations. UNIMPLEMENTED. Send the messages.
 	ErrorReason_NAMED_CONVERSATION ErrorReason = 58
 	// The connection to DashScope broke before it answered. INTERNAL. The model may have run: a retry
 	// may be billed again.
@@ -225,11 +225,24 @@ const (
 	// The replica that ran the call stopped, or was separated from the store, in the middle of the
 	// answer. INTERNAL. A retry is a new call, and is billed again.
 	ErrorReason_OWNER_LOST ErrorReason = 73
-	// CancelCall ended this call. ABORTED. The usage so far is billed.
+	// CancelCall or CancelTurn ended this call. ABORTED. The usage so far is billed.
 	ErrorReason_CALL_CANCELLED ErrorReason = 74
 	// The caller has no running call with this `request_id`. NOT_FOUND. It has ended, or was never
 	// made.
 	ErrorReason_CALL_NOT_FOUND ErrorReason = 75
+	// The stored conversation or turn does not exist, or belongs to another caller. NOT_FOUND. Create
+	// the conversation.
+	ErrorReason_CONVERSATION_NOT_FOUND ErrorReason = 76
+	// Another turn of the conversation is running; `google.rpc.ErrorInfo.metadata` has its
+	// `running_request_id`. ABORTED. Retry when it has ended, or call CancelTurn.
+	ErrorReason_CONVERSATION_BUSY ErrorReason = 77
+	// The conversation has another latest turn than expected; `google.rpc.ErrorInfo.metadata` has it
+	// as `last_turn`. ABORTED. Read the turns, then decide.
+	ErrorReason_STALE_CONVERSATION ErrorReason = 78
+	// The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`.
+	ErrorReason_CONVERSATION_TOO_LONG ErrorReason = 79
+	// A stored conversation with this id exists. ALREADY_EXISTS. Use it, or choose another id.
+	ErrorReason_CONVERSATION_EXISTS ErrorReason = 80
 )
 
 // Enum value maps for ErrorReason.
@@ -311,6 +324,11 @@ var (
 		73: "OWNER_LOST",
 		74: "CALL_CANCELLED",
 		75: "CALL_NOT_FOUND",
+		76: "CONVERSATION_NOT_FOUND",
+		77: "CONVERSATION_BUSY",
+		78: "STALE_CONVERSATION",
+		79: "CONVERSATION_TOO_LONG",
+		80: "CONVERSATION_EXISTS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED": 0,
@@ -389,6 +407,11 @@ var (
 		"OWNER_LOST":               73,
 		"CALL_CANCELLED":           74,
 		"CALL_NOT_FOUND":           75,
+		"CONVERSATION_NOT_FOUND":   76,
+		"CONVERSATION_BUSY":        77,
+		"STALE_CONVERSATION":       78,
+		"CONVERSATION_TOO_LONG":    79,
+		"CONVERSATION_EXISTS":      80,
 	}
 )
 
@@ -545,7 +568,7 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\rupstream_code\x18\x06 \x01(\tR\fupstreamCode\x125\n" +
 	"\x14upstream_http_status\x18\a \x01(\x05H\x00R\x12upstreamHttpStatus\x88\x01\x01\x12.\n" +
 	"\x13upstream_request_id\x18\b \x01(\tR\x11upstreamRequestIdB\x17\n" +
-	"\x15_upstream_http_status*\xb6\f\n" +
+	"\x15_upstream_http_status*\xb5\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINVALID_REQUEST\x10\x01\x12\x15\n" +
@@ -630,7 +653,12 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\n" +
 	"OWNER_LOST\x10I\x12\x12\n" +
 	"\x0eCALL_CANCELLED\x10J\x12\x12\n" +
-	"\x0eCALL_NOT_FOUND\x10KB\xb6\x01\n" +
+	"\x0eCALL_NOT_FOUND\x10K\x12\x1a\n" +
+	"\x16CONVERSATION_NOT_FOUND\x10L\x12\x15\n" +
+	"\x11CONVERSATION_BUSY\x10M\x12\x16\n" +
+	"\x12STALE_CONVERSATION\x10N\x12\x19\n" +
+	"\x15CONVERSATION_TOO_LONG\x10O\x12\x17\n" +
+	"\x13CONVERSATION_EXISTS\x10PB\xb6\x01\n" +
 	"\x0eio.dashgate.v1B\n" +
 	"ErrorProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03DGV\xaa\x02\vDashgate.V1\xba\x02\n" +
 	"DashgateV1\xca\x02\vDashgate\\V1\xe2\x02\x17Dashgate\\V1\\GPBMetadata\xea\x02\fDashgate::V1b\x06proto3"

@@ -437,28 +437,67 @@ impl ToolChoiceMode {
         }
     }
 }
-/// A conversation. The caller sends the whole conversation with each call; the gateway stores none.
+/// A conversation. Without a name, the caller sends all of it with each call. With a name, the
+/// gateway stores its turns, and the caller sends only what is new.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Conversation {
-    /// The resource name of a stored conversation. Reserved: the gateway does not store conversations
-    /// yet, and a name that is not empty is UNIMPLEMENTED.
+    /// The resource name of a stored conversation: `conversations/{id}`, with an id of at most 64
+    /// letters, digits, `.`, `_` and `-`. With it, `messages` are the new messages: the gateway sends
+    /// the stored history before them, and stores them with the answer as one turn. A conversation
+    /// that does not exist, or of another caller, is NOT_FOUND with the reason CONVERSATION_NOT_FOUND.
+    /// A gateway without a store (setting `store.url`) answers UNIMPLEMENTED with the reason
+    /// NAMED_CONVERSATION. Default: the conversation is not stored.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The model, for example `qwen-audio-turbo` or `qwen3-omni-flash`. Key: `model`. Required. Not
-    /// checked against a list of models. The gateway's configuration may map it to another model.
+    /// The model, for example `qwen-audio-turbo` or `qwen3-omni-flash`. Key: `model`. Required unless
+    /// `name` is set; then the default is the model of the stored conversation. Not checked against a
+    /// list of models. The gateway's configuration may map it to another model.
     #[prost(string, tag = "2")]
     pub model: ::prost::alloc::string::String,
     /// The messages in order, the latest last. Key: `input.messages`. Required. With `options.speech`
-    /// it is one user message, whose text is the text to speak.
+    /// it is one user message, whose text is the text to speak. Not stored by CreateConversation, and
+    /// empty in a Conversation that the gateway returns: see ListTurns.
     #[prost(message, repeated, tag = "3")]
     pub messages: ::prost::alloc::vec::Vec<Message>,
-    /// The tools that the model may call. Key: `parameters.tools`. Default: none.
+    /// The tools that the model may call. Key: `parameters.tools`. Default: none. Not stored: send
+    /// them with each call.
     #[prost(message, repeated, tag = "4")]
     pub tools: ::prost::alloc::vec::Vec<Tool>,
     /// Whether the model may, must or must not call a tool. Key: `parameters.tool_choice`. Default:
-    /// the model's, which is `auto`.
+    /// the model's, which is `auto`. Not stored.
     #[prost(message, optional, tag = "5")]
     pub tool_choice: ::core::option::Option<ToolChoice>,
+    /// Labels of a stored conversation, which the gateway does not interpret: at most 32, with keys of
+    /// 1 to 63 bytes and values of at most 256 bytes. Used by CreateConversation, UpdateConversation
+    /// and ForkConversation. Default: none.
+    #[prost(map = "string, string", tag = "6")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How long a stored conversation is kept after its latest turn or update: from 1 second to 10
+    /// years. Then all of it is deleted. Used as `labels`. Default: the setting
+    /// `store.conversation_ttl`, which is 30 days.
+    #[prost(message, optional, tag = "7")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// Output only. When the stored conversation was created.
+    #[prost(message, optional, tag = "8")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. The time of its latest turn or update.
+    #[prost(message, optional, tag = "9")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. When it is deleted if there is no turn or update before.
+    #[prost(message, optional, tag = "10")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. The number of the latest turn of the history, for `expected_turn`. 0: none.
+    #[prost(int32, tag = "11")]
+    pub last_turn: i32,
+    /// Output only. The number of turns of the history.
+    #[prost(int32, tag = "12")]
+    pub turn_count: i32,
+    /// Output only. The request id of the turn that is running. Empty: none is.
+    #[prost(string, tag = "13")]
+    pub running_request_id: ::prost::alloc::string::String,
 }
 /// One message of a conversation.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1002,6 +1041,592 @@ pub struct SearchUsage {
     #[prost(string, optional, tag = "2")]
     pub strategy: ::core::option::Option<::prost::alloc::string::String>,
 }
+/// The details of a failed call: a `google.protobuf.Any` in `google.rpc.Status.details`, beside
+/// `google.rpc.ErrorInfo`. Every error of the gateway has one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CallFailure {
+    /// The reason, the same as in `google.rpc.ErrorInfo`.
+    #[prost(enumeration = "ErrorReason", tag = "1")]
+    pub reason: i32,
+    /// Whether output of the model was received before the call failed. If so, DashScope bills it.
+    #[prost(bool, tag = "2")]
+    pub output_started: bool,
+    /// The number of requests to DashScope. 0 if the call failed before the first.
+    #[prost(int32, tag = "3")]
+    pub attempts: i32,
+    /// The usage that DashScope reported before the call failed. Not set if it reported none.
+    #[prost(message, optional, tag = "4")]
+    pub usage: ::core::option::Option<Usage>,
+    /// The model that answered, or was called last, after the mapping in the gateway's configuration.
+    /// Empty if no model was called, or if a deadline or a shutdown ended the call before DashScope
+    /// answered.
+    #[prost(string, tag = "5")]
+    pub model: ::prost::alloc::string::String,
+    /// DashScope's error code, for example `Throttling.RateQuota`. Empty if DashScope sent none.
+    #[prost(string, tag = "6")]
+    pub upstream_code: ::prost::alloc::string::String,
+    /// The HTTP status of DashScope's error. Not set if DashScope sent none.
+    #[prost(int32, optional, tag = "7")]
+    pub upstream_http_status: ::core::option::Option<i32>,
+    /// DashScope's request id. Empty if DashScope sent none.
+    #[prost(string, tag = "8")]
+    pub upstream_request_id: ::prost::alloc::string::String,
+}
+/// The reason why a call failed. The names are the values of `google.rpc.ErrorInfo.reason` with the
+/// domain `dashgate`; therefore they have no prefix, as in `google.api.ErrorReason`. Each comment
+/// has the gRPC code. If the model may have run, reasons with the code UNAVAILABLE have the code
+/// INTERNAL instead, and must not be retried automatically.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ErrorReason {
+    /// A reason that this version of the schema does not define: see `google.rpc.ErrorInfo.reason`.
+    Unspecified = 0,
+    /// A field of the request is missing or invalid; `google.rpc.BadRequest` has its path.
+    /// INVALID_ARGUMENT. Fix the request.
+    InvalidRequest = 1,
+    /// DashScope refused a parameter or the form of the conversation. INVALID_ARGUMENT. Fix the
+    /// request.
+    UpstreamRejected = 2,
+    /// The model does not support what was requested. INVALID_ARGUMENT. Fix the request.
+    ModelCapability = 3,
+    /// The model supports only streams. The gateway handles this; reported only if that fails.
+    /// INVALID_ARGUMENT. Call ConverseStream.
+    StreamOnly = 4,
+    /// The model does not stream. The gateway handles this; reported only if that fails.
+    /// INVALID_ARGUMENT. Call Converse.
+    WholeOnly = 5,
+    /// DashScope cannot fetch a URI of this form. INVALID_ARGUMENT. Fix the request.
+    MediaUrl = 6,
+    /// DashScope cannot read the media: wrong format, empty, or too long. INVALID_ARGUMENT. Fix the
+    /// request.
+    MediaFormat = 7,
+    /// The media are larger than DashScope accepts. INVALID_ARGUMENT. Send smaller media.
+    MediaTooLarge = 8,
+    /// The audio is longer than the model processes, and an error was requested. INVALID_ARGUMENT.
+    /// Send shorter audio, or accept a warning with `options.long_audio`.
+    MediaTooLong = 9,
+    /// An image or a video does not show what the model needs. INVALID_ARGUMENT. Fix the request.
+    MediaContent = 10,
+    /// DashScope's content inspection blocked the request or the answer. INVALID_ARGUMENT. Change the
+    /// content.
+    ContentBlocked = 11,
+    /// The `request_id` was used for another request. INVALID_ARGUMENT. Choose another `request_id`.
+    IdempotencyKeyReused = 12,
+    /// The credentials are missing or not accepted. UNAUTHENTICATED. Send valid credentials.
+    Unauthenticated = 13,
+    /// The caller may not do this. PERMISSION_DENIED. Ask the operator for permission.
+    PermissionDenied = 14,
+    /// The model does not exist, or was retired. NOT_FOUND. Name something that exists.
+    ModelNotFound = 15,
+    /// A voice or another resource does not exist. NOT_FOUND. Name something that exists.
+    ResourceNotFound = 16,
+    /// The conversation is longer than the model accepts. FAILED_PRECONDITION. Remove messages.
+    ContextTooLong = 17,
+    /// DashScope could not fetch media from their URL. FAILED_PRECONDITION. Make the URL reachable for
+    /// DashScope, or send the bytes.
+    MediaUnreachable = 18,
+    /// Media in DashScope's storage have expired, or belong to another model or account.
+    /// FAILED_PRECONDITION. Upload the media again.
+    MediaExpired = 19,
+    /// The operator's DashScope account is unpaid, not subscribed, or has a used-up quota.
+    /// FAILED_PRECONDITION. Inform the operator.
+    UpstreamBilling = 20,
+    /// DashScope refused the operator's key. FAILED_PRECONDITION. Inform the operator.
+    UpstreamCredential = 21,
+    /// The operator's key may not use this model or workspace. FAILED_PRECONDITION. Inform the
+    /// operator.
+    UpstreamPermission = 22,
+    /// A DashScope application, plug-in or flow failed or is not published. FAILED_PRECONDITION.
+    /// Inform the operator.
+    UpstreamApp = 23,
+    /// DashScope's request rate limit is reached. RESOURCE_EXHAUSTED. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    UpstreamRate = 24,
+    /// The rate of requests to DashScope grew too fast. RESOURCE_EXHAUSTED. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    UpstreamBurst = 25,
+    /// DashScope's token rate limit is reached. RESOURCE_EXHAUSTED. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    UpstreamTokens = 26,
+    /// A quota of objects that DashScope stores for the account is used up. RESOURCE_EXHAUSTED. Inform
+    /// the operator: a retry cannot help.
+    UpstreamQuota = 27,
+    /// The caller's limit of calls per minute is reached. RESOURCE_EXHAUSTED. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    CallerRate = 28,
+    /// The caller's limit of tokens per minute is used or reserved. RESOURCE_EXHAUSTED. Retry after
+    /// the delay in `google.rpc.RetryInfo`.
+    CallerTokens = 29,
+    /// The caller's limit of concurrent calls is reached. RESOURCE_EXHAUSTED. Retry after another call
+    /// has ended.
+    CallerStreams = 30,
+    /// The caller's limit of tokens per day is used or reserved. RESOURCE_EXHAUSTED. Retry after the
+    /// delay in `google.rpc.RetryInfo`.
+    CallerBudget = 31,
+    /// A message is larger than the limit. RESOURCE_EXHAUSTED. Send a smaller message, or upload the
+    /// media.
+    MessageTooLarge = 32,
+    /// The metadata of the call are larger than the limit. RESOURCE_EXHAUSTED. Send fewer metadata.
+    MetadataTooLarge = 33,
+    /// The caller reads its response too slowly. RESOURCE_EXHAUSTED. Read faster.
+    SlowConsumer = 34,
+    /// DashScope's host name cannot be resolved. UNAVAILABLE. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    UpstreamDns = 35,
+    /// The connection to DashScope failed. UNAVAILABLE. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    UpstreamConnect = 36,
+    /// The TLS connection to DashScope's host is not trusted. UNAVAILABLE. Inform the operator: a
+    /// retry cannot help.
+    UpstreamTls = 37,
+    /// DashScope reported an internal error. UNAVAILABLE. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    UpstreamInternal = 38,
+    /// DashScope's model is overloaded or not running. UNAVAILABLE. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    UpstreamOverloaded = 39,
+    /// DashScope's temporary storage failed. UNAVAILABLE. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    UpstreamStorage = 40,
+    /// DashScope, or a proxy in front of it, reported an unknown error. UNAVAILABLE. Retry after the
+    /// delay in `google.rpc.RetryInfo`.
+    UpstreamUnknown = 41,
+    /// DashScope is still processing the media. UNAVAILABLE. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    MediaNotReady = 42,
+    /// The limit of calls in flight or of memory is reached. UNAVAILABLE. Retry after the delay in
+    /// `google.rpc.RetryInfo`.
+    Overloaded = 43,
+    /// The gateway is shutting down. UNAVAILABLE. Retry after the delay in `google.rpc.RetryInfo`.
+    ShuttingDown = 44,
+    /// DashScope failed repeatedly, and the circuit breaker is open. UNAVAILABLE. Retry after the
+    /// delay in `google.rpc.RetryInfo`.
+    CircuitOpen = 45,
+    /// The method does not exist. UNIMPLEMENTED. Check the name of the method and the version of the
+    /// gateway.
+    UnknownMethod = 46,
+    /// A message is not valid protobuf of the method, or its compression is invalid. INTERNAL. Check
+    /// the client library.
+    MalformedMessage = 47,
+    /// The deadline of the call expired. DEADLINE_EXCEEDED. Set a longer deadline.
+    DeadlineExceeded = 48,
+    /// The deadline of the call expired before DashScope was called. DEADLINE_EXCEEDED. Set a longer
+    /// deadline.
+    Queued = 49,
+    /// DashScope did not start to answer in time. DEADLINE_EXCEEDED. Request less work.
+    FirstEventTimeout = 50,
+    /// DashScope stopped sending in the middle of its answer. DEADLINE_EXCEEDED. The model may have
+    /// run: a retry may be billed again.
+    StreamStalled = 51,
+    /// DashScope ended the request after its own time limit. DEADLINE_EXCEEDED. Request less work.
+    UpstreamTimeout = 52,
+    /// The caller stopped sending its request. DEADLINE_EXCEEDED. Send the request faster.
+    RequestBodyTimeout = 53,
+    /// The model produced output that DashScope could not parse. ABORTED. Change the request, or
+    /// retry: the retry is billed.
+    ModelOutput = 54,
+    /// DashScope reported a conflict with another request. ABORTED. Check the state, then decide.
+    UpstreamConflict = 55,
+    /// A call with this `request_id` is running, and its answer is too long to be shared. ABORTED.
+    /// Wait for the running call.
+    CallInProgress = 56,
+    /// DashScope does not support this, or not for this model. UNIMPLEMENTED. Use another model or
+    /// method.
+    UnsupportedOperation = 57,
+    /// The gateway has no store for conversations. UNIMPLEMENTED. Send the messages.
+    NamedConversation = 58,
+    /// The connection to DashScope broke before it answered. INTERNAL. The model may have run: a retry
+    /// may be billed again.
+    UpstreamReset = 59,
+    /// DashScope's answer ended before it was complete. INTERNAL. The model may have run: a retry may
+    /// be billed again.
+    StreamTruncated = 60,
+    /// DashScope's answer is invalid. INTERNAL. Inform the operator. The model may have run.
+    UpstreamProtocol = 61,
+    /// The gateway sent a request that violates DashScope's rules. INTERNAL. Inform the operator.
+    GatewayBug = 62,
+    /// The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator.
+    GatewayConfig = 63,
+    /// A live session had no activity for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+    /// session when it is needed.
+    SessionIdle = 64,
+    /// A live session reached DashScope's time limit. DEADLINE_EXCEEDED. Open a new session, or set
+    /// `continue_after_limit`.
+    SessionExpired = 65,
+    /// The live session to resume does not exist or has ended, or the token is not its own. NOT_FOUND.
+    /// Open a new session.
+    SessionNotFound = 66,
+    /// The events that the caller missed are no longer kept, or do not exist. OUT_OF_RANGE. Resume
+    /// from another event, open a new session, or make the call again.
+    ResumeGap = 67,
+    /// Another stream resumed this live session. ABORTED. Use the other stream.
+    SessionTakenOver = 68,
+    /// The gateway's store does not answer. UNAVAILABLE. Retry later. Nothing was sent to DashScope.
+    StoreDown = 69,
+    /// The gateway's store is full. What it has can be read and deleted. UNAVAILABLE. Inform the
+    /// operator.
+    StoreFull = 70,
+    /// The gateway's store is damaged. INTERNAL. Inform the operator.
+    StoreDamaged = 71,
+    /// The model has answered, and the answer could not be stored. INTERNAL. A retry may be billed
+    /// again.
+    AnswerNotSaved = 72,
+    /// The replica that ran the call stopped, or was separated from the store, in the middle of the
+    /// answer. INTERNAL. A retry is a new call, and is billed again.
+    OwnerLost = 73,
+    /// CancelCall or CancelTurn ended this call. ABORTED. The usage so far is billed.
+    CallCancelled = 74,
+    /// The caller has no running call with this `request_id`. NOT_FOUND. It has ended, or was never
+    /// made.
+    CallNotFound = 75,
+    /// The stored conversation or turn does not exist, or belongs to another caller. NOT_FOUND. Create
+    /// the conversation.
+    ConversationNotFound = 76,
+    /// Another turn of the conversation is running; `google.rpc.ErrorInfo.metadata` has its
+    /// `running_request_id`. ABORTED. Retry when it has ended, or call CancelTurn.
+    ConversationBusy = 77,
+    /// The conversation has another latest turn than expected; `google.rpc.ErrorInfo.metadata` has it
+    /// as `last_turn`. ABORTED. Read the turns, then decide.
+    StaleConversation = 78,
+    /// The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`.
+    ConversationTooLong = 79,
+    /// A stored conversation with this id exists. ALREADY_EXISTS. Use it, or choose another id.
+    ConversationExists = 80,
+}
+impl ErrorReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ERROR_REASON_UNSPECIFIED",
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::UpstreamRejected => "UPSTREAM_REJECTED",
+            Self::ModelCapability => "MODEL_CAPABILITY",
+            Self::StreamOnly => "STREAM_ONLY",
+            Self::WholeOnly => "WHOLE_ONLY",
+            Self::MediaUrl => "MEDIA_URL",
+            Self::MediaFormat => "MEDIA_FORMAT",
+            Self::MediaTooLarge => "MEDIA_TOO_LARGE",
+            Self::MediaTooLong => "MEDIA_TOO_LONG",
+            Self::MediaContent => "MEDIA_CONTENT",
+            Self::ContentBlocked => "CONTENT_BLOCKED",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::ModelNotFound => "MODEL_NOT_FOUND",
+            Self::ResourceNotFound => "RESOURCE_NOT_FOUND",
+            Self::ContextTooLong => "CONTEXT_TOO_LONG",
+            Self::MediaUnreachable => "MEDIA_UNREACHABLE",
+            Self::MediaExpired => "MEDIA_EXPIRED",
+            Self::UpstreamBilling => "UPSTREAM_BILLING",
+            Self::UpstreamCredential => "UPSTREAM_CREDENTIAL",
+            Self::UpstreamPermission => "UPSTREAM_PERMISSION",
+            Self::UpstreamApp => "UPSTREAM_APP",
+            Self::UpstreamRate => "UPSTREAM_RATE",
+            Self::UpstreamBurst => "UPSTREAM_BURST",
+            Self::UpstreamTokens => "UPSTREAM_TOKENS",
+            Self::UpstreamQuota => "UPSTREAM_QUOTA",
+            Self::CallerRate => "CALLER_RATE",
+            Self::CallerTokens => "CALLER_TOKENS",
+            Self::CallerStreams => "CALLER_STREAMS",
+            Self::CallerBudget => "CALLER_BUDGET",
+            Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
+            Self::MetadataTooLarge => "METADATA_TOO_LARGE",
+            Self::SlowConsumer => "SLOW_CONSUMER",
+            Self::UpstreamDns => "UPSTREAM_DNS",
+            Self::UpstreamConnect => "UPSTREAM_CONNECT",
+            Self::UpstreamTls => "UPSTREAM_TLS",
+            Self::UpstreamInternal => "UPSTREAM_INTERNAL",
+            Self::UpstreamOverloaded => "UPSTREAM_OVERLOADED",
+            Self::UpstreamStorage => "UPSTREAM_STORAGE",
+            Self::UpstreamUnknown => "UPSTREAM_UNKNOWN",
+            Self::MediaNotReady => "MEDIA_NOT_READY",
+            Self::Overloaded => "OVERLOADED",
+            Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::CircuitOpen => "CIRCUIT_OPEN",
+            Self::UnknownMethod => "UNKNOWN_METHOD",
+            Self::MalformedMessage => "MALFORMED_MESSAGE",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Queued => "QUEUED",
+            Self::FirstEventTimeout => "FIRST_EVENT_TIMEOUT",
+            Self::StreamStalled => "STREAM_STALLED",
+            Self::UpstreamTimeout => "UPSTREAM_TIMEOUT",
+            Self::RequestBodyTimeout => "REQUEST_BODY_TIMEOUT",
+            Self::ModelOutput => "MODEL_OUTPUT",
+            Self::UpstreamConflict => "UPSTREAM_CONFLICT",
+            Self::CallInProgress => "CALL_IN_PROGRESS",
+            Self::UnsupportedOperation => "UNSUPPORTED_OPERATION",
+            Self::NamedConversation => "NAMED_CONVERSATION",
+            Self::UpstreamReset => "UPSTREAM_RESET",
+            Self::StreamTruncated => "STREAM_TRUNCATED",
+            Self::UpstreamProtocol => "UPSTREAM_PROTOCOL",
+            Self::GatewayBug => "GATEWAY_BUG",
+            Self::GatewayConfig => "GATEWAY_CONFIG",
+            Self::SessionIdle => "SESSION_IDLE",
+            Self::SessionExpired => "SESSION_EXPIRED",
+            Self::SessionNotFound => "SESSION_NOT_FOUND",
+            Self::ResumeGap => "RESUME_GAP",
+            Self::SessionTakenOver => "SESSION_TAKEN_OVER",
+            Self::StoreDown => "STORE_DOWN",
+            Self::StoreFull => "STORE_FULL",
+            Self::StoreDamaged => "STORE_DAMAGED",
+            Self::AnswerNotSaved => "ANSWER_NOT_SAVED",
+            Self::OwnerLost => "OWNER_LOST",
+            Self::CallCancelled => "CALL_CANCELLED",
+            Self::CallNotFound => "CALL_NOT_FOUND",
+            Self::ConversationNotFound => "CONVERSATION_NOT_FOUND",
+            Self::ConversationBusy => "CONVERSATION_BUSY",
+            Self::StaleConversation => "STALE_CONVERSATION",
+            Self::ConversationTooLong => "CONVERSATION_TOO_LONG",
+            Self::ConversationExists => "CONVERSATION_EXISTS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ERROR_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "INVALID_REQUEST" => Some(Self::InvalidRequest),
+            "UPSTREAM_REJECTED" => Some(Self::UpstreamRejected),
+            "MODEL_CAPABILITY" => Some(Self::ModelCapability),
+            "STREAM_ONLY" => Some(Self::StreamOnly),
+            "WHOLE_ONLY" => Some(Self::WholeOnly),
+            "MEDIA_URL" => Some(Self::MediaUrl),
+            "MEDIA_FORMAT" => Some(Self::MediaFormat),
+            "MEDIA_TOO_LARGE" => Some(Self::MediaTooLarge),
+            "MEDIA_TOO_LONG" => Some(Self::MediaTooLong),
+            "MEDIA_CONTENT" => Some(Self::MediaContent),
+            "CONTENT_BLOCKED" => Some(Self::ContentBlocked),
+            "IDEMPOTENCY_KEY_REUSED" => Some(Self::IdempotencyKeyReused),
+            "UNAUTHENTICATED" => Some(Self::Unauthenticated),
+            "PERMISSION_DENIED" => Some(Self::PermissionDenied),
+            "MODEL_NOT_FOUND" => Some(Self::ModelNotFound),
+            "RESOURCE_NOT_FOUND" => Some(Self::ResourceNotFound),
+            "CONTEXT_TOO_LONG" => Some(Self::ContextTooLong),
+            "MEDIA_UNREACHABLE" => Some(Self::MediaUnreachable),
+            "MEDIA_EXPIRED" => Some(Self::MediaExpired),
+            "UPSTREAM_BILLING" => Some(Self::UpstreamBilling),
+            "UPSTREAM_CREDENTIAL" => Some(Self::UpstreamCredential),
+            "UPSTREAM_PERMISSION" => Some(Self::UpstreamPermission),
+            "UPSTREAM_APP" => Some(Self::UpstreamApp),
+            "UPSTREAM_RATE" => Some(Self::UpstreamRate),
+            "UPSTREAM_BURST" => Some(Self::UpstreamBurst),
+            "UPSTREAM_TOKENS" => Some(Self::UpstreamTokens),
+            "UPSTREAM_QUOTA" => Some(Self::UpstreamQuota),
+            "CALLER_RATE" => Some(Self::CallerRate),
+            "CALLER_TOKENS" => Some(Self::CallerTokens),
+            "CALLER_STREAMS" => Some(Self::CallerStreams),
+            "CALLER_BUDGET" => Some(Self::CallerBudget),
+            "MESSAGE_TOO_LARGE" => Some(Self::MessageTooLarge),
+            "METADATA_TOO_LARGE" => Some(Self::MetadataTooLarge),
+            "SLOW_CONSUMER" => Some(Self::SlowConsumer),
+            "UPSTREAM_DNS" => Some(Self::UpstreamDns),
+            "UPSTREAM_CONNECT" => Some(Self::UpstreamConnect),
+            "UPSTREAM_TLS" => Some(Self::UpstreamTls),
+            "UPSTREAM_INTERNAL" => Some(Self::UpstreamInternal),
+            "UPSTREAM_OVERLOADED" => Some(Self::UpstreamOverloaded),
+            "UPSTREAM_STORAGE" => Some(Self::UpstreamStorage),
+            "UPSTREAM_UNKNOWN" => Some(Self::UpstreamUnknown),
+            "MEDIA_NOT_READY" => Some(Self::MediaNotReady),
+            "OVERLOADED" => Some(Self::Overloaded),
+            "SHUTTING_DOWN" => Some(Self::ShuttingDown),
+            "CIRCUIT_OPEN" => Some(Self::CircuitOpen),
+            "UNKNOWN_METHOD" => Some(Self::UnknownMethod),
+            "MALFORMED_MESSAGE" => Some(Self::MalformedMessage),
+            "DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
+            "QUEUED" => Some(Self::Queued),
+            "FIRST_EVENT_TIMEOUT" => Some(Self::FirstEventTimeout),
+            "STREAM_STALLED" => Some(Self::StreamStalled),
+            "UPSTREAM_TIMEOUT" => Some(Self::UpstreamTimeout),
+            "REQUEST_BODY_TIMEOUT" => Some(Self::RequestBodyTimeout),
+            "MODEL_OUTPUT" => Some(Self::ModelOutput),
+            "UPSTREAM_CONFLICT" => Some(Self::UpstreamConflict),
+            "CALL_IN_PROGRESS" => Some(Self::CallInProgress),
+            "UNSUPPORTED_OPERATION" => Some(Self::UnsupportedOperation),
+            "NAMED_CONVERSATION" => Some(Self::NamedConversation),
+            "UPSTREAM_RESET" => Some(Self::UpstreamReset),
+            "STREAM_TRUNCATED" => Some(Self::StreamTruncated),
+            "UPSTREAM_PROTOCOL" => Some(Self::UpstreamProtocol),
+            "GATEWAY_BUG" => Some(Self::GatewayBug),
+            "GATEWAY_CONFIG" => Some(Self::GatewayConfig),
+            "SESSION_IDLE" => Some(Self::SessionIdle),
+            "SESSION_EXPIRED" => Some(Self::SessionExpired),
+            "SESSION_NOT_FOUND" => Some(Self::SessionNotFound),
+            "RESUME_GAP" => Some(Self::ResumeGap),
+            "SESSION_TAKEN_OVER" => Some(Self::SessionTakenOver),
+            "STORE_DOWN" => Some(Self::StoreDown),
+            "STORE_FULL" => Some(Self::StoreFull),
+            "STORE_DAMAGED" => Some(Self::StoreDamaged),
+            "ANSWER_NOT_SAVED" => Some(Self::AnswerNotSaved),
+            "OWNER_LOST" => Some(Self::OwnerLost),
+            "CALL_CANCELLED" => Some(Self::CallCancelled),
+            "CALL_NOT_FOUND" => Some(Self::CallNotFound),
+            "CONVERSATION_NOT_FOUND" => Some(Self::ConversationNotFound),
+            "CONVERSATION_BUSY" => Some(Self::ConversationBusy),
+            "STALE_CONVERSATION" => Some(Self::StaleConversation),
+            "CONVERSATION_TOO_LONG" => Some(Self::ConversationTooLong),
+            "CONVERSATION_EXISTS" => Some(Self::ConversationExists),
+            _ => None,
+        }
+    }
+}
+/// A turn of a stored conversation: new messages, and the answer to them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Turn {
+    /// The name: `conversations/{id}/turns/{number}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The number. The first turn is 1. Turns that are not part of the history have numbers, too.
+    #[prost(int32, tag = "2")]
+    pub number: i32,
+    /// The request id of the call. Empty for a turn that ForkConversation copied.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The state. Only TURN_STATE_COMPLETE is part of the history.
+    #[prost(enumeration = "TurnState", tag = "4")]
+    pub state: i32,
+    /// The new messages of the call.
+    #[prost(message, repeated, tag = "5")]
+    pub messages: ::prost::alloc::vec::Vec<Message>,
+    /// The first choice of the answer. Not set unless the turn is complete.
+    #[prost(message, optional, tag = "6")]
+    pub answer: ::core::option::Option<Message>,
+    /// The model of the call, as in `Conversation.model`.
+    #[prost(string, tag = "7")]
+    pub model: ::prost::alloc::string::String,
+    /// The usage, as far as DashScope reported it.
+    #[prost(message, optional, tag = "8")]
+    pub usage: ::core::option::Option<Usage>,
+    /// The reason why the turn failed. Unspecified unless it did.
+    #[prost(enumeration = "ErrorReason", tag = "9")]
+    pub error_reason: i32,
+    /// When the turn began.
+    #[prost(message, optional, tag = "10")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the turn ended. Not set while it runs.
+    #[prost(message, optional, tag = "11")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Which part of the history of a stored conversation is sent to the model. The latest turns are
+/// sent, as many as the limits allow. Of messages of ROLE_SYSTEM, only those of the latest turn that
+/// has any are sent, before all others; if the new messages have some, only these. They are sent
+/// also if their turn is left out. Audio of answers is not sent, because models do not accept it,
+/// and the reasoning of answers only with `options.thinking.preserve`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HistoryPolicy {
+    /// The maximum number of turns. Default: 100. Values above 1000 and negative values are
+    /// INVALID_ARGUMENT. 0 sends no history.
+    #[prost(int32, optional, tag = "1")]
+    pub max_turns: ::core::option::Option<i32>,
+    /// The maximum number of input tokens of the history, as estimated by the gateway: about a token
+    /// per three bytes of UTF-8, and a constant per medium. Default: no limit. Negative values are
+    /// INVALID_ARGUMENT.
+    #[prost(int32, optional, tag = "2")]
+    pub max_input_tokens: ::core::option::Option<i32>,
+    /// Which media are sent. Default: all.
+    #[prost(enumeration = "HistoryMedia", tag = "3")]
+    pub media: i32,
+}
+/// The turn of a stored conversation that a call made, and the history that it sent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HistoryUsed {
+    /// The number of the turn: the next `expected_turn`.
+    #[prost(int32, tag = "1")]
+    pub turn: i32,
+    /// The number of turns that were sent before the new messages.
+    #[prost(int32, tag = "2")]
+    pub turns_sent: i32,
+    /// The number of turns of the history that were left out.
+    #[prost(int32, tag = "3")]
+    pub turns_left_out: i32,
+    /// The number of media in the turns sent that were left out.
+    #[prost(int32, tag = "4")]
+    pub media_left_out: i32,
+    /// The input tokens of the history that was sent, as estimated by the gateway.
+    #[prost(int32, tag = "5")]
+    pub estimated_input_tokens: i32,
+}
+/// The state of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TurnState {
+    /// A state that this version of the schema does not define.
+    Unspecified = 0,
+    /// The turn is running. If the replica that runs it stops, it fails when the next turn begins.
+    Running = 1,
+    /// The turn has an answer.
+    Complete = 2,
+    /// The turn failed.
+    Failed = 3,
+    /// The caller cancelled the call, or CancelTurn the turn.
+    Cancelled = 4,
+}
+impl TurnState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TURN_STATE_UNSPECIFIED",
+            Self::Running => "TURN_STATE_RUNNING",
+            Self::Complete => "TURN_STATE_COMPLETE",
+            Self::Failed => "TURN_STATE_FAILED",
+            Self::Cancelled => "TURN_STATE_CANCELLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TURN_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "TURN_STATE_RUNNING" => Some(Self::Running),
+            "TURN_STATE_COMPLETE" => Some(Self::Complete),
+            "TURN_STATE_FAILED" => Some(Self::Failed),
+            "TURN_STATE_CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+/// Which media of the history are sent. In place of others, the message has a text: `\[audio\]`,
+/// `\[image\]` or `\[video\]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HistoryMedia {
+    /// As HISTORY_MEDIA_ALL.
+    Unspecified = 0,
+    /// Those of all turns that are sent. Media as `oss://` URLs expire at DashScope after 48 hours;
+    /// media that were sent as bytes do not.
+    All = 1,
+    /// Those of the latest turn.
+    LastTurn = 2,
+    /// None.
+    None = 3,
+}
+impl HistoryMedia {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HISTORY_MEDIA_UNSPECIFIED",
+            Self::All => "HISTORY_MEDIA_ALL",
+            Self::LastTurn => "HISTORY_MEDIA_LAST_TURN",
+            Self::None => "HISTORY_MEDIA_NONE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HISTORY_MEDIA_UNSPECIFIED" => Some(Self::Unspecified),
+            "HISTORY_MEDIA_ALL" => Some(Self::All),
+            "HISTORY_MEDIA_LAST_TURN" => Some(Self::LastTurn),
+            "HISTORY_MEDIA_NONE" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
 /// Something unusual about a call that succeeded: the gateway changed the request, or could not
 /// represent a part of the answer. An answer without warnings is exactly what the upstream sent, and
 /// the upstream received exactly what the caller sent.
@@ -1042,6 +1667,16 @@ pub struct ConverseRequest {
     /// cancels the call.
     #[prost(bool, tag = "4")]
     pub detached: bool,
+    /// With `conversation.name`: the number of the latest turn that the caller knows, as in
+    /// `Conversation.last_turn`; 0 for a conversation without history. If it is not the latest turn,
+    /// the call is ABORTED with the reason STALE_CONVERSATION, and `google.rpc.ErrorInfo.metadata` has
+    /// the latest as `last_turn`. Default: not compared.
+    #[prost(int32, optional, tag = "5")]
+    pub expected_turn: ::core::option::Option<i32>,
+    /// With `conversation.name`: which part of the history is sent to the model. Default: the latest
+    /// 100 turns, with their media.
+    #[prost(message, optional, tag = "6")]
+    pub history: ::core::option::Option<HistoryPolicy>,
 }
 /// The response of Converse.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1079,6 +1714,9 @@ pub struct ConverseResponse {
     /// or another value replaces the previous one, with a warning if it is smaller or of another type.
     #[prost(message, optional, tag = "10")]
     pub extra: ::core::option::Option<::prost_types::Struct>,
+    /// With `conversation.name`: the turn, and the history that was sent with it. Not set otherwise.
+    #[prost(message, optional, tag = "11")]
+    pub history_used: ::core::option::Option<HistoryUsed>,
 }
 /// The request of ConverseStream.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1103,6 +1741,16 @@ pub struct ConverseStreamRequest {
     /// cancelled with its last reader.
     #[prost(bool, tag = "5")]
     pub detached: bool,
+    /// With `conversation.name`: the number of the latest turn that the caller knows, as in
+    /// `Conversation.last_turn`; 0 for a conversation without history. If it is not the latest turn,
+    /// the call is ABORTED with the reason STALE_CONVERSATION, and `google.rpc.ErrorInfo.metadata` has
+    /// the latest as `last_turn`. Default: not compared.
+    #[prost(int32, optional, tag = "6")]
+    pub expected_turn: ::core::option::Option<i32>,
+    /// With `conversation.name`: which part of the history is sent to the model. Default: the latest
+    /// 100 turns, with their media.
+    #[prost(message, optional, tag = "7")]
+    pub history: ::core::option::Option<HistoryPolicy>,
 }
 /// One event of a stream. The order is: Started; Deltas and Heartbeats; Completed. Heartbeats may
 /// also precede Started, if the model takes long to answer.
@@ -1232,6 +1880,9 @@ pub struct Completed {
     /// Every other key of DashScope's body, as in ConverseResponse.
     #[prost(message, optional, tag = "6")]
     pub extra: ::core::option::Option<::prost_types::Struct>,
+    /// The turn and its history, as in ConverseResponse.
+    #[prost(message, optional, tag = "7")]
+    pub history_used: ::core::option::Option<HistoryUsed>,
 }
 /// The end of one choice.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1344,6 +1995,170 @@ pub struct Timing {
     /// The number of requests to DashScope: 1, or more after retries.
     #[prost(int32, tag = "3")]
     pub attempts: i32,
+}
+/// The request of CreateConversation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateConversationRequest {
+    /// The id: the part of the name after `conversations/`, as in `Conversation.name`. Default: one
+    /// that the gateway generates.
+    #[prost(string, tag = "1")]
+    pub conversation_id: ::prost::alloc::string::String,
+    /// The conversation: its model, labels and ttl. Other fields must be empty. Default: empty; then
+    /// each turn has to name its model.
+    #[prost(message, optional, tag = "2")]
+    pub conversation: ::core::option::Option<Conversation>,
+}
+/// The response of CreateConversation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateConversationResponse {
+    /// The conversation.
+    #[prost(message, optional, tag = "1")]
+    pub conversation: ::core::option::Option<Conversation>,
+}
+/// The request of GetConversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConversationRequest {
+    /// The name: `conversations/{id}`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The response of GetConversation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetConversationResponse {
+    /// The conversation.
+    #[prost(message, optional, tag = "1")]
+    pub conversation: ::core::option::Option<Conversation>,
+}
+/// The request of ListConversations.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConversationsRequest {
+    /// The maximum number of conversations to return. Default: 50. Values above 200 are reduced to
+    /// 200; negative values are INVALID_ARGUMENT.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// The `next_page_token` of the previous page. Default: the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// The response of ListConversations.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConversationsResponse {
+    /// The conversations of this page.
+    #[prost(message, repeated, tag = "1")]
+    pub conversations: ::prost::alloc::vec::Vec<Conversation>,
+    /// The token of the next page. Empty: this is the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// The request of UpdateConversation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateConversationRequest {
+    /// The conversation: its `name`, and the new values of the fields in `update_mask`. Required.
+    #[prost(message, optional, tag = "1")]
+    pub conversation: ::core::option::Option<Conversation>,
+    /// The fields to change: `labels` (all are replaced), `ttl` (not set: the default), `model`.
+    /// Default: those of the three that are not empty.
+    #[prost(message, optional, tag = "2")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+}
+/// The response of UpdateConversation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateConversationResponse {
+    /// The conversation after the change.
+    #[prost(message, optional, tag = "1")]
+    pub conversation: ::core::option::Option<Conversation>,
+}
+/// The request of DeleteConversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConversationRequest {
+    /// The name: `conversations/{id}`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The response of DeleteConversation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConversationResponse {}
+/// The request of ListTurns.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTurnsRequest {
+    /// The name of the conversation: `conversations/{id}`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The maximum number of turns to return. Default: 20. Values above 100 are reduced to 100;
+    /// negative values are INVALID_ARGUMENT. A page has fewer turns if they are large: it ends with
+    /// the turn with which its content exceeds 1 MiB.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// The `next_page_token` of the previous page. Default: the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Whether to return media as bytes. Otherwise a medium that was sent as bytes has its
+    /// `mime_type` and empty `data`. A turn may have more media than the 4 MiB that gRPC clients
+    /// accept by default.
+    #[prost(bool, tag = "4")]
+    pub include_media: bool,
+    /// Whether to begin with the latest turn.
+    #[prost(bool, tag = "5")]
+    pub newest_first: bool,
+}
+/// The response of ListTurns.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTurnsResponse {
+    /// The turns of this page.
+    #[prost(message, repeated, tag = "1")]
+    pub turns: ::prost::alloc::vec::Vec<Turn>,
+    /// The token of the next page. Empty: this is the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// The request of DeleteTurn.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteTurnRequest {
+    /// The name: `conversations/{id}/turns/{number}`. Required. A turn that does not exist is
+    /// NOT_FOUND with the reason CONVERSATION_NOT_FOUND.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The response of DeleteTurn.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteTurnResponse {}
+/// The request of ForkConversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForkConversationRequest {
+    /// The name of the conversation to copy: `conversations/{id}`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The number of the last turn to copy. Default: all of the history. Turns keep their numbers.
+    /// 0 copies none; negative values are INVALID_ARGUMENT.
+    #[prost(int32, optional, tag = "2")]
+    pub last_turn: ::core::option::Option<i32>,
+    /// The id of the new conversation, as in CreateConversationRequest.
+    #[prost(string, tag = "3")]
+    pub conversation_id: ::prost::alloc::string::String,
+}
+/// The response of ForkConversation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ForkConversationResponse {
+    /// The new conversation. It has the labels, the ttl and the model of the first.
+    #[prost(message, optional, tag = "1")]
+    pub conversation: ::core::option::Option<Conversation>,
+}
+/// The request of CancelTurn.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelTurnRequest {
+    /// The name of the conversation: `conversations/{id}`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The request id of the turn. Default: whatever turn is running.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The response of CancelTurn.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelTurnResponse {
+    /// The request id of the turn that was cancelled. Empty: none was running.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
 }
 /// The reason why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1541,412 +2356,269 @@ pub mod conversation_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
-    }
-}
-/// The details of a failed call: a `google.protobuf.Any` in `google.rpc.Status.details`, beside
-/// `google.rpc.ErrorInfo`. Every error of the gateway has one.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct CallFailure {
-    /// The reason, the same as in `google.rpc.ErrorInfo`.
-    #[prost(enumeration = "ErrorReason", tag = "1")]
-    pub reason: i32,
-    /// Whether output of the model was received before the call failed. If so, DashScope bills it.
-    #[prost(bool, tag = "2")]
-    pub output_started: bool,
-    /// The number of requests to DashScope. 0 if the call failed before the first.
-    #[prost(int32, tag = "3")]
-    pub attempts: i32,
-    /// The usage that DashScope reported before the call failed. Not set if it reported none.
-    #[prost(message, optional, tag = "4")]
-    pub usage: ::core::option::Option<Usage>,
-    /// The model that answered, or was called last, after the mapping in the gateway's configuration.
-    /// Empty if no model was called, or if a deadline or a shutdown ended the call before DashScope
-    /// answered.
-    #[prost(string, tag = "5")]
-    pub model: ::prost::alloc::string::String,
-    /// DashScope's error code, for example `Throttling.RateQuota`. Empty if DashScope sent none.
-    #[prost(string, tag = "6")]
-    pub upstream_code: ::prost::alloc::string::String,
-    /// The HTTP status of DashScope's error. Not set if DashScope sent none.
-    #[prost(int32, optional, tag = "7")]
-    pub upstream_http_status: ::core::option::Option<i32>,
-    /// DashScope's request id. Empty if DashScope sent none.
-    #[prost(string, tag = "8")]
-    pub upstream_request_id: ::prost::alloc::string::String,
-}
-/// The reason why a call failed. The names are the values of `google.rpc.ErrorInfo.reason` with the
-/// domain `dashgate`; therefore they have no prefix, as in `google.api.ErrorReason`. Each comment
-/// has the gRPC code. If the model may have run, reasons with the code UNAVAILABLE have the code
-/// INTERNAL instead, and must not be retried automatically.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum ErrorReason {
-    /// A reason that this version of the schema does not define: see `google.rpc.ErrorInfo.reason`.
-    Unspecified = 0,
-    /// A field of the request is missing or invalid; `google.rpc.BadRequest` has its path.
-    /// INVALID_ARGUMENT. Fix the request.
-    InvalidRequest = 1,
-    /// DashScope refused a parameter or the form of the conversation. INVALID_ARGUMENT. Fix the
-    /// request.
-    UpstreamRejected = 2,
-    /// The model does not support what was requested. INVALID_ARGUMENT. Fix the request.
-    ModelCapability = 3,
-    /// The model supports only streams. The gateway handles this; reported only if that fails.
-    /// INVALID_ARGUMENT. Call ConverseStream.
-    StreamOnly = 4,
-    /// The model does not stream. The gateway handles this; reported only if that fails.
-    /// INVALID_ARGUMENT. Call Converse.
-    WholeOnly = 5,
-    /// DashScope cannot fetch a URI of this form. INVALID_ARGUMENT. Fix the request.
-    MediaUrl = 6,
-    /// DashScope cannot read the media: wrong format, empty, or too long. INVALID_ARGUMENT. Fix the
-    /// request.
-    MediaFormat = 7,
-    /// The media are larger than DashScope accepts. INVALID_ARGUMENT. Send smaller media.
-    MediaTooLarge = 8,
-    /// The audio is longer than the model processes, and an error was requested. INVALID_ARGUMENT.
-    /// Send shorter audio, or accept a warning with `options.long_audio`.
-    MediaTooLong = 9,
-    /// An image or a video does not show what the model needs. INVALID_ARGUMENT. Fix the request.
-    MediaContent = 10,
-    /// DashScope's content inspection blocked the request or the answer. INVALID_ARGUMENT. Change the
-    /// content.
-    ContentBlocked = 11,
-    /// The `request_id` was used for another request. INVALID_ARGUMENT. Choose another `request_id`.
-    IdempotencyKeyReused = 12,
-    /// The credentials are missing or not accepted. UNAUTHENTICATED. Send valid credentials.
-    Unauthenticated = 13,
-    /// The caller may not do this. PERMISSION_DENIED. Ask the operator for permission.
-    PermissionDenied = 14,
-    /// The model does not exist, or was retired. NOT_FOUND. Name something that exists.
-    ModelNotFound = 15,
-    /// A voice or another resource does not exist. NOT_FOUND. Name something that exists.
-    ResourceNotFound = 16,
-    /// The conversation is longer than the model accepts. FAILED_PRECONDITION. Remove messages.
-    ContextTooLong = 17,
-    /// DashScope could not fetch media from their URL. FAILED_PRECONDITION. Make the URL reachable for
-    /// DashScope, or send the bytes.
-    MediaUnreachable = 18,
-    /// Media in DashScope's storage have expired, or belong to another model or account.
-    /// FAILED_PRECONDITION. Upload the media again.
-    MediaExpired = 19,
-    /// The operator's DashScope account is unpaid, not subscribed, or has a used-up quota.
-    /// FAILED_PRECONDITION. Inform the operator.
-    UpstreamBilling = 20,
-    /// DashScope refused the operator's key. FAILED_PRECONDITION. Inform the operator.
-    UpstreamCredential = 21,
-    /// The operator's key may not use this model or workspace. FAILED_PRECONDITION. Inform the
-    /// operator.
-    UpstreamPermission = 22,
-    /// A DashScope application, plug-in or flow failed or is not published. FAILED_PRECONDITION.
-    /// Inform the operator.
-    UpstreamApp = 23,
-    /// DashScope's request rate limit is reached. RESOURCE_EXHAUSTED. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    UpstreamRate = 24,
-    /// The rate of requests to DashScope grew too fast. RESOURCE_EXHAUSTED. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    UpstreamBurst = 25,
-    /// DashScope's token rate limit is reached. RESOURCE_EXHAUSTED. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    UpstreamTokens = 26,
-    /// A quota of objects that DashScope stores for the account is used up. RESOURCE_EXHAUSTED. Inform
-    /// the operator: a retry cannot help.
-    UpstreamQuota = 27,
-    /// The caller's limit of calls per minute is reached. RESOURCE_EXHAUSTED. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    CallerRate = 28,
-    /// The caller's limit of tokens per minute is used or reserved. RESOURCE_EXHAUSTED. Retry after
-    /// the delay in `google.rpc.RetryInfo`.
-    CallerTokens = 29,
-    /// The caller's limit of concurrent calls is reached. RESOURCE_EXHAUSTED. Retry after another call
-    /// has ended.
-    CallerStreams = 30,
-    /// The caller's limit of tokens per day is used or reserved. RESOURCE_EXHAUSTED. Retry after the
-    /// delay in `google.rpc.RetryInfo`.
-    CallerBudget = 31,
-    /// A message is larger than the limit. RESOURCE_EXHAUSTED. Send a smaller message, or upload the
-    /// media.
-    MessageTooLarge = 32,
-    /// The metadata of the call are larger than the limit. RESOURCE_EXHAUSTED. Send fewer metadata.
-    MetadataTooLarge = 33,
-    /// The caller reads its response too slowly. RESOURCE_EXHAUSTED. Read faster.
-    SlowConsumer = 34,
-    /// DashScope's host name cannot be resolved. UNAVAILABLE. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    UpstreamDns = 35,
-    /// The connection to DashScope failed. UNAVAILABLE. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    UpstreamConnect = 36,
-    /// The TLS connection to DashScope's host is not trusted. UNAVAILABLE. Inform the operator: a
-    /// retry cannot help.
-    UpstreamTls = 37,
-    /// DashScope reported an internal error. UNAVAILABLE. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    UpstreamInternal = 38,
-    /// DashScope's model is overloaded or not running. UNAVAILABLE. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    UpstreamOverloaded = 39,
-    /// DashScope's temporary storage failed. UNAVAILABLE. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    UpstreamStorage = 40,
-    /// DashScope, or a proxy in front of it, reported an unknown error. UNAVAILABLE. Retry after the
-    /// delay in `google.rpc.RetryInfo`.
-    UpstreamUnknown = 41,
-    /// DashScope is still processing the media. UNAVAILABLE. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    MediaNotReady = 42,
-    /// The limit of calls in flight or of memory is reached. UNAVAILABLE. Retry after the delay in
-    /// `google.rpc.RetryInfo`.
-    Overloaded = 43,
-    /// The gateway is shutting down. UNAVAILABLE. Retry after the delay in `google.rpc.RetryInfo`.
-    ShuttingDown = 44,
-    /// DashScope failed repeatedly, and the circuit breaker is open. UNAVAILABLE. Retry after the
-    /// delay in `google.rpc.RetryInfo`.
-    CircuitOpen = 45,
-    /// The method does not exist. UNIMPLEMENTED. Check the name of the method and the version of the
-    /// gateway.
-    UnknownMethod = 46,
-    /// A message is not valid protobuf of the method, or its compression is invalid. INTERNAL. Check
-    /// the client library.
-    MalformedMessage = 47,
-    /// The deadline of the call expired. DEADLINE_EXCEEDED. Set a longer deadline.
-    DeadlineExceeded = 48,
-    /// The deadline of the call expired before DashScope was called. DEADLINE_EXCEEDED. Set a longer
-    /// deadline.
-    Queued = 49,
-    /// DashScope did not start to answer in time. DEADLINE_EXCEEDED. Request less work.
-    FirstEventTimeout = 50,
-    /// DashScope stopped sending in the middle of its answer. DEADLINE_EXCEEDED. The model may have
-    /// run: a retry may be billed again.
-    StreamStalled = 51,
-    /// DashScope ended the request after its own time limit. DEADLINE_EXCEEDED. Request less work.
-    UpstreamTimeout = 52,
-    /// The caller stopped sending its request. DEADLINE_EXCEEDED. Send the request faster.
-    RequestBodyTimeout = 53,
-    /// The model produced output that DashScope could not parse. ABORTED. Change the request, or
-    /// retry: the retry is billed.
-    ModelOutput = 54,
-    /// DashScope reported a conflict with another request. ABORTED. Check the state, then decide.
-    UpstreamConflict = 55,
-    /// A call with this `request_id` is running, and its answer is too long to be shared. ABORTED.
-    /// Wait for the running call.
-    CallInProgress = 56,
-    /// DashScope does not support this, or not for this model. UNIMPLEMENTED. Use another model or
-    /// method.
-    UnsupportedOperation = 57,
-    /// The gateway does not store conversations yet. UNIMPLEMENTED. Send the messages.
-    NamedConversation = 58,
-    /// The connection to DashScope broke before it answered. INTERNAL. The model may have run: a retry
-    /// may be billed again.
-    UpstreamReset = 59,
-    /// DashScope's answer ended before it was complete. INTERNAL. The model may have run: a retry may
-    /// be billed again.
-    StreamTruncated = 60,
-    /// DashScope's answer is invalid. INTERNAL. Inform the operator. The model may have run.
-    UpstreamProtocol = 61,
-    /// The gateway sent a request that violates DashScope's rules. INTERNAL. Inform the operator.
-    GatewayBug = 62,
-    /// The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator.
-    GatewayConfig = 63,
-    /// A live session had no activity for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
-    /// session when it is needed.
-    SessionIdle = 64,
-    /// A live session reached DashScope's time limit. DEADLINE_EXCEEDED. Open a new session, or set
-    /// `continue_after_limit`.
-    SessionExpired = 65,
-    /// The live session to resume does not exist or has ended, or the token is not its own. NOT_FOUND.
-    /// Open a new session.
-    SessionNotFound = 66,
-    /// The events that the caller missed are no longer kept, or do not exist. OUT_OF_RANGE. Resume
-    /// from another event, open a new session, or make the call again.
-    ResumeGap = 67,
-    /// Another stream resumed this live session. ABORTED. Use the other stream.
-    SessionTakenOver = 68,
-    /// The gateway's store does not answer. UNAVAILABLE. Retry later. Nothing was sent to DashScope.
-    StoreDown = 69,
-    /// The gateway's store is full. What it has can be read and deleted. UNAVAILABLE. Inform the
-    /// operator.
-    StoreFull = 70,
-    /// The gateway's store is damaged. INTERNAL. Inform the operator.
-    StoreDamaged = 71,
-    /// The model has answered, and the answer could not be stored. INTERNAL. A retry may be billed
-    /// again.
-    AnswerNotSaved = 72,
-    /// The replica that ran the call stopped, or was separated from the store, in the middle of the
-    /// answer. INTERNAL. A retry is a new call, and is billed again.
-    OwnerLost = 73,
-    /// CancelCall ended this call. ABORTED. The usage so far is billed.
-    CallCancelled = 74,
-    /// The caller has no running call with this `request_id`. NOT_FOUND. It has ended, or was never
-    /// made.
-    CallNotFound = 75,
-}
-impl ErrorReason {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "ERROR_REASON_UNSPECIFIED",
-            Self::InvalidRequest => "INVALID_REQUEST",
-            Self::UpstreamRejected => "UPSTREAM_REJECTED",
-            Self::ModelCapability => "MODEL_CAPABILITY",
-            Self::StreamOnly => "STREAM_ONLY",
-            Self::WholeOnly => "WHOLE_ONLY",
-            Self::MediaUrl => "MEDIA_URL",
-            Self::MediaFormat => "MEDIA_FORMAT",
-            Self::MediaTooLarge => "MEDIA_TOO_LARGE",
-            Self::MediaTooLong => "MEDIA_TOO_LONG",
-            Self::MediaContent => "MEDIA_CONTENT",
-            Self::ContentBlocked => "CONTENT_BLOCKED",
-            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::PermissionDenied => "PERMISSION_DENIED",
-            Self::ModelNotFound => "MODEL_NOT_FOUND",
-            Self::ResourceNotFound => "RESOURCE_NOT_FOUND",
-            Self::ContextTooLong => "CONTEXT_TOO_LONG",
-            Self::MediaUnreachable => "MEDIA_UNREACHABLE",
-            Self::MediaExpired => "MEDIA_EXPIRED",
-            Self::UpstreamBilling => "UPSTREAM_BILLING",
-            Self::UpstreamCredential => "UPSTREAM_CREDENTIAL",
-            Self::UpstreamPermission => "UPSTREAM_PERMISSION",
-            Self::UpstreamApp => "UPSTREAM_APP",
-            Self::UpstreamRate => "UPSTREAM_RATE",
-            Self::UpstreamBurst => "UPSTREAM_BURST",
-            Self::UpstreamTokens => "UPSTREAM_TOKENS",
-            Self::UpstreamQuota => "UPSTREAM_QUOTA",
-            Self::CallerRate => "CALLER_RATE",
-            Self::CallerTokens => "CALLER_TOKENS",
-            Self::CallerStreams => "CALLER_STREAMS",
-            Self::CallerBudget => "CALLER_BUDGET",
-            Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
-            Self::MetadataTooLarge => "METADATA_TOO_LARGE",
-            Self::SlowConsumer => "SLOW_CONSUMER",
-            Self::UpstreamDns => "UPSTREAM_DNS",
-            Self::UpstreamConnect => "UPSTREAM_CONNECT",
-            Self::UpstreamTls => "UPSTREAM_TLS",
-            Self::UpstreamInternal => "UPSTREAM_INTERNAL",
-            Self::UpstreamOverloaded => "UPSTREAM_OVERLOADED",
-            Self::UpstreamStorage => "UPSTREAM_STORAGE",
-            Self::UpstreamUnknown => "UPSTREAM_UNKNOWN",
-            Self::MediaNotReady => "MEDIA_NOT_READY",
-            Self::Overloaded => "OVERLOADED",
-            Self::ShuttingDown => "SHUTTING_DOWN",
-            Self::CircuitOpen => "CIRCUIT_OPEN",
-            Self::UnknownMethod => "UNKNOWN_METHOD",
-            Self::MalformedMessage => "MALFORMED_MESSAGE",
-            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Self::Queued => "QUEUED",
-            Self::FirstEventTimeout => "FIRST_EVENT_TIMEOUT",
-            Self::StreamStalled => "STREAM_STALLED",
-            Self::UpstreamTimeout => "UPSTREAM_TIMEOUT",
-            Self::RequestBodyTimeout => "REQUEST_BODY_TIMEOUT",
-            Self::ModelOutput => "MODEL_OUTPUT",
-            Self::UpstreamConflict => "UPSTREAM_CONFLICT",
-            Self::CallInProgress => "CALL_IN_PROGRESS",
-            Self::UnsupportedOperation => "UNSUPPORTED_OPERATION",
-            Self::NamedConversation => "NAMED_CONVERSATION",
-            Self::UpstreamReset => "UPSTREAM_RESET",
-            Self::StreamTruncated => "STREAM_TRUNCATED",
-            Self::UpstreamProtocol => "UPSTREAM_PROTOCOL",
-            Self::GatewayBug => "GATEWAY_BUG",
-            Self::GatewayConfig => "GATEWAY_CONFIG",
-            Self::SessionIdle => "SESSION_IDLE",
-            Self::SessionExpired => "SESSION_EXPIRED",
-            Self::SessionNotFound => "SESSION_NOT_FOUND",
-            Self::ResumeGap => "RESUME_GAP",
-            Self::SessionTakenOver => "SESSION_TAKEN_OVER",
-            Self::StoreDown => "STORE_DOWN",
-            Self::StoreFull => "STORE_FULL",
-            Self::StoreDamaged => "STORE_DAMAGED",
-            Self::AnswerNotSaved => "ANSWER_NOT_SAVED",
-            Self::OwnerLost => "OWNER_LOST",
-            Self::CallCancelled => "CALL_CANCELLED",
-            Self::CallNotFound => "CALL_NOT_FOUND",
+        /// Creates a stored conversation without turns. An id that exists is ALREADY_EXISTS with the
+        /// reason CONVERSATION_EXISTS. This and all methods below need a gateway with a store (setting
+        /// `store.url`) and are UNIMPLEMENTED without; a caller sees its own conversations only, and those
+        /// of others are NOT_FOUND.
+        pub async fn create_conversation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateConversationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateConversationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ConversationService/CreateConversation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "dashgate.v1.ConversationService",
+                        "CreateConversation",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
         }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "ERROR_REASON_UNSPECIFIED" => Some(Self::Unspecified),
-            "INVALID_REQUEST" => Some(Self::InvalidRequest),
-            "UPSTREAM_REJECTED" => Some(Self::UpstreamRejected),
-            "MODEL_CAPABILITY" => Some(Self::ModelCapability),
-            "STREAM_ONLY" => Some(Self::StreamOnly),
-            "WHOLE_ONLY" => Some(Self::WholeOnly),
-            "MEDIA_URL" => Some(Self::MediaUrl),
-            "MEDIA_FORMAT" => Some(Self::MediaFormat),
-            "MEDIA_TOO_LARGE" => Some(Self::MediaTooLarge),
-            "MEDIA_TOO_LONG" => Some(Self::MediaTooLong),
-            "MEDIA_CONTENT" => Some(Self::MediaContent),
-            "CONTENT_BLOCKED" => Some(Self::ContentBlocked),
-            "IDEMPOTENCY_KEY_REUSED" => Some(Self::IdempotencyKeyReused),
-            "UNAUTHENTICATED" => Some(Self::Unauthenticated),
-            "PERMISSION_DENIED" => Some(Self::PermissionDenied),
-            "MODEL_NOT_FOUND" => Some(Self::ModelNotFound),
-            "RESOURCE_NOT_FOUND" => Some(Self::ResourceNotFound),
-            "CONTEXT_TOO_LONG" => Some(Self::ContextTooLong),
-            "MEDIA_UNREACHABLE" => Some(Self::MediaUnreachable),
-            "MEDIA_EXPIRED" => Some(Self::MediaExpired),
-            "UPSTREAM_BILLING" => Some(Self::UpstreamBilling),
-            "UPSTREAM_CREDENTIAL" => Some(Self::UpstreamCredential),
-            "UPSTREAM_PERMISSION" => Some(Self::UpstreamPermission),
-            "UPSTREAM_APP" => Some(Self::UpstreamApp),
-            "UPSTREAM_RATE" => Some(Self::UpstreamRate),
-            "UPSTREAM_BURST" => Some(Self::UpstreamBurst),
-            "UPSTREAM_TOKENS" => Some(Self::UpstreamTokens),
-            "UPSTREAM_QUOTA" => Some(Self::UpstreamQuota),
-            "CALLER_RATE" => Some(Self::CallerRate),
-            "CALLER_TOKENS" => Some(Self::CallerTokens),
-            "CALLER_STREAMS" => Some(Self::CallerStreams),
-            "CALLER_BUDGET" => Some(Self::CallerBudget),
-            "MESSAGE_TOO_LARGE" => Some(Self::MessageTooLarge),
-            "METADATA_TOO_LARGE" => Some(Self::MetadataTooLarge),
-            "SLOW_CONSUMER" => Some(Self::SlowConsumer),
-            "UPSTREAM_DNS" => Some(Self::UpstreamDns),
-            "UPSTREAM_CONNECT" => Some(Self::UpstreamConnect),
-            "UPSTREAM_TLS" => Some(Self::UpstreamTls),
-            "UPSTREAM_INTERNAL" => Some(Self::UpstreamInternal),
-            "UPSTREAM_OVERLOADED" => Some(Self::UpstreamOverloaded),
-            "UPSTREAM_STORAGE" => Some(Self::UpstreamStorage),
-            "UPSTREAM_UNKNOWN" => Some(Self::UpstreamUnknown),
-            "MEDIA_NOT_READY" => Some(Self::MediaNotReady),
-            "OVERLOADED" => Some(Self::Overloaded),
-            "SHUTTING_DOWN" => Some(Self::ShuttingDown),
-            "CIRCUIT_OPEN" => Some(Self::CircuitOpen),
-            "UNKNOWN_METHOD" => Some(Self::UnknownMethod),
-            "MALFORMED_MESSAGE" => Some(Self::MalformedMessage),
-            "DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
-            "QUEUED" => Some(Self::Queued),
-            "FIRST_EVENT_TIMEOUT" => Some(Self::FirstEventTimeout),
-            "STREAM_STALLED" => Some(Self::StreamStalled),
-            "UPSTREAM_TIMEOUT" => Some(Self::UpstreamTimeout),
-            "REQUEST_BODY_TIMEOUT" => Some(Self::RequestBodyTimeout),
-            "MODEL_OUTPUT" => Some(Self::ModelOutput),
-            "UPSTREAM_CONFLICT" => Some(Self::UpstreamConflict),
-            "CALL_IN_PROGRESS" => Some(Self::CallInProgress),
-            "UNSUPPORTED_OPERATION" => Some(Self::UnsupportedOperation),
-            "NAMED_CONVERSATION" => Some(Self::NamedConversation),
-            "UPSTREAM_RESET" => Some(Self::UpstreamReset),
-            "STREAM_TRUNCATED" => Some(Self::StreamTruncated),
-            "UPSTREAM_PROTOCOL" => Some(Self::UpstreamProtocol),
-            "GATEWAY_BUG" => Some(Self::GatewayBug),
-            "GATEWAY_CONFIG" => Some(Self::GatewayConfig),
-            "SESSION_IDLE" => Some(Self::SessionIdle),
-            "SESSION_EXPIRED" => Some(Self::SessionExpired),
-            "SESSION_NOT_FOUND" => Some(Self::SessionNotFound),
-            "RESUME_GAP" => Some(Self::ResumeGap),
-            "SESSION_TAKEN_OVER" => Some(Self::SessionTakenOver),
-            "STORE_DOWN" => Some(Self::StoreDown),
-            "STORE_FULL" => Some(Self::StoreFull),
-            "STORE_DAMAGED" => Some(Self::StoreDamaged),
-            "ANSWER_NOT_SAVED" => Some(Self::AnswerNotSaved),
-            "OWNER_LOST" => Some(Self::OwnerLost),
-            "CALL_CANCELLED" => Some(Self::CallCancelled),
-            "CALL_NOT_FOUND" => Some(Self::CallNotFound),
-            _ => None,
+        /// Returns a stored conversation, without its turns.
+        pub async fn get_conversation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetConversationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetConversationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ConversationService/GetConversation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("dashgate.v1.ConversationService", "GetConversation"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the stored conversations of the caller, the latest update first. A conversation that is
+        /// updated between two pages may be repeated.
+        pub async fn list_conversations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConversationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConversationsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ConversationService/ListConversations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "dashgate.v1.ConversationService",
+                        "ListConversations",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes labels, ttl or model of a stored conversation.
+        pub async fn update_conversation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateConversationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateConversationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ConversationService/UpdateConversation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "dashgate.v1.ConversationService",
+                        "UpdateConversation",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes a stored conversation with its turns, media, and stored answers. A turn that is running
+        /// ends with NOT_FOUND and is not stored.
+        pub async fn delete_conversation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteConversationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteConversationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ConversationService/DeleteConversation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "dashgate.v1.ConversationService",
+                        "DeleteConversation",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the turns of a stored conversation in the order of their numbers, also those that failed,
+        /// were cancelled, or are running.
+        pub async fn list_turns(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListTurnsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTurnsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ConversationService/ListTurns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dashgate.v1.ConversationService", "ListTurns"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes one turn with its media. The numbers of other turns do not change. The running turn is
+        /// ABORTED with the reason CONVERSATION_BUSY.
+        pub async fn delete_turn(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteTurnRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteTurnResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ConversationService/DeleteTurn",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("dashgate.v1.ConversationService", "DeleteTurn"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Creates a stored conversation whose history is a copy of that of another, up to a turn.
+        pub async fn fork_conversation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForkConversationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ForkConversationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ConversationService/ForkConversation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "dashgate.v1.ConversationService",
+                        "ForkConversation",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Cancels the turn that is running, on whatever replica. Its callers get ABORTED with the reason
+        /// CALL_CANCELLED within about a second. If no such turn is running, nothing is changed.
+        pub async fn cancel_turn(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelTurnRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelTurnResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ConversationService/CancelTurn",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("dashgate.v1.ConversationService", "CancelTurn"),
+                );
+            self.inner.unary(req, path, codec).await
         }
     }
 }

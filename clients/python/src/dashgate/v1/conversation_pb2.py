@@ -24,10 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from dashgate.v1 import content_pb2 as dashgate_dot_v1_dot_content__pb2
 from dashgate.v1 import tool_pb2 as dashgate_dot_v1_dot_tool__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x61shgate/v1/conversation.proto\x12\x0b\x64\x61shgate.v1\x1a\x19\x64\x61shgate/v1/content.proto\x1a\x16\x64\x61shgate/v1/tool.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa3\x01\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12&\n\x08messages\x18\x03 \x03(\x0b\x32\x14.dashgate.v1.Message\x12 \n\x05tools\x18\x04 \x03(\x0b\x32\x11.dashgate.v1.Tool\x12,\n\x0btool_choice\x18\x05 \x01(\x0b\x32\x17.dashgate.v1.ToolChoice\"\x80\x02\n\x07Message\x12\x1f\n\x04role\x18\x01 \x01(\x0e\x32\x11.dashgate.v1.Role\x12%\n\x07\x63ontent\x18\x02 \x03(\x0b\x32\x14.dashgate.v1.Content\x12\x16\n\x0ereasoning_text\x18\x03 \x01(\t\x12)\n\ntool_calls\x18\x04 \x03(\x0b\x32\x15.dashgate.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x05 \x01(\t\x12,\n\x0b\x61nnotations\x18\x06 \x03(\x0b\x32\x17.dashgate.v1.Annotation\x12&\n\x05\x65xtra\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"e\n\nAnnotation\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12\x0f\n\x07\x65motion\x18\x03 \x01(\t\x12&\n\x05\x65xtra\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x42\xbd\x01\n\x0eio.dashgate.v1B\x11\x43onversationProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03\x44GV\xaa\x02\x0b\x44\x61shgate.V1\xba\x02\nDashgateV1\xca\x02\x0b\x44\x61shgate\\V1\xe2\x02\x17\x44\x61shgate\\V1\\GPBMetadata\xea\x02\x0c\x44\x61shgate::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x61shgate/v1/conversation.proto\x12\x0b\x64\x61shgate.v1\x1a\x19\x64\x61shgate/v1/content.proto\x1a\x16\x64\x61shgate/v1/tool.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x04\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12&\n\x08messages\x18\x03 \x03(\x0b\x32\x14.dashgate.v1.Message\x12 \n\x05tools\x18\x04 \x03(\x0b\x32\x11.dashgate.v1.Tool\x12,\n\x0btool_choice\x18\x05 \x01(\x0b\x32\x17.dashgate.v1.ToolChoice\x12\x35\n\x06labels\x18\x06 \x03(\x0b\x32%.dashgate.v1.Conversation.LabelsEntry\x12&\n\x03ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlast_turn\x18\x0b \x01(\x05\x12\x12\n\nturn_count\x18\x0c \x01(\x05\x12\x1a\n\x12running_request_id\x18\r \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x02\n\x07Message\x12\x1f\n\x04role\x18\x01 \x01(\x0e\x32\x11.dashgate.v1.Role\x12%\n\x07\x63ontent\x18\x02 \x03(\x0b\x32\x14.dashgate.v1.Content\x12\x16\n\x0ereasoning_text\x18\x03 \x01(\t\x12)\n\ntool_calls\x18\x04 \x03(\x0b\x32\x15.dashgate.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x05 \x01(\t\x12,\n\x0b\x61nnotations\x18\x06 \x03(\x0b\x32\x17.dashgate.v1.Annotation\x12&\n\x05\x65xtra\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"e\n\nAnnotation\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12\x0f\n\x07\x65motion\x18\x03 \x01(\t\x12&\n\x05\x65xtra\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x42\xbd\x01\n\x0eio.dashgate.v1B\x11\x43onversationProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03\x44GV\xaa\x02\x0b\x44\x61shgate.V1\xba\x02\nDashgateV1\xca\x02\x0b\x44\x61shgate\\V1\xe2\x02\x17\x44\x61shgate\\V1\\GPBMetadata\xea\x02\x0c\x44\x61shgate::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +37,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dashgate.v1.conversation_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\016io.dashgate.v1B\021ConversationProtoP\001Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\242\002\003DGV\252\002\013Dashgate.V1\272\002\nDashgateV1\312\002\013Dashgate\\V1\342\002\027Dashgate\\V1\\GPBMetadata\352\002\014Dashgate::V1'
-  _globals['_ROLE']._serialized_start=656
-  _globals['_ROLE']._serialized_end=751
-  _globals['_CONVERSATION']._serialized_start=129
-  _globals['_CONVERSATION']._serialized_end=292
-  _globals['_MESSAGE']._serialized_start=295
-  _globals['_MESSAGE']._serialized_end=551
-  _globals['_ANNOTATION']._serialized_start=553
-  _globals['_ANNOTATION']._serialized_end=654
+  _globals['_CONVERSATION_LABELSENTRY']._loaded_options = None
+  _globals['_CONVERSATION_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_ROLE']._serialized_start=1077
+  _globals['_ROLE']._serialized_end=1172
+  _globals['_CONVERSATION']._serialized_start=194
+  _globals['_CONVERSATION']._serialized_end=713
+  _globals['_CONVERSATION_LABELSENTRY']._serialized_start=668
+  _globals['_CONVERSATION_LABELSENTRY']._serialized_end=713
+  _globals['_MESSAGE']._serialized_start=716
+  _globals['_MESSAGE']._serialized_end=972
+  _globals['_ANNOTATION']._serialized_start=974
+  _globals['_ANNOTATION']._serialized_end=1075
 # @@protoc_insertion_point(module_scope)

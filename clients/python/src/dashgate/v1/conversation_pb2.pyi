@@ -7,8 +7,10 @@ from collections import abc as _abc
 from dashgate.v1 import content_pb2 as _content_pb2
 from dashgate.v1 import tool_pb2 as _tool_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -56,38 +58,108 @@ Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
 class Conversation(_message.Message):
-    """A conversation. The caller sends the whole conversation with each call; the gateway stores none."""
+    """A conversation. Without a name, the caller sends all of it with each call. With a name, the
+    gateway stores its turns, and the caller sends only what is new.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     NAME_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TURN_FIELD_NUMBER: _builtins.int
+    TURN_COUNT_FIELD_NUMBER: _builtins.int
+    RUNNING_REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The resource name of a stored conversation. Reserved: the gateway does not store conversations
-    yet, and a name that is not empty is UNIMPLEMENTED.
+    """The resource name of a stored conversation: `conversations/{id}`, with an id of at most 64
+    letters, digits, `.`, `_` and `-`. With it, `messages` are the new messages: the gateway sends
+    the stored history before them, and stores them with the answer as one turn. A conversation
+    that does not exist, or of another caller, is NOT_FOUND with the reason CONVERSATION_NOT_FOUND.
+    A gateway without a store (setting `store.url`) answers UNIMPLEMENTED with the reason
+    NAMED_CONVERSATION. Default: the conversation is not stored.
     """
     model: _builtins.str
-    """The model, for example `qwen-audio-turbo` or `qwen3-omni-flash`. Key: `model`. Required. Not
-    checked against a list of models. The gateway's configuration may map it to another model.
+    """The model, for example `qwen-audio-turbo` or `qwen3-omni-flash`. Key: `model`. Required unless
+    `name` is set; then the default is the model of the stored conversation. Not checked against a
+    list of models. The gateway's configuration may map it to another model.
     """
+    last_turn: _builtins.int
+    """Output only. The number of the latest turn of the history, for `expected_turn`. 0: none."""
+    turn_count: _builtins.int
+    """Output only. The number of turns of the history."""
+    running_request_id: _builtins.str
+    """Output only. The request id of the turn that is running. Empty: none is."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """The messages in order, the latest last. Key: `input.messages`. Required. With `options.speech`
-        it is one user message, whose text is the text to speak.
+        it is one user message, whose text is the text to speak. Not stored by CreateConversation, and
+        empty in a Conversation that the gateway returns: see ListTurns.
         """
 
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.Tool]:
-        """The tools that the model may call. Key: `parameters.tools`. Default: none."""
+        """The tools that the model may call. Key: `parameters.tools`. Default: none. Not stored: send
+        them with each call.
+        """
 
     @_builtins.property
     def tool_choice(self) -> _tool_pb2.ToolChoice:
         """Whether the model may, must or must not call a tool. Key: `parameters.tool_choice`. Default:
-        the model's, which is `auto`.
+        the model's, which is `auto`. Not stored.
         """
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels of a stored conversation, which the gateway does not interpret: at most 32, with keys of
+        1 to 63 bytes and values of at most 256 bytes. Used by CreateConversation, UpdateConversation
+        and ForkConversation. Default: none.
+        """
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long a stored conversation is kept after its latest turn or update: from 1 second to 10
+        years. Then all of it is deleted. Used as `labels`. Default: the setting
+        `store.conversation_ttl`, which is 30 days.
+        """
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the stored conversation was created."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. The time of its latest turn or update."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it is deleted if there is no turn or update before."""
 
     def __init__(
         self,
@@ -97,10 +169,18 @@ class Conversation(_message.Message):
         messages: _abc.Iterable[Global___Message] | None = ...,
         tools: _abc.Iterable[_tool_pb2.Tool] | None = ...,
         tool_choice: _tool_pb2.ToolChoice | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        last_turn: _builtins.int = ...,
+        turn_count: _builtins.int = ...,
+        running_request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["tool_choice", b"tool_choice"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "tool_choice", b"tool_choice", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "model", b"model", "name", b"name", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "labels", b"labels", "last_turn", b"last_turn", "messages", b"messages", "model", b"model", "name", b"name", "running_request_id", b"running_request_id", "tool_choice", b"tool_choice", "tools", b"tools", "ttl", b"ttl", "turn_count", b"turn_count", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,14 +25,16 @@ _sym_db = _symbol_database.Default()
 from dashgate.v1 import content_pb2 as dashgate_dot_v1_dot_content__pb2
 from dashgate.v1 import conversation_pb2 as dashgate_dot_v1_dot_conversation__pb2
 from dashgate.v1 import generation_pb2 as dashgate_dot_v1_dot_generation__pb2
+from dashgate.v1 import stored_turn_pb2 as dashgate_dot_v1_dot_stored__turn__pb2
 from dashgate.v1 import tool_pb2 as dashgate_dot_v1_dot_tool__pb2
 from dashgate.v1 import usage_pb2 as dashgate_dot_v1_dot_usage__pb2
 from dashgate.v1 import warning_pb2 as dashgate_dot_v1_dot_warning__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&dashgate/v1/conversation_service.proto\x12\x0b\x64\x61shgate.v1\x1a\x19\x64\x61shgate/v1/content.proto\x1a\x1e\x64\x61shgate/v1/conversation.proto\x1a\x1c\x64\x61shgate/v1/generation.proto\x1a\x16\x64\x61shgate/v1/tool.proto\x1a\x17\x64\x61shgate/v1/usage.proto\x1a\x19\x64\x61shgate/v1/warning.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x99\x01\n\x0f\x43onverseRequest\x12/\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.Conversation\x12/\n\x07options\x18\x02 \x01(\x0b\x32\x1e.dashgate.v1.GenerationOptions\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x10\n\x08\x64\x65tached\x18\x04 \x01(\x08\"\xed\x02\n\x10\x43onverseResponse\x12$\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x13.dashgate.v1.Choice\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.dashgate.v1.Usage\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x1b\n\x13upstream_request_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12#\n\x06timing\x18\x06 \x01(\x0b\x32\x13.dashgate.v1.Timing\x12-\n\x0c\x65xtra_output\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12,\n\x0bsearch_info\x18\x08 \x01(\x0b\x32\x17.dashgate.v1.SearchInfo\x12&\n\x08warnings\x18\t \x03(\x0b\x32\x14.dashgate.v1.Warning\x12&\n\x05\x65xtra\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\"\xb7\x01\n\x15\x43onverseStreamRequest\x12/\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.Conversation\x12/\n\x07options\x18\x02 \x01(\x0b\x32\x1e.dashgate.v1.GenerationOptions\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x05\x12\x10\n\x08\x64\x65tached\x18\x05 \x01(\x08\"\xdb\x01\n\x16\x43onverseStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\'\n\x07started\x18\x02 \x01(\x0b\x32\x14.dashgate.v1.StartedH\x00\x12#\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x12.dashgate.v1.DeltaH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.dashgate.v1.HeartbeatH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.dashgate.v1.CompletedH\x00\x42\x07\n\x05\x65vent\"I\n\x07Started\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1b\n\x13upstream_request_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\xca\x03\n\x05\x44\x65lta\x12\x14\n\x0c\x63hoice_index\x18\x01 \x01(\x05\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x18\n\x0ereasoning_text\x18\x03 \x01(\tH\x00\x12\x0f\n\x05\x61udio\x18\x04 \x01(\x0cH\x00\x12*\n\ttool_call\x18\x05 \x01(\x0b\x32\x15.dashgate.v1.ToolCallH\x00\x12-\n\nannotation\x18\x06 \x01(\x0b\x32\x17.dashgate.v1.AnnotationH\x00\x12\x13\n\timage_uri\x18\x07 \x01(\tH\x00\x12,\n\naudio_file\x18\x08 \x01(\x0b\x32\x16.dashgate.v1.AudioFileH\x00\x12(\n\x05\x65xtra\x18\t \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12)\n\x08logprobs\x18\n \x01(\x0b\x32\x15.dashgate.v1.LogprobsH\x00\x12.\n\x0bsearch_info\x18\x0b \x01(\x0b\x32\x17.dashgate.v1.SearchInfoH\x00\x12\x30\n\rmessage_extra\x18\x0c \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x13\n\x0bstarts_part\x18\r \x01(\x08\x42\x06\n\x04part\"\x0b\n\tHeartbeat\"\xfb\x01\n\tCompleted\x12\'\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x16.dashgate.v1.ChoiceEnd\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.dashgate.v1.Usage\x12#\n\x06timing\x18\x03 \x01(\x0b\x32\x13.dashgate.v1.Timing\x12-\n\x0c\x65xtra_output\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x08warnings\x18\x05 \x03(\x0b\x32\x14.dashgate.v1.Warning\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x8f\x01\n\tChoiceEnd\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x30\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x19.dashgate.v1.FinishReason\x12\x19\n\x11raw_finish_reason\x18\x03 \x01(\t\x12&\n\x05\x65xtra\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xdc\x01\n\x06\x43hoice\x12\r\n\x05index\x18\x01 \x01(\x05\x12%\n\x07message\x18\x02 \x01(\x0b\x32\x14.dashgate.v1.Message\x12\x30\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x19.dashgate.v1.FinishReason\x12\x19\n\x11raw_finish_reason\x18\x04 \x01(\t\x12\'\n\x08logprobs\x18\x05 \x01(\x0b\x32\x15.dashgate.v1.Logprobs\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"^\n\x08Logprobs\x12*\n\x07\x63ontent\x18\x01 \x03(\x0b\x32\x19.dashgate.v1.TokenLogprob\x12&\n\x05\x65xtra\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa7\x01\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x0c\x12\x14\n\x07logprob\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12/\n\x0ctop_logprobs\x18\x04 \x03(\x0b\x32\x19.dashgate.v1.TokenLogprob\x12&\n\x05\x65xtra\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\n\n\x08_logprob\"g\n\nSearchInfo\x12\x31\n\x0esearch_results\x18\x01 \x03(\x0b\x32\x19.dashgate.v1.SearchResult\x12&\n\x05\x65xtra\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x91\x01\n\x0cSearchResult\x12\x12\n\x05index\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x11\n\tsite_name\x18\x04 \x01(\t\x12\x0c\n\x04icon\x18\x05 \x01(\t\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x08\n\x06_index\"t\n\x06Timing\x12.\n\x0b\x66irst_event\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05*}\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x32\xbb\x01\n\x13\x43onversationService\x12G\n\x08\x43onverse\x12\x1c.dashgate.v1.ConverseRequest\x1a\x1d.dashgate.v1.ConverseResponse\x12[\n\x0e\x43onverseStream\x12\".dashgate.v1.ConverseStreamRequest\x1a#.dashgate.v1.ConverseStreamResponse0\x01\x42\xc4\x01\n\x0eio.dashgate.v1B\x18\x43onversationServiceProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03\x44GV\xaa\x02\x0b\x44\x61shgate.V1\xba\x02\nDashgateV1\xca\x02\x0b\x44\x61shgate\\V1\xe2\x02\x17\x44\x61shgate\\V1\\GPBMetadata\xea\x02\x0c\x44\x61shgate::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&dashgate/v1/conversation_service.proto\x12\x0b\x64\x61shgate.v1\x1a\x19\x64\x61shgate/v1/content.proto\x1a\x1e\x64\x61shgate/v1/conversation.proto\x1a\x1c\x64\x61shgate/v1/generation.proto\x1a\x1d\x64\x61shgate/v1/stored_turn.proto\x1a\x16\x64\x61shgate/v1/tool.proto\x1a\x17\x64\x61shgate/v1/usage.proto\x1a\x19\x64\x61shgate/v1/warning.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xf4\x01\n\x0f\x43onverseRequest\x12/\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.Conversation\x12/\n\x07options\x18\x02 \x01(\x0b\x32\x1e.dashgate.v1.GenerationOptions\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x10\n\x08\x64\x65tached\x18\x04 \x01(\x08\x12\x1a\n\rexpected_turn\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12+\n\x07history\x18\x06 \x01(\x0b\x32\x1a.dashgate.v1.HistoryPolicyB\x10\n\x0e_expected_turn\"\x9d\x03\n\x10\x43onverseResponse\x12$\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x13.dashgate.v1.Choice\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.dashgate.v1.Usage\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x1b\n\x13upstream_request_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12#\n\x06timing\x18\x06 \x01(\x0b\x32\x13.dashgate.v1.Timing\x12-\n\x0c\x65xtra_output\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12,\n\x0bsearch_info\x18\x08 \x01(\x0b\x32\x17.dashgate.v1.SearchInfo\x12&\n\x08warnings\x18\t \x03(\x0b\x32\x14.dashgate.v1.Warning\x12&\n\x05\x65xtra\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12.\n\x0chistory_used\x18\x0b \x01(\x0b\x32\x18.dashgate.v1.HistoryUsed\"\x92\x02\n\x15\x43onverseStreamRequest\x12/\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.Conversation\x12/\n\x07options\x18\x02 \x01(\x0b\x32\x1e.dashgate.v1.GenerationOptions\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x05\x12\x10\n\x08\x64\x65tached\x18\x05 \x01(\x08\x12\x1a\n\rexpected_turn\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12+\n\x07history\x18\x07 \x01(\x0b\x32\x1a.dashgate.v1.HistoryPolicyB\x10\n\x0e_expected_turn\"\xdb\x01\n\x16\x43onverseStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\'\n\x07started\x18\x02 \x01(\x0b\x32\x14.dashgate.v1.StartedH\x00\x12#\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x12.dashgate.v1.DeltaH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.dashgate.v1.HeartbeatH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.dashgate.v1.CompletedH\x00\x42\x07\n\x05\x65vent\"I\n\x07Started\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1b\n\x13upstream_request_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\xca\x03\n\x05\x44\x65lta\x12\x14\n\x0c\x63hoice_index\x18\x01 \x01(\x05\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x18\n\x0ereasoning_text\x18\x03 \x01(\tH\x00\x12\x0f\n\x05\x61udio\x18\x04 \x01(\x0cH\x00\x12*\n\ttool_call\x18\x05 \x01(\x0b\x32\x15.dashgate.v1.ToolCallH\x00\x12-\n\nannotation\x18\x06 \x01(\x0b\x32\x17.dashgate.v1.AnnotationH\x00\x12\x13\n\timage_uri\x18\x07 \x01(\tH\x00\x12,\n\naudio_file\x18\x08 \x01(\x0b\x32\x16.dashgate.v1.AudioFileH\x00\x12(\n\x05\x65xtra\x18\t \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12)\n\x08logprobs\x18\n \x01(\x0b\x32\x15.dashgate.v1.LogprobsH\x00\x12.\n\x0bsearch_info\x18\x0b \x01(\x0b\x32\x17.dashgate.v1.SearchInfoH\x00\x12\x30\n\rmessage_extra\x18\x0c \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x13\n\x0bstarts_part\x18\r \x01(\x08\x42\x06\n\x04part\"\x0b\n\tHeartbeat\"\xab\x02\n\tCompleted\x12\'\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x16.dashgate.v1.ChoiceEnd\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.dashgate.v1.Usage\x12#\n\x06timing\x18\x03 \x01(\x0b\x32\x13.dashgate.v1.Timing\x12-\n\x0c\x65xtra_output\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x08warnings\x18\x05 \x03(\x0b\x32\x14.dashgate.v1.Warning\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12.\n\x0chistory_used\x18\x07 \x01(\x0b\x32\x18.dashgate.v1.HistoryUsed\"\x8f\x01\n\tChoiceEnd\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x30\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x19.dashgate.v1.FinishReason\x12\x19\n\x11raw_finish_reason\x18\x03 \x01(\t\x12&\n\x05\x65xtra\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xdc\x01\n\x06\x43hoice\x12\r\n\x05index\x18\x01 \x01(\x05\x12%\n\x07message\x18\x02 \x01(\x0b\x32\x14.dashgate.v1.Message\x12\x30\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x19.dashgate.v1.FinishReason\x12\x19\n\x11raw_finish_reason\x18\x04 \x01(\t\x12\'\n\x08logprobs\x18\x05 \x01(\x0b\x32\x15.dashgate.v1.Logprobs\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"^\n\x08Logprobs\x12*\n\x07\x63ontent\x18\x01 \x03(\x0b\x32\x19.dashgate.v1.TokenLogprob\x12&\n\x05\x65xtra\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa7\x01\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x0c\x12\x14\n\x07logprob\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12/\n\x0ctop_logprobs\x18\x04 \x03(\x0b\x32\x19.dashgate.v1.TokenLogprob\x12&\n\x05\x65xtra\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\n\n\x08_logprob\"g\n\nSearchInfo\x12\x31\n\x0esearch_results\x18\x01 \x03(\x0b\x32\x19.dashgate.v1.SearchResult\x12&\n\x05\x65xtra\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x91\x01\n\x0cSearchResult\x12\x12\n\x05index\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x11\n\tsite_name\x18\x04 \x01(\t\x12\x0c\n\x04icon\x18\x05 \x01(\t\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x08\n\x06_index\"t\n\x06Timing\x12.\n\x0b\x66irst_event\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05\"e\n\x19\x43reateConversationRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12/\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x19.dashgate.v1.Conversation\"M\n\x1a\x43reateConversationResponse\x12/\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.Conversation\"&\n\x16GetConversationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x17GetConversationResponse\x12/\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.Conversation\"A\n\x18ListConversationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"f\n\x19ListConversationsResponse\x12\x30\n\rconversations\x18\x01 \x03(\x0b\x32\x19.dashgate.v1.Conversation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"}\n\x19UpdateConversationRequest\x12/\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.Conversation\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"M\n\x1aUpdateConversationResponse\x12/\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.Conversation\")\n\x19\x44\x65leteConversationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1c\n\x1a\x44\x65leteConversationResponse\"t\n\x10ListTurnsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rinclude_media\x18\x04 \x01(\x08\x12\x14\n\x0cnewest_first\x18\x05 \x01(\x08\"N\n\x11ListTurnsResponse\x12 \n\x05turns\x18\x01 \x03(\x0b\x32\x11.dashgate.v1.Turn\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11\x44\x65leteTurnRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteTurnResponse\"f\n\x17\x46orkConversationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\tlast_turn\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0f\x63onversation_id\x18\x03 \x01(\tB\x0c\n\n_last_turn\"K\n\x18\x46orkConversationResponse\x12/\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.Conversation\"5\n\x11\x43\x61ncelTurnRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"(\n\x12\x43\x61ncelTurnResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t*}\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x32\xfd\x07\n\x13\x43onversationService\x12G\n\x08\x43onverse\x12\x1c.dashgate.v1.ConverseRequest\x1a\x1d.dashgate.v1.ConverseResponse\x12[\n\x0e\x43onverseStream\x12\".dashgate.v1.ConverseStreamRequest\x1a#.dashgate.v1.ConverseStreamResponse0\x01\x12\x65\n\x12\x43reateConversation\x12&.dashgate.v1.CreateConversationRequest\x1a\'.dashgate.v1.CreateConversationResponse\x12\\\n\x0fGetConversation\x12#.dashgate.v1.GetConversationRequest\x1a$.dashgate.v1.GetConversationResponse\x12\x62\n\x11ListConversations\x12%.dashgate.v1.ListConversationsRequest\x1a&.dashgate.v1.ListConversationsResponse\x12\x65\n\x12UpdateConversation\x12&.dashgate.v1.UpdateConversationRequest\x1a\'.dashgate.v1.UpdateConversationResponse\x12\x65\n\x12\x44\x65leteConversation\x12&.dashgate.v1.DeleteConversationRequest\x1a\'.dashgate.v1.DeleteConversationResponse\x12J\n\tListTurns\x12\x1d.dashgate.v1.ListTurnsRequest\x1a\x1e.dashgate.v1.ListTurnsResponse\x12M\n\nDeleteTurn\x12\x1e.dashgate.v1.DeleteTurnRequest\x1a\x1f.dashgate.v1.DeleteTurnResponse\x12_\n\x10\x46orkConversation\x12$.dashgate.v1.ForkConversationRequest\x1a%.dashgate.v1.ForkConversationResponse\x12M\n\nCancelTurn\x12\x1e.dashgate.v1.CancelTurnRequest\x1a\x1f.dashgate.v1.CancelTurnResponseB\xc4\x01\n\x0eio.dashgate.v1B\x18\x43onversationServiceProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03\x44GV\xaa\x02\x0b\x44\x61shgate.V1\xba\x02\nDashgateV1\xca\x02\x0b\x44\x61shgate\\V1\xe2\x02\x17\x44\x61shgate\\V1\\GPBMetadata\xea\x02\x0c\x44\x61shgate::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,38 +42,74 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dashgate.v1.conversation_se
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\016io.dashgate.v1B\030ConversationServiceProtoP\001Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\242\002\003DGV\252\002\013Dashgate.V1\272\002\nDashgateV1\312\002\013Dashgate\\V1\342\002\027Dashgate\\V1\\GPBMetadata\352\002\014Dashgate::V1'
-  _globals['_FINISHREASON']._serialized_start=3023
-  _globals['_FINISHREASON']._serialized_end=3148
-  _globals['_CONVERSEREQUEST']._serialized_start=283
-  _globals['_CONVERSEREQUEST']._serialized_end=436
-  _globals['_CONVERSERESPONSE']._serialized_start=439
-  _globals['_CONVERSERESPONSE']._serialized_end=804
-  _globals['_CONVERSESTREAMREQUEST']._serialized_start=807
-  _globals['_CONVERSESTREAMREQUEST']._serialized_end=990
-  _globals['_CONVERSESTREAMRESPONSE']._serialized_start=993
-  _globals['_CONVERSESTREAMRESPONSE']._serialized_end=1212
-  _globals['_STARTED']._serialized_start=1214
-  _globals['_STARTED']._serialized_end=1287
-  _globals['_DELTA']._serialized_start=1290
-  _globals['_DELTA']._serialized_end=1748
-  _globals['_HEARTBEAT']._serialized_start=1750
-  _globals['_HEARTBEAT']._serialized_end=1761
-  _globals['_COMPLETED']._serialized_start=1764
-  _globals['_COMPLETED']._serialized_end=2015
-  _globals['_CHOICEEND']._serialized_start=2018
-  _globals['_CHOICEEND']._serialized_end=2161
-  _globals['_CHOICE']._serialized_start=2164
-  _globals['_CHOICE']._serialized_end=2384
-  _globals['_LOGPROBS']._serialized_start=2386
-  _globals['_LOGPROBS']._serialized_end=2480
-  _globals['_TOKENLOGPROB']._serialized_start=2483
-  _globals['_TOKENLOGPROB']._serialized_end=2650
-  _globals['_SEARCHINFO']._serialized_start=2652
-  _globals['_SEARCHINFO']._serialized_end=2755
-  _globals['_SEARCHRESULT']._serialized_start=2758
-  _globals['_SEARCHRESULT']._serialized_end=2903
-  _globals['_TIMING']._serialized_start=2905
-  _globals['_TIMING']._serialized_end=3021
-  _globals['_CONVERSATIONSERVICE']._serialized_start=3151
-  _globals['_CONVERSATIONSERVICE']._serialized_end=3338
+  _globals['_FINISHREASON']._serialized_start=4647
+  _globals['_FINISHREASON']._serialized_end=4772
+  _globals['_CONVERSEREQUEST']._serialized_start=348
+  _globals['_CONVERSEREQUEST']._serialized_end=592
+  _globals['_CONVERSERESPONSE']._serialized_start=595
+  _globals['_CONVERSERESPONSE']._serialized_end=1008
+  _globals['_CONVERSESTREAMREQUEST']._serialized_start=1011
+  _globals['_CONVERSESTREAMREQUEST']._serialized_end=1285
+  _globals['_CONVERSESTREAMRESPONSE']._serialized_start=1288
+  _globals['_CONVERSESTREAMRESPONSE']._serialized_end=1507
+  _globals['_STARTED']._serialized_start=1509
+  _globals['_STARTED']._serialized_end=1582
+  _globals['_DELTA']._serialized_start=1585
+  _globals['_DELTA']._serialized_end=2043
+  _globals['_HEARTBEAT']._serialized_start=2045
+  _globals['_HEARTBEAT']._serialized_end=2056
+  _globals['_COMPLETED']._serialized_start=2059
+  _globals['_COMPLETED']._serialized_end=2358
+  _globals['_CHOICEEND']._serialized_start=2361
+  _globals['_CHOICEEND']._serialized_end=2504
+  _globals['_CHOICE']._serialized_start=2507
+  _globals['_CHOICE']._serialized_end=2727
+  _globals['_LOGPROBS']._serialized_start=2729
+  _globals['_LOGPROBS']._serialized_end=2823
+  _globals['_TOKENLOGPROB']._serialized_start=2826
+  _globals['_TOKENLOGPROB']._serialized_end=2993
+  _globals['_SEARCHINFO']._serialized_start=2995
+  _globals['_SEARCHINFO']._serialized_end=3098
+  _globals['_SEARCHRESULT']._serialized_start=3101
+  _globals['_SEARCHRESULT']._serialized_end=3246
+  _globals['_TIMING']._serialized_start=3248
+  _globals['_TIMING']._serialized_end=3364
+  _globals['_CREATECONVERSATIONREQUEST']._serialized_start=3366
+  _globals['_CREATECONVERSATIONREQUEST']._serialized_end=3467
+  _globals['_CREATECONVERSATIONRESPONSE']._serialized_start=3469
+  _globals['_CREATECONVERSATIONRESPONSE']._serialized_end=3546
+  _globals['_GETCONVERSATIONREQUEST']._serialized_start=3548
+  _globals['_GETCONVERSATIONREQUEST']._serialized_end=3586
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=3588
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=3662
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=3664
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=3729
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=3731
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=3833
+  _globals['_UPDATECONVERSATIONREQUEST']._serialized_start=3835
+  _globals['_UPDATECONVERSATIONREQUEST']._serialized_end=3960
+  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_start=3962
+  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_end=4039
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=4041
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=4082
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=4084
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=4112
+  _globals['_LISTTURNSREQUEST']._serialized_start=4114
+  _globals['_LISTTURNSREQUEST']._serialized_end=4230
+  _globals['_LISTTURNSRESPONSE']._serialized_start=4232
+  _globals['_LISTTURNSRESPONSE']._serialized_end=4310
+  _globals['_DELETETURNREQUEST']._serialized_start=4312
+  _globals['_DELETETURNREQUEST']._serialized_end=4345
+  _globals['_DELETETURNRESPONSE']._serialized_start=4347
+  _globals['_DELETETURNRESPONSE']._serialized_end=4367
+  _globals['_FORKCONVERSATIONREQUEST']._serialized_start=4369
+  _globals['_FORKCONVERSATIONREQUEST']._serialized_end=4471
+  _globals['_FORKCONVERSATIONRESPONSE']._serialized_start=4473
+  _globals['_FORKCONVERSATIONRESPONSE']._serialized_end=4548
+  _globals['_CANCELTURNREQUEST']._serialized_start=4550
+  _globals['_CANCELTURNREQUEST']._serialized_end=4603
+  _globals['_CANCELTURNRESPONSE']._serialized_start=4605
+  _globals['_CANCELTURNRESPONSE']._serialized_end=4645
+  _globals['_CONVERSATIONSERVICE']._serialized_start=4775
+  _globals['_CONVERSATIONSERVICE']._serialized_end=5796
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,51 @@ class ConversationServiceStub(object):
                 request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.ConverseStreamRequest.SerializeToString,
                 response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.ConverseStreamResponse.FromString,
                 _registered_method=True)
+        self.CreateConversation = channel.unary_unary(
+                '/dashgate.v1.ConversationService/CreateConversation',
+                request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.CreateConversationRequest.SerializeToString,
+                response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.CreateConversationResponse.FromString,
+                _registered_method=True)
+        self.GetConversation = channel.unary_unary(
+                '/dashgate.v1.ConversationService/GetConversation',
+                request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.GetConversationRequest.SerializeToString,
+                response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.GetConversationResponse.FromString,
+                _registered_method=True)
+        self.ListConversations = channel.unary_unary(
+                '/dashgate.v1.ConversationService/ListConversations',
+                request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.ListConversationsRequest.SerializeToString,
+                response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.ListConversationsResponse.FromString,
+                _registered_method=True)
+        self.UpdateConversation = channel.unary_unary(
+                '/dashgate.v1.ConversationService/UpdateConversation',
+                request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.UpdateConversationRequest.SerializeToString,
+                response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.UpdateConversationResponse.FromString,
+                _registered_method=True)
+        self.DeleteConversation = channel.unary_unary(
+                '/dashgate.v1.ConversationService/DeleteConversation',
+                request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.DeleteConversationRequest.SerializeToString,
+                response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.DeleteConversationResponse.FromString,
+                _registered_method=True)
+        self.ListTurns = channel.unary_unary(
+                '/dashgate.v1.ConversationService/ListTurns',
+                request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.ListTurnsRequest.SerializeToString,
+                response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.ListTurnsResponse.FromString,
+                _registered_method=True)
+        self.DeleteTurn = channel.unary_unary(
+                '/dashgate.v1.ConversationService/DeleteTurn',
+                request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.DeleteTurnRequest.SerializeToString,
+                response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.DeleteTurnResponse.FromString,
+                _registered_method=True)
+        self.ForkConversation = channel.unary_unary(
+                '/dashgate.v1.ConversationService/ForkConversation',
+                request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.ForkConversationRequest.SerializeToString,
+                response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.ForkConversationResponse.FromString,
+                _registered_method=True)
+        self.CancelTurn = channel.unary_unary(
+                '/dashgate.v1.ConversationService/CancelTurn',
+                request_serializer=dashgate_dot_v1_dot_conversation__service__pb2.CancelTurnRequest.SerializeToString,
+                response_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.CancelTurnResponse.FromString,
+                _registered_method=True)
 
 
 class ConversationServiceServicer(object):
@@ -91,6 +136,77 @@ class ConversationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateConversation(self, request, context):
+        """Creates a stored conversation without turns. An id that exists is ALREADY_EXISTS with the
+        reason CONVERSATION_EXISTS. This and all methods below need a gateway with a store (setting
+        `store.url`) and are UNIMPLEMENTED without; a caller sees its own conversations only, and those
+        of others are NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConversation(self, request, context):
+        """Returns a stored conversation, without its turns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConversations(self, request, context):
+        """Lists the stored conversations of the caller, the latest update first. A conversation that is
+        updated between two pages may be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateConversation(self, request, context):
+        """Changes labels, ttl or model of a stored conversation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteConversation(self, request, context):
+        """Deletes a stored conversation with its turns, media, and stored answers. A turn that is running
+        ends with NOT_FOUND and is not stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTurns(self, request, context):
+        """Lists the turns of a stored conversation in the order of their numbers, also those that failed,
+        were cancelled, or are running.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTurn(self, request, context):
+        """Deletes one turn with its media. The numbers of other turns do not change. The running turn is
+        ABORTED with the reason CONVERSATION_BUSY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkConversation(self, request, context):
+        """Creates a stored conversation whose history is a copy of that of another, up to a turn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTurn(self, request, context):
+        """Cancels the turn that is running, on whatever replica. Its callers get ABORTED with the reason
+        CALL_CANCELLED within about a second. If no such turn is running, nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConversationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -103,6 +219,51 @@ def add_ConversationServiceServicer_to_server(servicer, server):
                     servicer.ConverseStream,
                     request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.ConverseStreamRequest.FromString,
                     response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.ConverseStreamResponse.SerializeToString,
+            ),
+            'CreateConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateConversation,
+                    request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.CreateConversationRequest.FromString,
+                    response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.CreateConversationResponse.SerializeToString,
+            ),
+            'GetConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConversation,
+                    request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.GetConversationRequest.FromString,
+                    response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.GetConversationResponse.SerializeToString,
+            ),
+            'ListConversations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConversations,
+                    request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.ListConversationsRequest.FromString,
+                    response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.ListConversationsResponse.SerializeToString,
+            ),
+            'UpdateConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateConversation,
+                    request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.UpdateConversationRequest.FromString,
+                    response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.UpdateConversationResponse.SerializeToString,
+            ),
+            'DeleteConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteConversation,
+                    request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.DeleteConversationRequest.FromString,
+                    response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.DeleteConversationResponse.SerializeToString,
+            ),
+            'ListTurns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTurns,
+                    request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.ListTurnsRequest.FromString,
+                    response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.ListTurnsResponse.SerializeToString,
+            ),
+            'DeleteTurn': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTurn,
+                    request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.DeleteTurnRequest.FromString,
+                    response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.DeleteTurnResponse.SerializeToString,
+            ),
+            'ForkConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkConversation,
+                    request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.ForkConversationRequest.FromString,
+                    response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.ForkConversationResponse.SerializeToString,
+            ),
+            'CancelTurn': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTurn,
+                    request_deserializer=dashgate_dot_v1_dot_conversation__service__pb2.CancelTurnRequest.FromString,
+                    response_serializer=dashgate_dot_v1_dot_conversation__service__pb2.CancelTurnResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -172,6 +333,249 @@ class ConversationService(object):
             '/dashgate.v1.ConversationService/ConverseStream',
             dashgate_dot_v1_dot_conversation__service__pb2.ConverseStreamRequest.SerializeToString,
             dashgate_dot_v1_dot_conversation__service__pb2.ConverseStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dashgate.v1.ConversationService/CreateConversation',
+            dashgate_dot_v1_dot_conversation__service__pb2.CreateConversationRequest.SerializeToString,
+            dashgate_dot_v1_dot_conversation__service__pb2.CreateConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dashgate.v1.ConversationService/GetConversation',
+            dashgate_dot_v1_dot_conversation__service__pb2.GetConversationRequest.SerializeToString,
+            dashgate_dot_v1_dot_conversation__service__pb2.GetConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConversations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dashgate.v1.ConversationService/ListConversations',
+            dashgate_dot_v1_dot_conversation__service__pb2.ListConversationsRequest.SerializeToString,
+            dashgate_dot_v1_dot_conversation__service__pb2.ListConversationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dashgate.v1.ConversationService/UpdateConversation',
+            dashgate_dot_v1_dot_conversation__service__pb2.UpdateConversationRequest.SerializeToString,
+            dashgate_dot_v1_dot_conversation__service__pb2.UpdateConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dashgate.v1.ConversationService/DeleteConversation',
+            dashgate_dot_v1_dot_conversation__service__pb2.DeleteConversationRequest.SerializeToString,
+            dashgate_dot_v1_dot_conversation__service__pb2.DeleteConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTurns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dashgate.v1.ConversationService/ListTurns',
+            dashgate_dot_v1_dot_conversation__service__pb2.ListTurnsRequest.SerializeToString,
+            dashgate_dot_v1_dot_conversation__service__pb2.ListTurnsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTurn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dashgate.v1.ConversationService/DeleteTurn',
+            dashgate_dot_v1_dot_conversation__service__pb2.DeleteTurnRequest.SerializeToString,
+            dashgate_dot_v1_dot_conversation__service__pb2.DeleteTurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dashgate.v1.ConversationService/ForkConversation',
+            dashgate_dot_v1_dot_conversation__service__pb2.ForkConversationRequest.SerializeToString,
+            dashgate_dot_v1_dot_conversation__service__pb2.ForkConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTurn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dashgate.v1.ConversationService/CancelTurn',
+            dashgate_dot_v1_dot_conversation__service__pb2.CancelTurnRequest.SerializeToString,
+            dashgate_dot_v1_dot_conversation__service__pb2.CancelTurnResponse.FromString,
             options,
             channel_credentials,
             insecure,

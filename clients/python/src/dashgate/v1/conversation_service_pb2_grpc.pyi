@@ -54,6 +54,38 @@ class ConversationServiceStub:
     """Returns the answer to a conversation as a stream of events. A stream with status OK has exactly
     one Completed, as its last event.
     """
+    CreateConversation: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.CreateConversationRequest, _conversation_service_pb2.CreateConversationResponse]
+    """Creates a stored conversation without turns. An id that exists is ALREADY_EXISTS with the
+    reason CONVERSATION_EXISTS. This and all methods below need a gateway with a store (setting
+    `store.url`) and are UNIMPLEMENTED without; a caller sees its own conversations only, and those
+    of others are NOT_FOUND.
+    """
+    GetConversation: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.GetConversationRequest, _conversation_service_pb2.GetConversationResponse]
+    """Returns a stored conversation, without its turns."""
+    ListConversations: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.ListConversationsRequest, _conversation_service_pb2.ListConversationsResponse]
+    """Lists the stored conversations of the caller, the latest update first. A conversation that is
+    updated between two pages may be repeated.
+    """
+    UpdateConversation: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.UpdateConversationRequest, _conversation_service_pb2.UpdateConversationResponse]
+    """Changes labels, ttl or model of a stored conversation."""
+    DeleteConversation: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.DeleteConversationRequest, _conversation_service_pb2.DeleteConversationResponse]
+    """Deletes a stored conversation with its turns, media, and stored answers. A turn that is running
+    ends with NOT_FOUND and is not stored.
+    """
+    ListTurns: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.ListTurnsRequest, _conversation_service_pb2.ListTurnsResponse]
+    """Lists the turns of a stored conversation in the order of their numbers, also those that failed,
+    were cancelled, or are running.
+    """
+    DeleteTurn: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.DeleteTurnRequest, _conversation_service_pb2.DeleteTurnResponse]
+    """Deletes one turn with its media. The numbers of other turns do not change. The running turn is
+    ABORTED with the reason CONVERSATION_BUSY.
+    """
+    ForkConversation: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.ForkConversationRequest, _conversation_service_pb2.ForkConversationResponse]
+    """Creates a stored conversation whose history is a copy of that of another, up to a turn."""
+    CancelTurn: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.CancelTurnRequest, _conversation_service_pb2.CancelTurnResponse]
+    """Cancels the turn that is running, on whatever replica. Its callers get ABORTED with the reason
+    CALL_CANCELLED within about a second. If no such turn is running, nothing is changed.
+    """
 
 @_typing.type_check_only
 class ConversationServiceAsyncStub(ConversationServiceStub):
@@ -80,6 +112,38 @@ class ConversationServiceAsyncStub(ConversationServiceStub):
     ConverseStream: _aio.UnaryStreamMultiCallable[_conversation_service_pb2.ConverseStreamRequest, _conversation_service_pb2.ConverseStreamResponse]  # type: ignore[assignment]
     """Returns the answer to a conversation as a stream of events. A stream with status OK has exactly
     one Completed, as its last event.
+    """
+    CreateConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.CreateConversationRequest, _conversation_service_pb2.CreateConversationResponse]  # type: ignore[assignment]
+    """Creates a stored conversation without turns. An id that exists is ALREADY_EXISTS with the
+    reason CONVERSATION_EXISTS. This and all methods below need a gateway with a store (setting
+    `store.url`) and are UNIMPLEMENTED without; a caller sees its own conversations only, and those
+    of others are NOT_FOUND.
+    """
+    GetConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.GetConversationRequest, _conversation_service_pb2.GetConversationResponse]  # type: ignore[assignment]
+    """Returns a stored conversation, without its turns."""
+    ListConversations: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.ListConversationsRequest, _conversation_service_pb2.ListConversationsResponse]  # type: ignore[assignment]
+    """Lists the stored conversations of the caller, the latest update first. A conversation that is
+    updated between two pages may be repeated.
+    """
+    UpdateConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.UpdateConversationRequest, _conversation_service_pb2.UpdateConversationResponse]  # type: ignore[assignment]
+    """Changes labels, ttl or model of a stored conversation."""
+    DeleteConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.DeleteConversationRequest, _conversation_service_pb2.DeleteConversationResponse]  # type: ignore[assignment]
+    """Deletes a stored conversation with its turns, media, and stored answers. A turn that is running
+    ends with NOT_FOUND and is not stored.
+    """
+    ListTurns: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.ListTurnsRequest, _conversation_service_pb2.ListTurnsResponse]  # type: ignore[assignment]
+    """Lists the turns of a stored conversation in the order of their numbers, also those that failed,
+    were cancelled, or are running.
+    """
+    DeleteTurn: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.DeleteTurnRequest, _conversation_service_pb2.DeleteTurnResponse]  # type: ignore[assignment]
+    """Deletes one turn with its media. The numbers of other turns do not change. The running turn is
+    ABORTED with the reason CONVERSATION_BUSY.
+    """
+    ForkConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.ForkConversationRequest, _conversation_service_pb2.ForkConversationResponse]  # type: ignore[assignment]
+    """Creates a stored conversation whose history is a copy of that of another, up to a turn."""
+    CancelTurn: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.CancelTurnRequest, _conversation_service_pb2.CancelTurnResponse]  # type: ignore[assignment]
+    """Cancels the turn that is running, on whatever replica. Its callers get ABORTED with the reason
+    CALL_CANCELLED within about a second. If no such turn is running, nothing is changed.
     """
 
 class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -116,6 +180,92 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_conversation_service_pb2.ConverseStreamResponse], _abc.AsyncIterator[_conversation_service_pb2.ConverseStreamResponse]]:
         """Returns the answer to a conversation as a stream of events. A stream with status OK has exactly
         one Completed, as its last event.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateConversation(
+        self,
+        request: _conversation_service_pb2.CreateConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.CreateConversationResponse, _abc.Awaitable[_conversation_service_pb2.CreateConversationResponse]]:
+        """Creates a stored conversation without turns. An id that exists is ALREADY_EXISTS with the
+        reason CONVERSATION_EXISTS. This and all methods below need a gateway with a store (setting
+        `store.url`) and are UNIMPLEMENTED without; a caller sees its own conversations only, and those
+        of others are NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def GetConversation(
+        self,
+        request: _conversation_service_pb2.GetConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.GetConversationResponse, _abc.Awaitable[_conversation_service_pb2.GetConversationResponse]]:
+        """Returns a stored conversation, without its turns."""
+
+    @_abc_1.abstractmethod
+    def ListConversations(
+        self,
+        request: _conversation_service_pb2.ListConversationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.ListConversationsResponse, _abc.Awaitable[_conversation_service_pb2.ListConversationsResponse]]:
+        """Lists the stored conversations of the caller, the latest update first. A conversation that is
+        updated between two pages may be repeated.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateConversation(
+        self,
+        request: _conversation_service_pb2.UpdateConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.UpdateConversationResponse, _abc.Awaitable[_conversation_service_pb2.UpdateConversationResponse]]:
+        """Changes labels, ttl or model of a stored conversation."""
+
+    @_abc_1.abstractmethod
+    def DeleteConversation(
+        self,
+        request: _conversation_service_pb2.DeleteConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.DeleteConversationResponse, _abc.Awaitable[_conversation_service_pb2.DeleteConversationResponse]]:
+        """Deletes a stored conversation with its turns, media, and stored answers. A turn that is running
+        ends with NOT_FOUND and is not stored.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTurns(
+        self,
+        request: _conversation_service_pb2.ListTurnsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.ListTurnsResponse, _abc.Awaitable[_conversation_service_pb2.ListTurnsResponse]]:
+        """Lists the turns of a stored conversation in the order of their numbers, also those that failed,
+        were cancelled, or are running.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteTurn(
+        self,
+        request: _conversation_service_pb2.DeleteTurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.DeleteTurnResponse, _abc.Awaitable[_conversation_service_pb2.DeleteTurnResponse]]:
+        """Deletes one turn with its media. The numbers of other turns do not change. The running turn is
+        ABORTED with the reason CONVERSATION_BUSY.
+        """
+
+    @_abc_1.abstractmethod
+    def ForkConversation(
+        self,
+        request: _conversation_service_pb2.ForkConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.ForkConversationResponse, _abc.Awaitable[_conversation_service_pb2.ForkConversationResponse]]:
+        """Creates a stored conversation whose history is a copy of that of another, up to a turn."""
+
+    @_abc_1.abstractmethod
+    def CancelTurn(
+        self,
+        request: _conversation_service_pb2.CancelTurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.CancelTurnResponse, _abc.Awaitable[_conversation_service_pb2.CancelTurnResponse]]:
+        """Cancels the turn that is running, on whatever replica. Its callers get ABORTED with the reason
+        CALL_CANCELLED within about a second. If no such turn is running, nothing is changed.
         """
 
 def add_ConversationServiceServicer_to_server(servicer: ConversationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -217,7 +217,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     method.
     """
     NAMED_CONVERSATION: _ErrorReason.ValueType  # 58
-    """The gateway does not store conversations yet. UNIMPLEMENTED. Send the messages."""
+    """The gateway has no store for conversations. UNIMPLEMENTED. Send the messages."""
     UPSTREAM_RESET: _ErrorReason.ValueType  # 59
     """The connection to DashScope broke before it answered. INTERNAL. The model may have run: a retry
     may be billed again.
@@ -267,11 +267,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     answer. INTERNAL. A retry is a new call, and is billed again.
     """
     CALL_CANCELLED: _ErrorReason.ValueType  # 74
-    """CancelCall ended this call. ABORTED. The usage so far is billed."""
+    """CancelCall or CancelTurn ended this call. ABORTED. The usage so far is billed."""
     CALL_NOT_FOUND: _ErrorReason.ValueType  # 75
     """The caller has no running call with this `request_id`. NOT_FOUND. It has ended, or was never
     made.
     """
+    CONVERSATION_NOT_FOUND: _ErrorReason.ValueType  # 76
+    """The stored conversation or turn does not exist, or belongs to another caller. NOT_FOUND. Create
+    the conversation.
+    """
+    CONVERSATION_BUSY: _ErrorReason.ValueType  # 77
+    """Another turn of the conversation is running; `google.rpc.ErrorInfo.metadata` has its
+    `running_request_id`. ABORTED. Retry when it has ended, or call CancelTurn.
+    """
+    STALE_CONVERSATION: _ErrorReason.ValueType  # 78
+    """The conversation has another latest turn than expected; `google.rpc.ErrorInfo.metadata` has it
+    as `last_turn`. ABORTED. Read the turns, then decide.
+    """
+    CONVERSATION_TOO_LONG: _ErrorReason.ValueType  # 79
+    """The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`."""
+    CONVERSATION_EXISTS: _ErrorReason.ValueType  # 80
+    """A stored conversation with this id exists. ALREADY_EXISTS. Use it, or choose another id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. The names are the values of `google.rpc.ErrorInfo.reason` with the
@@ -473,7 +489,7 @@ UNSUPPORTED_OPERATION: ErrorReason.ValueType  # 57
 method.
 """
 NAMED_CONVERSATION: ErrorReason.ValueType  # 58
-"""The gateway does not store conversations yet. UNIMPLEMENTED. Send the messages."""
+"""The gateway has no store for conversations. UNIMPLEMENTED. Send the messages."""
 UPSTREAM_RESET: ErrorReason.ValueType  # 59
 """The connection to DashScope broke before it answered. INTERNAL. The model may have run: a retry
 may be billed again.
@@ -523,11 +539,27 @@ OWNER_LOST: ErrorReason.ValueType  # 73
 answer. INTERNAL. A retry is a new call, and is billed again.
 """
 CALL_CANCELLED: ErrorReason.ValueType  # 74
-"""CancelCall ended this call. ABORTED. The usage so far is billed."""
+"""CancelCall or CancelTurn ended this call. ABORTED. The usage so far is billed."""
 CALL_NOT_FOUND: ErrorReason.ValueType  # 75
 """The caller has no running call with this `request_id`. NOT_FOUND. It has ended, or was never
 made.
 """
+CONVERSATION_NOT_FOUND: ErrorReason.ValueType  # 76
+"""The stored conversation or turn does not exist, or belongs to another caller. NOT_FOUND. Create
+the conversation.
+"""
+CONVERSATION_BUSY: ErrorReason.ValueType  # 77
+"""Another turn of the conversation is running; `google.rpc.ErrorInfo.metadata` has its
+`running_request_id`. ABORTED. Retry when it has ended, or call CancelTurn.
+"""
+STALE_CONVERSATION: ErrorReason.ValueType  # 78
+"""The conversation has another latest turn than expected; `google.rpc.ErrorInfo.metadata` has it
+as `last_turn`. ABORTED. Read the turns, then decide.
+"""
+CONVERSATION_TOO_LONG: ErrorReason.ValueType  # 79
+"""The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`."""
+CONVERSATION_EXISTS: ErrorReason.ValueType  # 80
+"""A stored conversation with this id exists. ALREADY_EXISTS. Use it, or choose another id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -10,32 +10,39 @@ import type { Content } from "./content_pb.js";
 import { file_dashgate_v1_content } from "./content_pb.js";
 import type { Tool, ToolCall, ToolChoice } from "./tool_pb.js";
 import { file_dashgate_v1_tool } from "./tool_pb.js";
-import { file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { JsonObject, Message as Message$1 } from "@bufbuild/protobuf";
 
 /**
  * Describes the file dashgate/v1/conversation.proto.
  */
 export const file_dashgate_v1_conversation: GenFile = /*@__PURE__*/
-  fileDesc("Ch5kYXNoZ2F0ZS92MS9jb252ZXJzYXRpb24ucHJvdG8SC2Rhc2hnYXRlLnYxIqMBCgxDb252ZXJzYXRpb24SDAoEbmFtZRgBIAEoCRINCgVtb2RlbBgCIAEoCRImCghtZXNzYWdlcxgDIAMoCzIULmRhc2hnYXRlLnYxLk1lc3NhZ2USIAoFdG9vbHMYBCADKAsyES5kYXNoZ2F0ZS52MS5Ub29sEiwKC3Rvb2xfY2hvaWNlGAUgASgLMhcuZGFzaGdhdGUudjEuVG9vbENob2ljZSKAAgoHTWVzc2FnZRIfCgRyb2xlGAEgASgOMhEuZGFzaGdhdGUudjEuUm9sZRIlCgdjb250ZW50GAIgAygLMhQuZGFzaGdhdGUudjEuQ29udGVudBIWCg5yZWFzb25pbmdfdGV4dBgDIAEoCRIpCgp0b29sX2NhbGxzGAQgAygLMhUuZGFzaGdhdGUudjEuVG9vbENhbGwSFAoMdG9vbF9jYWxsX2lkGAUgASgJEiwKC2Fubm90YXRpb25zGAYgAygLMhcuZGFzaGdhdGUudjEuQW5ub3RhdGlvbhImCgVleHRyYRgHIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiZQoKQW5ub3RhdGlvbhIMCgR0eXBlGAEgASgJEhAKCGxhbmd1YWdlGAIgASgJEg8KB2Vtb3Rpb24YAyABKAkSJgoFZXh0cmEYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Kl8KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfU1lTVEVNEAESDQoJUk9MRV9VU0VSEAISEgoOUk9MRV9BU1NJU1RBTlQQAxINCglST0xFX1RPT0wQBEK9AQoOaW8uZGFzaGdhdGUudjFCEUNvbnZlcnNhdGlvblByb3RvUAFaPmdpdGh1Yi5jb20vZGFzaGdhdGUvZGFzaGdhdGUvY2xpZW50cy9nby9kYXNoZ2F0ZS92MTtkYXNoZ2F0ZXYxogIDREdWqgILRGFzaGdhdGUuVjG6AgpEYXNoZ2F0ZVYxygILRGFzaGdhdGVcVjHiAhdEYXNoZ2F0ZVxWMVxHUEJNZXRhZGF0YeoCDERhc2hnYXRlOjpWMWIGcHJvdG8z", [file_dashgate_v1_content, file_dashgate_v1_tool, file_google_protobuf_struct]);
+  fileDesc("Ch5kYXNoZ2F0ZS92MS9jb252ZXJzYXRpb24ucHJvdG8SC2Rhc2hnYXRlLnYxIocECgxDb252ZXJzYXRpb24SDAoEbmFtZRgBIAEoCRINCgVtb2RlbBgCIAEoCRImCghtZXNzYWdlcxgDIAMoCzIULmRhc2hnYXRlLnYxLk1lc3NhZ2USIAoFdG9vbHMYBCADKAsyES5kYXNoZ2F0ZS52MS5Ub29sEiwKC3Rvb2xfY2hvaWNlGAUgASgLMhcuZGFzaGdhdGUudjEuVG9vbENob2ljZRI1CgZsYWJlbHMYBiADKAsyJS5kYXNoZ2F0ZS52MS5Db252ZXJzYXRpb24uTGFiZWxzRW50cnkSJgoDdHRsGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi8KC2NyZWF0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWxhc3RfdHVybhgLIAEoBRISCgp0dXJuX2NvdW50GAwgASgFEhoKEnJ1bm5pbmdfcmVxdWVzdF9pZBgNIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIoACCgdNZXNzYWdlEh8KBHJvbGUYASABKA4yES5kYXNoZ2F0ZS52MS5Sb2xlEiUKB2NvbnRlbnQYAiADKAsyFC5kYXNoZ2F0ZS52MS5Db250ZW50EhYKDnJlYXNvbmluZ190ZXh0GAMgASgJEikKCnRvb2xfY2FsbHMYBCADKAsyFS5kYXNoZ2F0ZS52MS5Ub29sQ2FsbBIUCgx0b29sX2NhbGxfaWQYBSABKAkSLAoLYW5ub3RhdGlvbnMYBiADKAsyFy5kYXNoZ2F0ZS52MS5Bbm5vdGF0aW9uEiYKBWV4dHJhGAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCJlCgpBbm5vdGF0aW9uEgwKBHR5cGUYASABKAkSEAoIbGFuZ3VhZ2UYAiABKAkSDwoHZW1vdGlvbhgDIAEoCRImCgVleHRyYRgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QqXwoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9TWVNURU0QARINCglST0xFX1VTRVIQAhISCg5ST0xFX0FTU0lTVEFOVBADEg0KCVJPTEVfVE9PTBAEQr0BCg5pby5kYXNoZ2F0ZS52MUIRQ29udmVyc2F0aW9uUHJvdG9QAVo+Z2l0aHViLmNvbS9kYXNoZ2F0ZS9kYXNoZ2F0ZS9jbGllbnRzL2dvL2Rhc2hnYXRlL3YxO2Rhc2hnYXRldjGiAgNER1aqAgtEYXNoZ2F0ZS5WMboCCkRhc2hnYXRlVjHKAgtEYXNoZ2F0ZVxWMeICF0Rhc2hnYXRlXFYxXEdQQk1ldGFkYXRh6gIMRGFzaGdhdGU6OlYxYgZwcm90bzM", [file_dashgate_v1_content, file_dashgate_v1_tool, file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
- * A conversation. The caller sends the whole conversation with each call; the gateway stores none.
+ * A conversation. Without a name, the caller sends all of it with each call. With a name, the
+ * gateway stores its turns, and the caller sends only what is new.
  *
  * @generated from message dashgate.v1.Conversation
  */
 export type Conversation = Message$1<"dashgate.v1.Conversation"> & {
   /**
-   * The resource name of a stored conversation. Reserved: the gateway does not store conversations
-   * yet, and a name that is not empty is UNIMPLEMENTED.
+   * The resource name of a stored conversation: `conversations/{id}`, with an id of at most 64
+   * letters, digits, `.`, `_` and `-`. With it, `messages` are the new messages: the gateway sends
+   * the stored history before them, and stores them with the answer as one turn. A conversation
+   * that does not exist, or of another caller, is NOT_FOUND with the reason CONVERSATION_NOT_FOUND.
+   * A gateway without a store (setting `store.url`) answers UNIMPLEMENTED with the reason
+   * NAMED_CONVERSATION. Default: the conversation is not stored.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * The model, for example `qwen-audio-turbo` or `qwen3-omni-flash`. Key: `model`. Required. Not
-   * checked against a list of models. The gateway's configuration may map it to another model.
+   * The model, for example `qwen-audio-turbo` or `qwen3-omni-flash`. Key: `model`. Required unless
+   * `name` is set; then the default is the model of the stored conversation. Not checked against a
+   * list of models. The gateway's configuration may map it to another model.
    *
    * @generated from field: string model = 2;
    */
@@ -43,14 +50,16 @@ export type Conversation = Message$1<"dashgate.v1.Conversation"> & {
 
   /**
    * The messages in order, the latest last. Key: `input.messages`. Required. With `options.speech`
-   * it is one user message, whose text is the text to speak.
+   * it is one user message, whose text is the text to speak. Not stored by CreateConversation, and
+   * empty in a Conversation that the gateway returns: see ListTurns.
    *
    * @generated from field: repeated dashgate.v1.Message messages = 3;
    */
   messages: Message[];
 
   /**
-   * The tools that the model may call. Key: `parameters.tools`. Default: none.
+   * The tools that the model may call. Key: `parameters.tools`. Default: none. Not stored: send
+   * them with each call.
    *
    * @generated from field: repeated dashgate.v1.Tool tools = 4;
    */
@@ -58,11 +67,71 @@ export type Conversation = Message$1<"dashgate.v1.Conversation"> & {
 
   /**
    * Whether the model may, must or must not call a tool. Key: `parameters.tool_choice`. Default:
-   * the model's, which is `auto`.
+   * the model's, which is `auto`. Not stored.
    *
    * @generated from field: dashgate.v1.ToolChoice tool_choice = 5;
    */
   toolChoice?: ToolChoice | undefined;
+
+  /**
+   * Labels of a stored conversation, which the gateway does not interpret: at most 32, with keys of
+   * 1 to 63 bytes and values of at most 256 bytes. Used by CreateConversation, UpdateConversation
+   * and ForkConversation. Default: none.
+   *
+   * @generated from field: map<string, string> labels = 6;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * How long a stored conversation is kept after its latest turn or update: from 1 second to 10
+   * years. Then all of it is deleted. Used as `labels`. Default: the setting
+   * `store.conversation_ttl`, which is 30 days.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 7;
+   */
+  ttl?: Duration | undefined;
+
+  /**
+   * Output only. When the stored conversation was created.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 8;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * Output only. The time of its latest turn or update.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 9;
+   */
+  updateTime?: Timestamp | undefined;
+
+  /**
+   * Output only. When it is deleted if there is no turn or update before.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 10;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * Output only. The number of the latest turn of the history, for `expected_turn`. 0: none.
+   *
+   * @generated from field: int32 last_turn = 11;
+   */
+  lastTurn: number;
+
+  /**
+   * Output only. The number of turns of the history.
+   *
+   * @generated from field: int32 turn_count = 12;
+   */
+  turnCount: number;
+
+  /**
+   * Output only. The request id of the turn that is running. Empty: none is.
+   *
+   * @generated from field: string running_request_id = 13;
+   */
+  runningRequestId: string;
 };
 
 /**

@@ -12,21 +12,23 @@ import type { Annotation, Conversation, Message as Message$1 } from "./conversat
 import { file_dashgate_v1_conversation } from "./conversation_pb.js";
 import type { GenerationOptions } from "./generation_pb.js";
 import { file_dashgate_v1_generation } from "./generation_pb.js";
+import type { HistoryPolicy, HistoryUsed, Turn } from "./stored_turn_pb.js";
+import { file_dashgate_v1_stored_turn } from "./stored_turn_pb.js";
 import type { ToolCall } from "./tool_pb.js";
 import { file_dashgate_v1_tool } from "./tool_pb.js";
 import type { Usage } from "./usage_pb.js";
 import { file_dashgate_v1_usage } from "./usage_pb.js";
 import type { Warning } from "./warning_pb.js";
 import { file_dashgate_v1_warning } from "./warning_pb.js";
-import type { Duration } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration, file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
+import type { Duration, FieldMask } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file dashgate/v1/conversation_service.proto.
  */
 export const file_dashgate_v1_conversation_service: GenFile = /*@__PURE__*/
-  fileDesc("CiZkYXNoZ2F0ZS92MS9jb252ZXJzYXRpb25fc2VydmljZS5wcm90bxILZGFzaGdhdGUudjEimQEKD0NvbnZlcnNlUmVxdWVzdBIvCgxjb252ZXJzYXRpb24YASABKAsyGS5kYXNoZ2F0ZS52MS5Db252ZXJzYXRpb24SLwoHb3B0aW9ucxgCIAEoCzIeLmRhc2hnYXRlLnYxLkdlbmVyYXRpb25PcHRpb25zEhIKCnJlcXVlc3RfaWQYAyABKAkSEAoIZGV0YWNoZWQYBCABKAgi7QIKEENvbnZlcnNlUmVzcG9uc2USJAoHY2hvaWNlcxgBIAMoCzITLmRhc2hnYXRlLnYxLkNob2ljZRIhCgV1c2FnZRgCIAEoCzISLmRhc2hnYXRlLnYxLlVzYWdlEhIKCnJlcXVlc3RfaWQYAyABKAkSGwoTdXBzdHJlYW1fcmVxdWVzdF9pZBgEIAEoCRINCgVtb2RlbBgFIAEoCRIjCgZ0aW1pbmcYBiABKAsyEy5kYXNoZ2F0ZS52MS5UaW1pbmcSLQoMZXh0cmFfb3V0cHV0GAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIsCgtzZWFyY2hfaW5mbxgIIAEoCzIXLmRhc2hnYXRlLnYxLlNlYXJjaEluZm8SJgoId2FybmluZ3MYCSADKAsyFC5kYXNoZ2F0ZS52MS5XYXJuaW5nEiYKBWV4dHJhGAogASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCK3AQoVQ29udmVyc2VTdHJlYW1SZXF1ZXN0Ei8KDGNvbnZlcnNhdGlvbhgBIAEoCzIZLmRhc2hnYXRlLnYxLkNvbnZlcnNhdGlvbhIvCgdvcHRpb25zGAIgASgLMh4uZGFzaGdhdGUudjEuR2VuZXJhdGlvbk9wdGlvbnMSEgoKcmVxdWVzdF9pZBgDIAEoCRIWCg5hZnRlcl9zZXF1ZW5jZRgEIAEoBRIQCghkZXRhY2hlZBgFIAEoCCLbAQoWQ29udmVyc2VTdHJlYW1SZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBRInCgdzdGFydGVkGAIgASgLMhQuZGFzaGdhdGUudjEuU3RhcnRlZEgAEiMKBWRlbHRhGAMgASgLMhIuZGFzaGdhdGUudjEuRGVsdGFIABIrCgloZWFydGJlYXQYBCABKAsyFi5kYXNoZ2F0ZS52MS5IZWFydGJlYXRIABIrCgljb21wbGV0ZWQYBSABKAsyFi5kYXNoZ2F0ZS52MS5Db21wbGV0ZWRIAEIHCgVldmVudCJJCgdTdGFydGVkEg0KBW1vZGVsGAEgASgJEhsKE3Vwc3RyZWFtX3JlcXVlc3RfaWQYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSLKAwoFRGVsdGESFAoMY2hvaWNlX2luZGV4GAEgASgFEg4KBHRleHQYAiABKAlIABIYCg5yZWFzb25pbmdfdGV4dBgDIAEoCUgAEg8KBWF1ZGlvGAQgASgMSAASKgoJdG9vbF9jYWxsGAUgASgLMhUuZGFzaGdhdGUudjEuVG9vbENhbGxIABItCgphbm5vdGF0aW9uGAYgASgLMhcuZGFzaGdhdGUudjEuQW5ub3RhdGlvbkgAEhMKCWltYWdlX3VyaRgHIAEoCUgAEiwKCmF1ZGlvX2ZpbGUYCCABKAsyFi5kYXNoZ2F0ZS52MS5BdWRpb0ZpbGVIABIoCgVleHRyYRgJIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIABIpCghsb2dwcm9icxgKIAEoCzIVLmRhc2hnYXRlLnYxLkxvZ3Byb2JzSAASLgoLc2VhcmNoX2luZm8YCyABKAsyFy5kYXNoZ2F0ZS52MS5TZWFyY2hJbmZvSAASMAoNbWVzc2FnZV9leHRyYRgMIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIABITCgtzdGFydHNfcGFydBgNIAEoCEIGCgRwYXJ0IgsKCUhlYXJ0YmVhdCL7AQoJQ29tcGxldGVkEicKB2Nob2ljZXMYASADKAsyFi5kYXNoZ2F0ZS52MS5DaG9pY2VFbmQSIQoFdXNhZ2UYAiABKAsyEi5kYXNoZ2F0ZS52MS5Vc2FnZRIjCgZ0aW1pbmcYAyABKAsyEy5kYXNoZ2F0ZS52MS5UaW1pbmcSLQoMZXh0cmFfb3V0cHV0GAQgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBImCgh3YXJuaW5ncxgFIAMoCzIULmRhc2hnYXRlLnYxLldhcm5pbmcSJgoFZXh0cmEYBiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Io8BCglDaG9pY2VFbmQSDQoFaW5kZXgYASABKAUSMAoNZmluaXNoX3JlYXNvbhgCIAEoDjIZLmRhc2hnYXRlLnYxLkZpbmlzaFJlYXNvbhIZChFyYXdfZmluaXNoX3JlYXNvbhgDIAEoCRImCgVleHRyYRgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3Qi3AEKBkNob2ljZRINCgVpbmRleBgBIAEoBRIlCgdtZXNzYWdlGAIgASgLMhQuZGFzaGdhdGUudjEuTWVzc2FnZRIwCg1maW5pc2hfcmVhc29uGAMgASgOMhkuZGFzaGdhdGUudjEuRmluaXNoUmVhc29uEhkKEXJhd19maW5pc2hfcmVhc29uGAQgASgJEicKCGxvZ3Byb2JzGAUgASgLMhUuZGFzaGdhdGUudjEuTG9ncHJvYnMSJgoFZXh0cmEYBiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Il4KCExvZ3Byb2JzEioKB2NvbnRlbnQYASADKAsyGS5kYXNoZ2F0ZS52MS5Ub2tlbkxvZ3Byb2ISJgoFZXh0cmEYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0IqcBCgxUb2tlbkxvZ3Byb2ISDQoFdG9rZW4YASABKAkSDQoFYnl0ZXMYAiABKAwSFAoHbG9ncHJvYhgDIAEoAUgAiAEBEi8KDHRvcF9sb2dwcm9icxgEIAMoCzIZLmRhc2hnYXRlLnYxLlRva2VuTG9ncHJvYhImCgVleHRyYRgFIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RCCgoIX2xvZ3Byb2IiZwoKU2VhcmNoSW5mbxIxCg5zZWFyY2hfcmVzdWx0cxgBIAMoCzIZLmRhc2hnYXRlLnYxLlNlYXJjaFJlc3VsdBImCgVleHRyYRgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QikQEKDFNlYXJjaFJlc3VsdBISCgVpbmRleBgBIAEoBUgAiAEBEg0KBXRpdGxlGAIgASgJEgsKA3VybBgDIAEoCRIRCglzaXRlX25hbWUYBCABKAkSDAoEaWNvbhgFIAEoCRImCgVleHRyYRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RCCAoGX2luZGV4InQKBlRpbWluZxIuCgtmaXJzdF9ldmVudBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgV0b3RhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIQCghhdHRlbXB0cxgDIAEoBSp9CgxGaW5pc2hSZWFzb24SHQoZRklOSVNIX1JFQVNPTl9VTlNQRUNJRklFRBAAEhYKEkZJTklTSF9SRUFTT05fU1RPUBABEhgKFEZJTklTSF9SRUFTT05fTEVOR1RIEAISHAoYRklOSVNIX1JFQVNPTl9UT09MX0NBTExTEAMyuwEKE0NvbnZlcnNhdGlvblNlcnZpY2USRwoIQ29udmVyc2USHC5kYXNoZ2F0ZS52MS5Db252ZXJzZVJlcXVlc3QaHS5kYXNoZ2F0ZS52MS5Db252ZXJzZVJlc3BvbnNlElsKDkNvbnZlcnNlU3RyZWFtEiIuZGFzaGdhdGUudjEuQ29udmVyc2VTdHJlYW1SZXF1ZXN0GiMuZGFzaGdhdGUudjEuQ29udmVyc2VTdHJlYW1SZXNwb25zZTABQsQBCg5pby5kYXNoZ2F0ZS52MUIYQ29udmVyc2F0aW9uU2VydmljZVByb3RvUAFaPmdpdGh1Yi5jb20vZGFzaGdhdGUvZGFzaGdhdGUvY2xpZW50cy9nby9kYXNoZ2F0ZS92MTtkYXNoZ2F0ZXYxogIDREdWqgILRGFzaGdhdGUuVjG6AgpEYXNoZ2F0ZVYxygILRGFzaGdhdGVcVjHiAhdEYXNoZ2F0ZVxWMVxHUEJNZXRhZGF0YeoCDERhc2hnYXRlOjpWMWIGcHJvdG8z", [file_dashgate_v1_content, file_dashgate_v1_conversation, file_dashgate_v1_generation, file_dashgate_v1_tool, file_dashgate_v1_usage, file_dashgate_v1_warning, file_google_protobuf_duration, file_google_protobuf_struct]);
+  fileDesc("CiZkYXNoZ2F0ZS92MS9jb252ZXJzYXRpb25fc2VydmljZS5wcm90bxILZGFzaGdhdGUudjEi9AEKD0NvbnZlcnNlUmVxdWVzdBIvCgxjb252ZXJzYXRpb24YASABKAsyGS5kYXNoZ2F0ZS52MS5Db252ZXJzYXRpb24SLwoHb3B0aW9ucxgCIAEoCzIeLmRhc2hnYXRlLnYxLkdlbmVyYXRpb25PcHRpb25zEhIKCnJlcXVlc3RfaWQYAyABKAkSEAoIZGV0YWNoZWQYBCABKAgSGgoNZXhwZWN0ZWRfdHVybhgFIAEoBUgAiAEBEisKB2hpc3RvcnkYBiABKAsyGi5kYXNoZ2F0ZS52MS5IaXN0b3J5UG9saWN5QhAKDl9leHBlY3RlZF90dXJuIp0DChBDb252ZXJzZVJlc3BvbnNlEiQKB2Nob2ljZXMYASADKAsyEy5kYXNoZ2F0ZS52MS5DaG9pY2USIQoFdXNhZ2UYAiABKAsyEi5kYXNoZ2F0ZS52MS5Vc2FnZRISCgpyZXF1ZXN0X2lkGAMgASgJEhsKE3Vwc3RyZWFtX3JlcXVlc3RfaWQYBCABKAkSDQoFbW9kZWwYBSABKAkSIwoGdGltaW5nGAYgASgLMhMuZGFzaGdhdGUudjEuVGltaW5nEi0KDGV4dHJhX291dHB1dBgHIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLAoLc2VhcmNoX2luZm8YCCABKAsyFy5kYXNoZ2F0ZS52MS5TZWFyY2hJbmZvEiYKCHdhcm5pbmdzGAkgAygLMhQuZGFzaGdhdGUudjEuV2FybmluZxImCgVleHRyYRgKIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLgoMaGlzdG9yeV91c2VkGAsgASgLMhguZGFzaGdhdGUudjEuSGlzdG9yeVVzZWQikgIKFUNvbnZlcnNlU3RyZWFtUmVxdWVzdBIvCgxjb252ZXJzYXRpb24YASABKAsyGS5kYXNoZ2F0ZS52MS5Db252ZXJzYXRpb24SLwoHb3B0aW9ucxgCIAEoCzIeLmRhc2hnYXRlLnYxLkdlbmVyYXRpb25PcHRpb25zEhIKCnJlcXVlc3RfaWQYAyABKAkSFgoOYWZ0ZXJfc2VxdWVuY2UYBCABKAUSEAoIZGV0YWNoZWQYBSABKAgSGgoNZXhwZWN0ZWRfdHVybhgGIAEoBUgAiAEBEisKB2hpc3RvcnkYByABKAsyGi5kYXNoZ2F0ZS52MS5IaXN0b3J5UG9saWN5QhAKDl9leHBlY3RlZF90dXJuItsBChZDb252ZXJzZVN0cmVhbVJlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgFEicKB3N0YXJ0ZWQYAiABKAsyFC5kYXNoZ2F0ZS52MS5TdGFydGVkSAASIwoFZGVsdGEYAyABKAsyEi5kYXNoZ2F0ZS52MS5EZWx0YUgAEisKCWhlYXJ0YmVhdBgEIAEoCzIWLmRhc2hnYXRlLnYxLkhlYXJ0YmVhdEgAEisKCWNvbXBsZXRlZBgFIAEoCzIWLmRhc2hnYXRlLnYxLkNvbXBsZXRlZEgAQgcKBWV2ZW50IkkKB1N0YXJ0ZWQSDQoFbW9kZWwYASABKAkSGwoTdXBzdHJlYW1fcmVxdWVzdF9pZBgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIsoDCgVEZWx0YRIUCgxjaG9pY2VfaW5kZXgYASABKAUSDgoEdGV4dBgCIAEoCUgAEhgKDnJlYXNvbmluZ190ZXh0GAMgASgJSAASDwoFYXVkaW8YBCABKAxIABIqCgl0b29sX2NhbGwYBSABKAsyFS5kYXNoZ2F0ZS52MS5Ub29sQ2FsbEgAEi0KCmFubm90YXRpb24YBiABKAsyFy5kYXNoZ2F0ZS52MS5Bbm5vdGF0aW9uSAASEwoJaW1hZ2VfdXJpGAcgASgJSAASLAoKYXVkaW9fZmlsZRgIIAEoCzIWLmRhc2hnYXRlLnYxLkF1ZGlvRmlsZUgAEigKBWV4dHJhGAkgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEgAEikKCGxvZ3Byb2JzGAogASgLMhUuZGFzaGdhdGUudjEuTG9ncHJvYnNIABIuCgtzZWFyY2hfaW5mbxgLIAEoCzIXLmRhc2hnYXRlLnYxLlNlYXJjaEluZm9IABIwCg1tZXNzYWdlX2V4dHJhGAwgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEgAEhMKC3N0YXJ0c19wYXJ0GA0gASgIQgYKBHBhcnQiCwoJSGVhcnRiZWF0IqsCCglDb21wbGV0ZWQSJwoHY2hvaWNlcxgBIAMoCzIWLmRhc2hnYXRlLnYxLkNob2ljZUVuZBIhCgV1c2FnZRgCIAEoCzISLmRhc2hnYXRlLnYxLlVzYWdlEiMKBnRpbWluZxgDIAEoCzITLmRhc2hnYXRlLnYxLlRpbWluZxItCgxleHRyYV9vdXRwdXQYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EiYKCHdhcm5pbmdzGAUgAygLMhQuZGFzaGdhdGUudjEuV2FybmluZxImCgVleHRyYRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLgoMaGlzdG9yeV91c2VkGAcgASgLMhguZGFzaGdhdGUudjEuSGlzdG9yeVVzZWQijwEKCUNob2ljZUVuZBINCgVpbmRleBgBIAEoBRIwCg1maW5pc2hfcmVhc29uGAIgASgOMhkuZGFzaGdhdGUudjEuRmluaXNoUmVhc29uEhkKEXJhd19maW5pc2hfcmVhc29uGAMgASgJEiYKBWV4dHJhGAQgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCLcAQoGQ2hvaWNlEg0KBWluZGV4GAEgASgFEiUKB21lc3NhZ2UYAiABKAsyFC5kYXNoZ2F0ZS52MS5NZXNzYWdlEjAKDWZpbmlzaF9yZWFzb24YAyABKA4yGS5kYXNoZ2F0ZS52MS5GaW5pc2hSZWFzb24SGQoRcmF3X2ZpbmlzaF9yZWFzb24YBCABKAkSJwoIbG9ncHJvYnMYBSABKAsyFS5kYXNoZ2F0ZS52MS5Mb2dwcm9icxImCgVleHRyYRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiXgoITG9ncHJvYnMSKgoHY29udGVudBgBIAMoCzIZLmRhc2hnYXRlLnYxLlRva2VuTG9ncHJvYhImCgVleHRyYRgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QipwEKDFRva2VuTG9ncHJvYhINCgV0b2tlbhgBIAEoCRINCgVieXRlcxgCIAEoDBIUCgdsb2dwcm9iGAMgASgBSACIAQESLwoMdG9wX2xvZ3Byb2JzGAQgAygLMhkuZGFzaGdhdGUudjEuVG9rZW5Mb2dwcm9iEiYKBWV4dHJhGAUgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEIKCghfbG9ncHJvYiJnCgpTZWFyY2hJbmZvEjEKDnNlYXJjaF9yZXN1bHRzGAEgAygLMhkuZGFzaGdhdGUudjEuU2VhcmNoUmVzdWx0EiYKBWV4dHJhGAIgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCKRAQoMU2VhcmNoUmVzdWx0EhIKBWluZGV4GAEgASgFSACIAQESDQoFdGl0bGUYAiABKAkSCwoDdXJsGAMgASgJEhEKCXNpdGVfbmFtZRgEIAEoCRIMCgRpY29uGAUgASgJEiYKBWV4dHJhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEIICgZfaW5kZXgidAoGVGltaW5nEi4KC2ZpcnN0X2V2ZW50GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBXRvdGFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCGF0dGVtcHRzGAMgASgFImUKGUNyZWF0ZUNvbnZlcnNhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEi8KDGNvbnZlcnNhdGlvbhgCIAEoCzIZLmRhc2hnYXRlLnYxLkNvbnZlcnNhdGlvbiJNChpDcmVhdGVDb252ZXJzYXRpb25SZXNwb25zZRIvCgxjb252ZXJzYXRpb24YASABKAsyGS5kYXNoZ2F0ZS52MS5Db252ZXJzYXRpb24iJgoWR2V0Q29udmVyc2F0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJIkoKF0dldENvbnZlcnNhdGlvblJlc3BvbnNlEi8KDGNvbnZlcnNhdGlvbhgBIAEoCzIZLmRhc2hnYXRlLnYxLkNvbnZlcnNhdGlvbiJBChhMaXN0Q29udmVyc2F0aW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiZgoZTGlzdENvbnZlcnNhdGlvbnNSZXNwb25zZRIwCg1jb252ZXJzYXRpb25zGAEgAygLMhkuZGFzaGdhdGUudjEuQ29udmVyc2F0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ9ChlVcGRhdGVDb252ZXJzYXRpb25SZXF1ZXN0Ei8KDGNvbnZlcnNhdGlvbhgBIAEoCzIZLmRhc2hnYXRlLnYxLkNvbnZlcnNhdGlvbhIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siTQoaVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USLwoMY29udmVyc2F0aW9uGAEgASgLMhkuZGFzaGdhdGUudjEuQ29udmVyc2F0aW9uIikKGURlbGV0ZUNvbnZlcnNhdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCSIcChpEZWxldGVDb252ZXJzYXRpb25SZXNwb25zZSJ0ChBMaXN0VHVybnNSZXF1ZXN0EgwKBG5hbWUYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkSFQoNaW5jbHVkZV9tZWRpYRgEIAEoCBIUCgxuZXdlc3RfZmlyc3QYBSABKAgiTgoRTGlzdFR1cm5zUmVzcG9uc2USIAoFdHVybnMYASADKAsyES5kYXNoZ2F0ZS52MS5UdXJuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIhChFEZWxldGVUdXJuUmVxdWVzdBIMCgRuYW1lGAEgASgJIhQKEkRlbGV0ZVR1cm5SZXNwb25zZSJmChdGb3JrQ29udmVyc2F0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEhYKCWxhc3RfdHVybhgCIAEoBUgAiAEBEhcKD2NvbnZlcnNhdGlvbl9pZBgDIAEoCUIMCgpfbGFzdF90dXJuIksKGEZvcmtDb252ZXJzYXRpb25SZXNwb25zZRIvCgxjb252ZXJzYXRpb24YASABKAsyGS5kYXNoZ2F0ZS52MS5Db252ZXJzYXRpb24iNQoRQ2FuY2VsVHVyblJlcXVlc3QSDAoEbmFtZRgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJIigKEkNhbmNlbFR1cm5SZXNwb25zZRISCgpyZXF1ZXN0X2lkGAEgASgJKn0KDEZpbmlzaFJlYXNvbhIdChlGSU5JU0hfUkVBU09OX1VOU1BFQ0lGSUVEEAASFgoSRklOSVNIX1JFQVNPTl9TVE9QEAESGAoURklOSVNIX1JFQVNPTl9MRU5HVEgQAhIcChhGSU5JU0hfUkVBU09OX1RPT0xfQ0FMTFMQAzL9BwoTQ29udmVyc2F0aW9uU2VydmljZRJHCghDb252ZXJzZRIcLmRhc2hnYXRlLnYxLkNvbnZlcnNlUmVxdWVzdBodLmRhc2hnYXRlLnYxLkNvbnZlcnNlUmVzcG9uc2USWwoOQ29udmVyc2VTdHJlYW0SIi5kYXNoZ2F0ZS52MS5Db252ZXJzZVN0cmVhbVJlcXVlc3QaIy5kYXNoZ2F0ZS52MS5Db252ZXJzZVN0cmVhbVJlc3BvbnNlMAESZQoSQ3JlYXRlQ29udmVyc2F0aW9uEiYuZGFzaGdhdGUudjEuQ3JlYXRlQ29udmVyc2F0aW9uUmVxdWVzdBonLmRhc2hnYXRlLnYxLkNyZWF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlElwKD0dldENvbnZlcnNhdGlvbhIjLmRhc2hnYXRlLnYxLkdldENvbnZlcnNhdGlvblJlcXVlc3QaJC5kYXNoZ2F0ZS52MS5HZXRDb252ZXJzYXRpb25SZXNwb25zZRJiChFMaXN0Q29udmVyc2F0aW9ucxIlLmRhc2hnYXRlLnYxLkxpc3RDb252ZXJzYXRpb25zUmVxdWVzdBomLmRhc2hnYXRlLnYxLkxpc3RDb252ZXJzYXRpb25zUmVzcG9uc2USZQoSVXBkYXRlQ29udmVyc2F0aW9uEiYuZGFzaGdhdGUudjEuVXBkYXRlQ29udmVyc2F0aW9uUmVxdWVzdBonLmRhc2hnYXRlLnYxLlVwZGF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlEmUKEkRlbGV0ZUNvbnZlcnNhdGlvbhImLmRhc2hnYXRlLnYxLkRlbGV0ZUNvbnZlcnNhdGlvblJlcXVlc3QaJy5kYXNoZ2F0ZS52MS5EZWxldGVDb252ZXJzYXRpb25SZXNwb25zZRJKCglMaXN0VHVybnMSHS5kYXNoZ2F0ZS52MS5MaXN0VHVybnNSZXF1ZXN0Gh4uZGFzaGdhdGUudjEuTGlzdFR1cm5zUmVzcG9uc2USTQoKRGVsZXRlVHVybhIeLmRhc2hnYXRlLnYxLkRlbGV0ZVR1cm5SZXF1ZXN0Gh8uZGFzaGdhdGUudjEuRGVsZXRlVHVyblJlc3BvbnNlEl8KEEZvcmtDb252ZXJzYXRpb24SJC5kYXNoZ2F0ZS52MS5Gb3JrQ29udmVyc2F0aW9uUmVxdWVzdBolLmRhc2hnYXRlLnYxLkZvcmtDb252ZXJzYXRpb25SZXNwb25zZRJNCgpDYW5jZWxUdXJuEh4uZGFzaGdhdGUudjEuQ2FuY2VsVHVyblJlcXVlc3QaHy5kYXNoZ2F0ZS52MS5DYW5jZWxUdXJuUmVzcG9uc2VCxAEKDmlvLmRhc2hnYXRlLnYxQhhDb252ZXJzYXRpb25TZXJ2aWNlUHJvdG9QAVo+Z2l0aHViLmNvbS9kYXNoZ2F0ZS9kYXNoZ2F0ZS9jbGllbnRzL2dvL2Rhc2hnYXRlL3YxO2Rhc2hnYXRldjGiAgNER1aqAgtEYXNoZ2F0ZS5WMboCCkRhc2hnYXRlVjHKAgtEYXNoZ2F0ZVxWMeICF0Rhc2hnYXRlXFYxXEdQQk1ldGFkYXRh6gIMRGFzaGdhdGU6OlYxYgZwcm90bzM", [file_dashgate_v1_content, file_dashgate_v1_conversation, file_dashgate_v1_generation, file_dashgate_v1_stored_turn, file_dashgate_v1_tool, file_dashgate_v1_usage, file_dashgate_v1_warning, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct]);
 
 /**
  * The request of Converse.
@@ -66,6 +68,24 @@ export type ConverseRequest = Message<"dashgate.v1.ConverseRequest"> & {
    * @generated from field: bool detached = 4;
    */
   detached: boolean;
+
+  /**
+   * With `conversation.name`: the number of the latest turn that the caller knows, as in
+   * `Conversation.last_turn`; 0 for a conversation without history. If it is not the latest turn,
+   * the call is ABORTED with the reason STALE_CONVERSATION, and `google.rpc.ErrorInfo.metadata` has
+   * the latest as `last_turn`. Default: not compared.
+   *
+   * @generated from field: optional int32 expected_turn = 5;
+   */
+  expectedTurn?: number | undefined;
+
+  /**
+   * With `conversation.name`: which part of the history is sent to the model. Default: the latest
+   * 100 turns, with their media.
+   *
+   * @generated from field: dashgate.v1.HistoryPolicy history = 6;
+   */
+  history?: HistoryPolicy | undefined;
 };
 
 /**
@@ -153,6 +173,13 @@ export type ConverseResponse = Message<"dashgate.v1.ConverseResponse"> & {
    * @generated from field: google.protobuf.Struct extra = 10;
    */
   extra?: JsonObject | undefined;
+
+  /**
+   * With `conversation.name`: the turn, and the history that was sent with it. Not set otherwise.
+   *
+   * @generated from field: dashgate.v1.HistoryUsed history_used = 11;
+   */
+  historyUsed?: HistoryUsed | undefined;
 };
 
 /**
@@ -207,6 +234,24 @@ export type ConverseStreamRequest = Message<"dashgate.v1.ConverseStreamRequest">
    * @generated from field: bool detached = 5;
    */
   detached: boolean;
+
+  /**
+   * With `conversation.name`: the number of the latest turn that the caller knows, as in
+   * `Conversation.last_turn`; 0 for a conversation without history. If it is not the latest turn,
+   * the call is ABORTED with the reason STALE_CONVERSATION, and `google.rpc.ErrorInfo.metadata` has
+   * the latest as `last_turn`. Default: not compared.
+   *
+   * @generated from field: optional int32 expected_turn = 6;
+   */
+  expectedTurn?: number | undefined;
+
+  /**
+   * With `conversation.name`: which part of the history is sent to the model. Default: the latest
+   * 100 turns, with their media.
+   *
+   * @generated from field: dashgate.v1.HistoryPolicy history = 7;
+   */
+  history?: HistoryPolicy | undefined;
 };
 
 /**
@@ -505,6 +550,13 @@ export type Completed = Message<"dashgate.v1.Completed"> & {
    * @generated from field: google.protobuf.Struct extra = 6;
    */
   extra?: JsonObject | undefined;
+
+  /**
+   * The turn and its history, as in ConverseResponse.
+   *
+   * @generated from field: dashgate.v1.HistoryUsed history_used = 7;
+   */
+  historyUsed?: HistoryUsed | undefined;
 };
 
 /**
@@ -809,6 +861,466 @@ export const TimingSchema: GenMessage<Timing> = /*@__PURE__*/
   messageDesc(file_dashgate_v1_conversation_service, 14);
 
 /**
+ * The request of CreateConversation.
+ *
+ * @generated from message dashgate.v1.CreateConversationRequest
+ */
+export type CreateConversationRequest = Message<"dashgate.v1.CreateConversationRequest"> & {
+  /**
+   * The id: the part of the name after `conversations/`, as in `Conversation.name`. Default: one
+   * that the gateway generates.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * The conversation: its model, labels and ttl. Other fields must be empty. Default: empty; then
+   * each turn has to name its model.
+   *
+   * @generated from field: dashgate.v1.Conversation conversation = 2;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message dashgate.v1.CreateConversationRequest.
+ * Use `create(CreateConversationRequestSchema)` to create a new message.
+ */
+export const CreateConversationRequestSchema: GenMessage<CreateConversationRequest> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 15);
+
+/**
+ * The response of CreateConversation.
+ *
+ * @generated from message dashgate.v1.CreateConversationResponse
+ */
+export type CreateConversationResponse = Message<"dashgate.v1.CreateConversationResponse"> & {
+  /**
+   * The conversation.
+   *
+   * @generated from field: dashgate.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message dashgate.v1.CreateConversationResponse.
+ * Use `create(CreateConversationResponseSchema)` to create a new message.
+ */
+export const CreateConversationResponseSchema: GenMessage<CreateConversationResponse> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 16);
+
+/**
+ * The request of GetConversation.
+ *
+ * @generated from message dashgate.v1.GetConversationRequest
+ */
+export type GetConversationRequest = Message<"dashgate.v1.GetConversationRequest"> & {
+  /**
+   * The name: `conversations/{id}`. Required.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message dashgate.v1.GetConversationRequest.
+ * Use `create(GetConversationRequestSchema)` to create a new message.
+ */
+export const GetConversationRequestSchema: GenMessage<GetConversationRequest> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 17);
+
+/**
+ * The response of GetConversation.
+ *
+ * @generated from message dashgate.v1.GetConversationResponse
+ */
+export type GetConversationResponse = Message<"dashgate.v1.GetConversationResponse"> & {
+  /**
+   * The conversation.
+   *
+   * @generated from field: dashgate.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message dashgate.v1.GetConversationResponse.
+ * Use `create(GetConversationResponseSchema)` to create a new message.
+ */
+export const GetConversationResponseSchema: GenMessage<GetConversationResponse> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 18);
+
+/**
+ * The request of ListConversations.
+ *
+ * @generated from message dashgate.v1.ListConversationsRequest
+ */
+export type ListConversationsRequest = Message<"dashgate.v1.ListConversationsRequest"> & {
+  /**
+   * The maximum number of conversations to return. Default: 50. Values above 200 are reduced to
+   * 200; negative values are INVALID_ARGUMENT.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page. Default: the first page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message dashgate.v1.ListConversationsRequest.
+ * Use `create(ListConversationsRequestSchema)` to create a new message.
+ */
+export const ListConversationsRequestSchema: GenMessage<ListConversationsRequest> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 19);
+
+/**
+ * The response of ListConversations.
+ *
+ * @generated from message dashgate.v1.ListConversationsResponse
+ */
+export type ListConversationsResponse = Message<"dashgate.v1.ListConversationsResponse"> & {
+  /**
+   * The conversations of this page.
+   *
+   * @generated from field: repeated dashgate.v1.Conversation conversations = 1;
+   */
+  conversations: Conversation[];
+
+  /**
+   * The token of the next page. Empty: this is the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message dashgate.v1.ListConversationsResponse.
+ * Use `create(ListConversationsResponseSchema)` to create a new message.
+ */
+export const ListConversationsResponseSchema: GenMessage<ListConversationsResponse> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 20);
+
+/**
+ * The request of UpdateConversation.
+ *
+ * @generated from message dashgate.v1.UpdateConversationRequest
+ */
+export type UpdateConversationRequest = Message<"dashgate.v1.UpdateConversationRequest"> & {
+  /**
+   * The conversation: its `name`, and the new values of the fields in `update_mask`. Required.
+   *
+   * @generated from field: dashgate.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+
+  /**
+   * The fields to change: `labels` (all are replaced), `ttl` (not set: the default), `model`.
+   * Default: those of the three that are not empty.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message dashgate.v1.UpdateConversationRequest.
+ * Use `create(UpdateConversationRequestSchema)` to create a new message.
+ */
+export const UpdateConversationRequestSchema: GenMessage<UpdateConversationRequest> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 21);
+
+/**
+ * The response of UpdateConversation.
+ *
+ * @generated from message dashgate.v1.UpdateConversationResponse
+ */
+export type UpdateConversationResponse = Message<"dashgate.v1.UpdateConversationResponse"> & {
+  /**
+   * The conversation after the change.
+   *
+   * @generated from field: dashgate.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message dashgate.v1.UpdateConversationResponse.
+ * Use `create(UpdateConversationResponseSchema)` to create a new message.
+ */
+export const UpdateConversationResponseSchema: GenMessage<UpdateConversationResponse> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 22);
+
+/**
+ * The request of DeleteConversation.
+ *
+ * @generated from message dashgate.v1.DeleteConversationRequest
+ */
+export type DeleteConversationRequest = Message<"dashgate.v1.DeleteConversationRequest"> & {
+  /**
+   * The name: `conversations/{id}`. Required.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message dashgate.v1.DeleteConversationRequest.
+ * Use `create(DeleteConversationRequestSchema)` to create a new message.
+ */
+export const DeleteConversationRequestSchema: GenMessage<DeleteConversationRequest> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 23);
+
+/**
+ * The response of DeleteConversation.
+ *
+ * @generated from message dashgate.v1.DeleteConversationResponse
+ */
+export type DeleteConversationResponse = Message<"dashgate.v1.DeleteConversationResponse"> & {
+};
+
+/**
+ * Describes the message dashgate.v1.DeleteConversationResponse.
+ * Use `create(DeleteConversationResponseSchema)` to create a new message.
+ */
+export const DeleteConversationResponseSchema: GenMessage<DeleteConversationResponse> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 24);
+
+/**
+ * The request of ListTurns.
+ *
+ * @generated from message dashgate.v1.ListTurnsRequest
+ */
+export type ListTurnsRequest = Message<"dashgate.v1.ListTurnsRequest"> & {
+  /**
+   * The name of the conversation: `conversations/{id}`. Required.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The maximum number of turns to return. Default: 20. Values above 100 are reduced to 100;
+   * negative values are INVALID_ARGUMENT. A page has fewer turns if they are large: it ends with
+   * the turn with which its content exceeds 1 MiB.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page. Default: the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+
+  /**
+   * Whether to return media as bytes. Otherwise a medium that was sent as bytes has its
+   * `mime_type` and empty `data`. A turn may have more media than the 4 MiB that gRPC clients
+   * accept by default.
+   *
+   * @generated from field: bool include_media = 4;
+   */
+  includeMedia: boolean;
+
+  /**
+   * Whether to begin with the latest turn.
+   *
+   * @generated from field: bool newest_first = 5;
+   */
+  newestFirst: boolean;
+};
+
+/**
+ * Describes the message dashgate.v1.ListTurnsRequest.
+ * Use `create(ListTurnsRequestSchema)` to create a new message.
+ */
+export const ListTurnsRequestSchema: GenMessage<ListTurnsRequest> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 25);
+
+/**
+ * The response of ListTurns.
+ *
+ * @generated from message dashgate.v1.ListTurnsResponse
+ */
+export type ListTurnsResponse = Message<"dashgate.v1.ListTurnsResponse"> & {
+  /**
+   * The turns of this page.
+   *
+   * @generated from field: repeated dashgate.v1.Turn turns = 1;
+   */
+  turns: Turn[];
+
+  /**
+   * The token of the next page. Empty: this is the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message dashgate.v1.ListTurnsResponse.
+ * Use `create(ListTurnsResponseSchema)` to create a new message.
+ */
+export const ListTurnsResponseSchema: GenMessage<ListTurnsResponse> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 26);
+
+/**
+ * The request of DeleteTurn.
+ *
+ * @generated from message dashgate.v1.DeleteTurnRequest
+ */
+export type DeleteTurnRequest = Message<"dashgate.v1.DeleteTurnRequest"> & {
+  /**
+   * The name: `conversations/{id}/turns/{number}`. Required. A turn that does not exist is
+   * NOT_FOUND with the reason CONVERSATION_NOT_FOUND.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message dashgate.v1.DeleteTurnRequest.
+ * Use `create(DeleteTurnRequestSchema)` to create a new message.
+ */
+export const DeleteTurnRequestSchema: GenMessage<DeleteTurnRequest> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 27);
+
+/**
+ * The response of DeleteTurn.
+ *
+ * @generated from message dashgate.v1.DeleteTurnResponse
+ */
+export type DeleteTurnResponse = Message<"dashgate.v1.DeleteTurnResponse"> & {
+};
+
+/**
+ * Describes the message dashgate.v1.DeleteTurnResponse.
+ * Use `create(DeleteTurnResponseSchema)` to create a new message.
+ */
+export const DeleteTurnResponseSchema: GenMessage<DeleteTurnResponse> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 28);
+
+/**
+ * The request of ForkConversation.
+ *
+ * @generated from message dashgate.v1.ForkConversationRequest
+ */
+export type ForkConversationRequest = Message<"dashgate.v1.ForkConversationRequest"> & {
+  /**
+   * The name of the conversation to copy: `conversations/{id}`. Required.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The number of the last turn to copy. Default: all of the history. Turns keep their numbers.
+   * 0 copies none; negative values are INVALID_ARGUMENT.
+   *
+   * @generated from field: optional int32 last_turn = 2;
+   */
+  lastTurn?: number | undefined;
+
+  /**
+   * The id of the new conversation, as in CreateConversationRequest.
+   *
+   * @generated from field: string conversation_id = 3;
+   */
+  conversationId: string;
+};
+
+/**
+ * Describes the message dashgate.v1.ForkConversationRequest.
+ * Use `create(ForkConversationRequestSchema)` to create a new message.
+ */
+export const ForkConversationRequestSchema: GenMessage<ForkConversationRequest> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 29);
+
+/**
+ * The response of ForkConversation.
+ *
+ * @generated from message dashgate.v1.ForkConversationResponse
+ */
+export type ForkConversationResponse = Message<"dashgate.v1.ForkConversationResponse"> & {
+  /**
+   * The new conversation. It has the labels, the ttl and the model of the first.
+   *
+   * @generated from field: dashgate.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message dashgate.v1.ForkConversationResponse.
+ * Use `create(ForkConversationResponseSchema)` to create a new message.
+ */
+export const ForkConversationResponseSchema: GenMessage<ForkConversationResponse> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 30);
+
+/**
+ * The request of CancelTurn.
+ *
+ * @generated from message dashgate.v1.CancelTurnRequest
+ */
+export type CancelTurnRequest = Message<"dashgate.v1.CancelTurnRequest"> & {
+  /**
+   * The name of the conversation: `conversations/{id}`. Required.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The request id of the turn. Default: whatever turn is running.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message dashgate.v1.CancelTurnRequest.
+ * Use `create(CancelTurnRequestSchema)` to create a new message.
+ */
+export const CancelTurnRequestSchema: GenMessage<CancelTurnRequest> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 31);
+
+/**
+ * The response of CancelTurn.
+ *
+ * @generated from message dashgate.v1.CancelTurnResponse
+ */
+export type CancelTurnResponse = Message<"dashgate.v1.CancelTurnResponse"> & {
+  /**
+   * The request id of the turn that was cancelled. Empty: none was running.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message dashgate.v1.CancelTurnResponse.
+ * Use `create(CancelTurnResponseSchema)` to create a new message.
+ */
+export const CancelTurnResponseSchema: GenMessage<CancelTurnResponse> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_conversation_service, 32);
+
+/**
  * The reason why an answer ended.
  *
  * @generated from enum dashgate.v1.FinishReason
@@ -889,6 +1401,104 @@ export const ConversationService: GenService<{
     methodKind: "server_streaming";
     input: typeof ConverseStreamRequestSchema;
     output: typeof ConverseStreamResponseSchema;
+  },
+  /**
+   * Creates a stored conversation without turns. An id that exists is ALREADY_EXISTS with the
+   * reason CONVERSATION_EXISTS. This and all methods below need a gateway with a store (setting
+   * `store.url`) and are UNIMPLEMENTED without; a caller sees its own conversations only, and those
+   * of others are NOT_FOUND.
+   *
+   * @generated from rpc dashgate.v1.ConversationService.CreateConversation
+   */
+  createConversation: {
+    methodKind: "unary";
+    input: typeof CreateConversationRequestSchema;
+    output: typeof CreateConversationResponseSchema;
+  },
+  /**
+   * Returns a stored conversation, without its turns.
+   *
+   * @generated from rpc dashgate.v1.ConversationService.GetConversation
+   */
+  getConversation: {
+    methodKind: "unary";
+    input: typeof GetConversationRequestSchema;
+    output: typeof GetConversationResponseSchema;
+  },
+  /**
+   * Lists the stored conversations of the caller, the latest update first. A conversation that is
+   * updated between two pages may be repeated.
+   *
+   * @generated from rpc dashgate.v1.ConversationService.ListConversations
+   */
+  listConversations: {
+    methodKind: "unary";
+    input: typeof ListConversationsRequestSchema;
+    output: typeof ListConversationsResponseSchema;
+  },
+  /**
+   * Changes labels, ttl or model of a stored conversation.
+   *
+   * @generated from rpc dashgate.v1.ConversationService.UpdateConversation
+   */
+  updateConversation: {
+    methodKind: "unary";
+    input: typeof UpdateConversationRequestSchema;
+    output: typeof UpdateConversationResponseSchema;
+  },
+  /**
+   * Deletes a stored conversation with its turns, media, and stored answers. A turn that is running
+   * ends with NOT_FOUND and is not stored.
+   *
+   * @generated from rpc dashgate.v1.ConversationService.DeleteConversation
+   */
+  deleteConversation: {
+    methodKind: "unary";
+    input: typeof DeleteConversationRequestSchema;
+    output: typeof DeleteConversationResponseSchema;
+  },
+  /**
+   * Lists the turns of a stored conversation in the order of their numbers, also those that failed,
+   * were cancelled, or are running.
+   *
+   * @generated from rpc dashgate.v1.ConversationService.ListTurns
+   */
+  listTurns: {
+    methodKind: "unary";
+    input: typeof ListTurnsRequestSchema;
+    output: typeof ListTurnsResponseSchema;
+  },
+  /**
+   * Deletes one turn with its media. The numbers of other turns do not change. The running turn is
+   * ABORTED with the reason CONVERSATION_BUSY.
+   *
+   * @generated from rpc dashgate.v1.ConversationService.DeleteTurn
+   */
+  deleteTurn: {
+    methodKind: "unary";
+    input: typeof DeleteTurnRequestSchema;
+    output: typeof DeleteTurnResponseSchema;
+  },
+  /**
+   * Creates a stored conversation whose history is a copy of that of another, up to a turn.
+   *
+   * @generated from rpc dashgate.v1.ConversationService.ForkConversation
+   */
+  forkConversation: {
+    methodKind: "unary";
+    input: typeof ForkConversationRequestSchema;
+    output: typeof ForkConversationResponseSchema;
+  },
+  /**
+   * Cancels the turn that is running, on whatever replica. Its callers get ABORTED with the reason
+   * CALL_CANCELLED within about a second. If no such turn is running, nothing is changed.
+   *
+   * @generated from rpc dashgate.v1.ConversationService.CancelTurn
+   */
+  cancelTurn: {
+    methodKind: "unary";
+    input: typeof CancelTurnRequestSchema;
+    output: typeof CancelTurnResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_dashgate_v1_conversation_service, 0);
