@@ -51,7 +51,7 @@ pub fn refused(refusal: Refusal) -> Error {
             error.with_detail("last_turn", last_turn.to_string())
         }
         Refusal::TooLong => {
-            let message = "the conversation has as many turns as a conversation may have; copy \
+            let message = "the conversation has 100,000 turns, the maximum; create another one"; copy \
                            its last turns with ForkConversation";
             Error::new(Reason::ConversationTooLong, message)
         }

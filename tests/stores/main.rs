@@ -19,6 +19,7 @@ mod conversations;
 mod deleted_conversations;
 mod kept;
 mod kills;
+mod long_conversations;
 mod managed_conversations;
 mod replicas;
 mod resumed;
@@ -26,6 +27,7 @@ mod shared_calls;
 #[path = "../support/mod.rs"]
 mod support;
 mod trials;
+mod turn_kills;
 mod turns;
 
 use std::process::ExitCode;
@@ -35,8 +37,10 @@ fn main() -> ExitCode {
     let trials = [
         conversations::trials(),
         deleted_conversations::trials(),
+        turn_kills::trials(),
         turns::trials(),
         kills::trials(),
+        long_conversations::trials(),
         managed_conversations::trials(),
         resumed::trials(),
         shared_calls::trials(),
