@@ -51,8 +51,7 @@ pub fn refused(refusal: Refusal) -> Error {
             error.with_detail("last_turn", last_turn.to_string())
         }
         Refusal::TooLong => {
-            let message = "the conversation has 100,000 turns, the maximum; create another one"; copy \
-                           its last turns with ForkConversation";
+            let message = "the conversation has 100,000 turns, the maximum; create another one";
             Error::new(Reason::ConversationTooLong, message)
         }
     }
