@@ -104,13 +104,12 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let telemetry = Arc::new(telemetry);
     let config = module_configs::relay_settings(settings);
     let store = store_tasks::open(settings).await?;
-    let conversations = module_configs::conversations(settings, store.as_ref());
     let relay = Relay::new(
         config,
         accounts,
         Arc::clone(&telemetry),
         memory,
-        conversations,
+        module_configs::conversations(settings, store.as_ref()),
     );
     let sessions = LiveSessions::new(relay.clone(), module_configs::live_settings(settings));
     let (phase, phases) = watch::channel(Phase::default());

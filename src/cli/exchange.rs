@@ -163,10 +163,14 @@ pub(crate) async fn ask(
     let heard = Cell::new(false);
     let asking = async {
         match manner.whole {
-            true => whole(gateway, conversation, manner, &mut printer, terminal).await,
+            true => {
+                let whole = whole(gateway, conversation, manner, &mut printer, terminal);
+                Box::pin(whole).await
+            }
             false => {
                 let shown = (manner, &heard);
-                stream(gateway, conversation, shown, &mut printer, terminal).await
+                let stream = stream(gateway, conversation, shown, &mut printer, terminal);
+                Box::pin(stream).await
             }
         }
     };

@@ -546,6 +546,7 @@ mod tests {
             },
             passing: Passing::default(),
             joining: Joining::default(),
+            stored: None,
             warnings: Vec::new(),
         }
     }

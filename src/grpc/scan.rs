@@ -549,7 +549,7 @@ mod tests {
                 ..pb::GenerationOptions::default()
             })),
             request_id: "name".to_owned(),
-            detached: false,
+            ..pb::ConverseRequest::default()
         })
     }
 

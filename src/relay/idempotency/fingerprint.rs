@@ -9,7 +9,7 @@ use crate::chat::call::Call;
 /// The version of what is hashed. It must grow whenever a change of the data model changes the
 /// fingerprint of a request, which a test below notices: replicas of two versions cannot compare
 /// their fingerprints.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What makes two calls different. Not the trace: each retry of a call has its own span. Nor the
 /// model of a stored conversation, which may change between two retries.
@@ -98,6 +98,7 @@ mod tests {
             passing: Passing::default(),
             warnings: Vec::new(),
             joining: Joining::default(),
+            stored: None,
         }
     }
 

@@ -65,7 +65,7 @@ pub(super) struct SharedCall {
 /// What this replica has to do for a call.
 enum Role {
     /// To run it.
-    Owner(Ownership),
+    Owner(Box<Ownership>),
     /// Nothing more: its events have been read to their end.
     Reader,
 }
@@ -162,7 +162,7 @@ impl SharedCall {
                     // Nothing was written before this replica wrote it.
                     self.log.caught_up();
                     let ownership = Ownership::new(&self.store, &self.once, owned, cancel);
-                    return Ok(Role::Owner(ownership));
+                    return Ok(Role::Owner(Box::new(ownership)));
                 }
                 Begun::Found(found, theirs) => (found, theirs),
                 Begun::Refused(refusal) => return Err(refused(refusal)),
