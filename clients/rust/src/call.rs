@@ -115,6 +115,7 @@ impl IntoFuture for Call<Whole> {
                 conversation: Some(conversation),
                 options,
                 request_id: terms.request_id.clone(),
+                ..v1::ConverseRequest::default()
             };
             let service = terms.client.conversation_service();
             let send = move |request: Request<v1::ConverseRequest>| {
@@ -140,6 +141,7 @@ impl IntoFuture for Call<Streamed> {
                 conversation: Some(conversation),
                 options,
                 request_id: terms.request_id.clone(),
+                ..v1::ConverseStreamRequest::default()
             };
             let service = terms.client.conversation_service();
             let send = move |request: Request<v1::ConverseStreamRequest>| {
