@@ -9,7 +9,6 @@ use tonic::Code;
 
 use crate::kept::*;
 use crate::replicas::replica;
-use crate::support::*;
 use crate::trials::{Test, tests};
 
 pub fn trials() -> Vec<Test> {
