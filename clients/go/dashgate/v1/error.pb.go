@@ -233,11 +233,11 @@ const (
 	// The stored conversation or turn does not exist, or belongs to another caller. NOT_FOUND. Create
 	// the conversation.
 	ErrorReason_CONVERSATION_NOT_FOUND ErrorReason = 76
-	// Another turn of the conversation is running; `google.rpc.ErrorInfo.metadata` has its
-	// `running_request_id`. ABORTED. Retry when it has ended, or call CancelTurn.
+	// Another turn of the conversation is running. ABORTED. Retry when it has ended, or call
+	// CancelTurn. `google.rpc.ErrorInfo.metadata` has its `running_request_id`.
 	ErrorReason_CONVERSATION_BUSY ErrorReason = 77
-	// The conversation has another latest turn than expected; `google.rpc.ErrorInfo.metadata` has it
-	// as `last_turn`. ABORTED. Read the turns, then decide.
+	// The conversation has another latest turn than expected. ABORTED. Read the turns, then decide.
+	// `google.rpc.ErrorInfo.metadata` has the latest turn as `last_turn`.
 	ErrorReason_STALE_CONVERSATION ErrorReason = 78
 	// The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`.
 	ErrorReason_CONVERSATION_TOO_LONG ErrorReason = 79

@@ -1282,11 +1282,11 @@ pub enum ErrorReason {
     /// The stored conversation or turn does not exist, or belongs to another caller. NOT_FOUND. Create
     /// the conversation.
     ConversationNotFound = 76,
-    /// Another turn of the conversation is running; `google.rpc.ErrorInfo.metadata` has its
-    /// `running_request_id`. ABORTED. Retry when it has ended, or call CancelTurn.
+    /// Another turn of the conversation is running. ABORTED. Retry when it has ended, or call
+    /// CancelTurn. `google.rpc.ErrorInfo.metadata` has its `running_request_id`.
     ConversationBusy = 77,
-    /// The conversation has another latest turn than expected; `google.rpc.ErrorInfo.metadata` has it
-    /// as `last_turn`. ABORTED. Read the turns, then decide.
+    /// The conversation has another latest turn than expected. ABORTED. Read the turns, then decide.
+    /// `google.rpc.ErrorInfo.metadata` has the latest turn as `last_turn`.
     StaleConversation = 78,
     /// The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`.
     ConversationTooLong = 79,

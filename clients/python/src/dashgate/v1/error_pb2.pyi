@@ -277,12 +277,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     the conversation.
     """
     CONVERSATION_BUSY: _ErrorReason.ValueType  # 77
-    """Another turn of the conversation is running; `google.rpc.ErrorInfo.metadata` has its
-    `running_request_id`. ABORTED. Retry when it has ended, or call CancelTurn.
+    """Another turn of the conversation is running. ABORTED. Retry when it has ended, or call
+    CancelTurn. `google.rpc.ErrorInfo.metadata` has its `running_request_id`.
     """
     STALE_CONVERSATION: _ErrorReason.ValueType  # 78
-    """The conversation has another latest turn than expected; `google.rpc.ErrorInfo.metadata` has it
-    as `last_turn`. ABORTED. Read the turns, then decide.
+    """The conversation has another latest turn than expected. ABORTED. Read the turns, then decide.
+    `google.rpc.ErrorInfo.metadata` has the latest turn as `last_turn`.
     """
     CONVERSATION_TOO_LONG: _ErrorReason.ValueType  # 79
     """The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`."""
@@ -549,12 +549,12 @@ CONVERSATION_NOT_FOUND: ErrorReason.ValueType  # 76
 the conversation.
 """
 CONVERSATION_BUSY: ErrorReason.ValueType  # 77
-"""Another turn of the conversation is running; `google.rpc.ErrorInfo.metadata` has its
-`running_request_id`. ABORTED. Retry when it has ended, or call CancelTurn.
+"""Another turn of the conversation is running. ABORTED. Retry when it has ended, or call
+CancelTurn. `google.rpc.ErrorInfo.metadata` has its `running_request_id`.
 """
 STALE_CONVERSATION: ErrorReason.ValueType  # 78
-"""The conversation has another latest turn than expected; `google.rpc.ErrorInfo.metadata` has it
-as `last_turn`. ABORTED. Read the turns, then decide.
+"""The conversation has another latest turn than expected. ABORTED. Read the turns, then decide.
+`google.rpc.ErrorInfo.metadata` has the latest turn as `last_turn`.
 """
 CONVERSATION_TOO_LONG: ErrorReason.ValueType  # 79
 """The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`."""

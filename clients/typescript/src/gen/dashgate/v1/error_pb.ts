@@ -687,16 +687,16 @@ export enum ErrorReason {
   CONVERSATION_NOT_FOUND = 76,
 
   /**
-   * Another turn of the conversation is running; `google.rpc.ErrorInfo.metadata` has its
-   * `running_request_id`. ABORTED. Retry when it has ended, or call CancelTurn.
+   * Another turn of the conversation is running. ABORTED. Retry when it has ended, or call
+   * CancelTurn. `google.rpc.ErrorInfo.metadata` has its `running_request_id`.
    *
    * @generated from enum value: CONVERSATION_BUSY = 77;
    */
   CONVERSATION_BUSY = 77,
 
   /**
-   * The conversation has another latest turn than expected; `google.rpc.ErrorInfo.metadata` has it
-   * as `last_turn`. ABORTED. Read the turns, then decide.
+   * The conversation has another latest turn than expected. ABORTED. Read the turns, then decide.
+   * `google.rpc.ErrorInfo.metadata` has the latest turn as `last_turn`.
    *
    * @generated from enum value: STALE_CONVERSATION = 78;
    */
