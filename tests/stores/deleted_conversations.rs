@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use dashgate::config::StoreSettings;
+use dashgate::grpc::method::{CONVERSATION_SERVICE, Method};
 use dashgate::grpc::pb;
+use dashgate::store::{Store, StoreConfig};
 use tonic::{Code, Status};
 
 use crate::kept::*;
@@ -93,6 +95,10 @@ async fn another_caller_finds_no_conversation_with_any_method(store: StoreSettin
     let before = (get(&mut client).await, turns(&mut client).await);
     let of_others = errors(&mut client, NAME, "l").await;
     let of_none = errors(&mut client, "conversations/none", "l").await;
+    let of_service = |method: &&Method| method.service() == CONVERSATION_SERVICE;
+    let methods = Method::ALL.iter().filter(of_service).count();
+    // All but CreateConversation and ListConversations, which are checked below.
+    assert_eq!(of_others.len(), methods - 2);
     for (other, none) in of_others.iter().zip(&of_none) {
         assert_reason(other, Code::NotFound, "CONVERSATION_NOT_FOUND");
         assert_eq!(other.message(), none.message());
@@ -257,7 +263,15 @@ async fn an_expired_conversation_is_not_found(mut store: StoreSettings) {
     }
     let error = client.converse(mine(say("two"))).await.unwrap_err();
     assert_reason(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
-    // Its id is free again, and nothing of it is left.
+    assert!(has(&store, "canary"));
+    let config = StoreConfig {
+        url: store.url.clone(),
+        max_connections: 1,
+        migrate: false,
+        lease: store.lease,
+    };
+    Store::open(&config).await.unwrap().sweep().await.unwrap();
+    assert!(!has(&store, "canary"));
     create(&mut client).await;
     assert!(turns(&mut client).await.is_empty());
     assert_eq!(upstream.seen().len(), 1);

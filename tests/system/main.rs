@@ -82,6 +82,7 @@ mod model_service;
 mod models;
 mod mutations;
 mod network;
+mod no_store;
 mod notation;
 mod observability;
 mod openai_answers;
