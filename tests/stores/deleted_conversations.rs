@@ -1,6 +1,5 @@
 //! Conversations that are deleted, have expired, or belong to another caller.
 
-use std::path::Path;
 use std::time::Duration;
 
 use dashgate::config::StoreSettings;
@@ -158,12 +157,9 @@ fn bytes(store: &StoreSettings) -> Vec<u8> {
         let mut bytes = std::fs::read(path).unwrap();
         for end in ["-wal", "-shm"] {
             let path = format!("{path}{end}");
-            bytes.extend(
-                Path::new(&path)
-                    .exists()
-                    .then(|| std::fs::read(path).unwrap())
-                    .unwrap_or_default(),
-            );
+            if let Ok(more) = std::fs::read(&path) {
+                bytes.extend(more);
+            }
         }
         return bytes;
     }

@@ -39,7 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
     clippy::disallowed_methods,
     reason = "it belongs to the tests, not to the settings of the gateway"
 )]
-fn number(name: &str, default: usize) -> usize {
+/// A number in the environment.
+pub fn number(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 

@@ -1,10 +1,11 @@
 //! Long conversations: only what is sent is read, and there are limits.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashgate::config::StoreSettings;
 use dashgate::grpc::pb;
 use sqlx::{AnyConnection, Connection};
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::kept::*;

@@ -7,14 +7,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashgate::config::StoreSettings;
 use dashgate::grpc::pb;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic_types::StatusExt;
 
 use crate::kept::*;
+use crate::kills::number;
 use crate::replicas::{process, replica};
 use crate::support::*;
 use crate::trials::{Test, tests};
@@ -34,10 +36,6 @@ const CALLERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Replicas = Arc<Mutex<Vec<Process>>>;
-
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// A client of any replica.
 fn any(replicas: &Replicas, random: &mut fastrand::Rng) -> Conversations {
