@@ -21,7 +21,7 @@ use super::pb;
 /// The maximum number of elements in all lists of one field together: message, field, number. Each
 /// is several times what DashScope accepts, or what fits into the longest context of a model. A
 /// test finds fields without a row.
-const LISTS: [(&str, &str, u32); 13] = [
+const LISTS: [(&str, &str, u32); 14] = [
     // A million tokens of context are 16 thousand short messages.
     ("dashgate.v1.Conversation", "messages", 16_384),
     ("dashgate.v1.Message", "content", 32_768),
@@ -39,6 +39,8 @@ const LISTS: [(&str, &str, u32); 13] = [
     // The recognised words of a few hundred pages, each with its corners.
     ("google.protobuf.Struct", "fields", 65_536),
     ("google.protobuf.ListValue", "values", 131_072),
+    // A stored conversation has at most 32.
+    ("dashgate.v1.Conversation", "labels", 256),
 ];
 
 /// The types that are a level of a document.
@@ -84,6 +86,9 @@ fn weight(name: &str) -> usize {
         "google.protobuf.Struct.FieldsEntry" => {
             let entry = size_of::<String>() + size_of::<Value>();
             grown(entry, size_of::<(String, Document)>()) + ALLOCATION
+        }
+        "dashgate.v1.Conversation.LabelsEntry" => {
+            grown(2 * size_of::<String>(), 2 * size_of::<String>()) + 2 * ALLOCATION
         }
         "google.protobuf.Value" => grown(size_of::<Value>(), size_of::<Document>()),
         _ => 0,

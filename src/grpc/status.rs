@@ -67,7 +67,8 @@ pub fn pushback(error: &Error) -> Option<Duration> {
         // The model has run, and would be billed again.
         (Kind::Exhausted, _) if matches!(error.sent(), Sent::Maybe | Sent::Begun) => None,
         (Kind::Exhausted, _) => Some(THROTTLED_PUSHBACK),
-        (Kind::Unavailable, _) | (_, Reason::ConversationBusy) => Some(PASSING_PUSHBACK),
+        (_, Reason::ConversationBusy) if error.sent() == Sent::No => Some(PASSING_PUSHBACK),
+        (Kind::Unavailable, _) => Some(PASSING_PUSHBACK),
         _ => None,
     };
     default.map(|default| error.retry_after().unwrap_or(default))
