@@ -330,7 +330,7 @@ async fn all_wrong_fields_are_named_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_with_a_name_is_not_there_yet() {
+async fn a_conversation_with_a_name_needs_a_store() {
     let upstream = Upstream::always(Vec::new()).await;
     let gateway = gateway(&upstream).await;
     let mut conversation = question();
@@ -342,7 +342,7 @@ async fn a_conversation_with_a_name_is_not_there_yet() {
         .unwrap_err();
     assert_fault(&status, Code::Unimplemented, "NAMED_CONVERSATION");
     assert!(
-        status.message().contains("leave the name empty"),
+        status.message().contains("leave conversation.name empty"),
         "{status:?}"
     );
 }

@@ -107,6 +107,19 @@ class Gateway(ConversationServiceServicer, MediaServiceServicer, LiveServiceServ
     def SynthesizeLive(self, request_iterator: Any, context: Any) -> Any:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "not played")
 
+    def _not_played(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "not played")
+
+    CreateConversation = _not_played
+    GetConversation = _not_played
+    ListConversations = _not_played
+    UpdateConversation = _not_played
+    DeleteConversation = _not_played
+    ListTurns = _not_played
+    DeleteTurn = _not_played
+    ForkConversation = _not_played
+    CancelTurn = _not_played
+
     def UploadMedia(self, request_iterator: Any, context: Any) -> v1.UploadMediaResponse:
         self._came(list(request_iterator), context)
         size = sum(len(request.chunk) for request in self.requests[-1])
