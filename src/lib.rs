@@ -21,6 +21,7 @@
 //! - [`dashscope`]: the DashScope client: requests, responses, event streams, uploads
 //! - [`emulator`]: an HTTP server that emulates DashScope and its temporary storage
 //! - [`callers`]: authentication and limits of callers
+//! - [`quotas`]: limits that replicas share
 //! - [`store`]: state that outlives the process: SQLite or PostgreSQL
 //! - [`http1`]: the HTTP/1.1 client for calls to DashScope
 //! - [`telemetry`]: metrics, traces and the log
@@ -56,6 +57,7 @@ pub mod live;
 pub mod memory;
 pub mod net;
 pub mod openai;
+pub mod quotas;
 pub mod quoted;
 pub mod regular_file;
 pub mod relay;

@@ -25,6 +25,7 @@ use crate::grpc::registry::Registry;
 use crate::grpc::router::Router;
 use crate::live::LiveSessions;
 use crate::memory::MemoryLedger;
+use crate::quotas::Refresher;
 use crate::relay::Relay;
 use crate::server::connection::ConnectionContext;
 use crate::server::cors::Origins;
@@ -52,6 +53,7 @@ pub struct Gateway {
     sessions: LiveSessions,
     callers: Callers,
     store: Option<Store>,
+    refresher: Option<Refresher>,
     connections: ConnectionContext<Router>,
     capacity: Capacity,
     workers: Workers,
@@ -78,16 +80,13 @@ pub fn start_log(settings: &Settings) -> Option<log::Level> {
 
 /// Binds the address and creates all modules.
 pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
-    let callers = Callers::new(&module_configs::callers_settings(settings))?;
+    let (quotas, renewals) = store_tasks::quotas(settings);
+    let callers = Callers::new(&module_configs::callers_settings(settings), quotas.clone())?;
     // What can fail without side effects comes first, before an address is bound.
     let tls = settings.server.tls.as_ref();
     let tls = tls.map(module_configs::tls).transpose()?;
     let (listener, address) = listener(&settings.server.listen).await?;
-    let admin = match settings.admin.listen {
-        Some(address) => Some(listen(address).await?),
-        None => None,
-    };
-
+    let admin = admin_listener(settings).await?;
     let embedded = match Embedded::is_wanted(settings) {
         true => Some(Embedded::start().await?),
         false => None,
@@ -104,12 +103,14 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let telemetry = Arc::new(telemetry);
     let config = module_configs::relay_settings(settings);
     let store = store_tasks::open(settings).await?;
+    let refresher = store_tasks::refresher(store.as_ref(), renewals, &telemetry);
     let relay = Relay::new(
         config,
         accounts,
         Arc::clone(&telemetry),
         memory,
         module_configs::conversations(settings, store.as_ref()),
+        store_tasks::sharing(store.as_ref(), quotas),
     );
     let sessions = LiveSessions::new(relay.clone(), module_configs::live_settings(settings));
     let (phase, phases) = watch::channel(Phase::default());
@@ -127,6 +128,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         embedded,
         callers,
         store,
+        refresher,
         connections: ConnectionContext {
             service: router,
             origins: Arc::new(Origins::new(settings.server.allowed_origins.clone())),
@@ -161,6 +163,13 @@ async fn listener(wanted: &Address) -> Result<(Listener, Address), Error> {
         None => wanted.clone(),
     };
     Ok((listener, address))
+}
+
+async fn admin_listener(settings: &Settings) -> Result<Option<TcpListener>, Error> {
+    match settings.admin.listen {
+        Some(address) => Ok(Some(listen(address).await?)),
+        None => Ok(None),
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -215,6 +224,7 @@ impl Gateway {
             sessions,
             callers,
             store,
+            mut refresher,
             connections,
             capacity,
             workers,
@@ -244,7 +254,7 @@ impl Gateway {
             (capacity, workers),
             phases,
         ));
-        let mut upkeep = Box::pin(upkeep(&relay, &callers, store));
+        let mut upkeep = Box::pin(upkeep(&relay, &callers, (store, refresher.as_mut())));
         let exporting = exporter.map(Exporter::spawn);
         let pages = pages(&relay, &telemetry, &phase, (effective, self.admin_hosts));
         let mut admin = Box::pin(admin::serve(admin, pages, Arc::clone(&telemetry)));
@@ -272,24 +282,38 @@ impl Gateway {
             () = &mut going_down => {}
         }
         // Closes the remaining connections.
-        drop(server);
-        finished(exporting, self.embedded).await;
+        drop((server, upkeep));
+        finished(exporting, self.embedded, refresher).await;
         Ok(())
     }
 }
 
 /// What modules do besides calls, until it is dropped.
-async fn upkeep(relay: &Relay, callers: &Callers, store: Option<Store>) {
+async fn upkeep(
+    relay: &Relay,
+    callers: &Callers,
+    (store, refresher): (Option<Store>, Option<&mut Refresher>),
+) {
     tokio::select! {
         () = relay.relieve() => {}
         () = callers.watch() => {}
         () = store_tasks::sweep(store) => {}
         () = relay.watch_cancellations() => {}
+        () = relay.share_rates() => {}
+        () = store_tasks::share(refresher) => {}
     }
 }
 
 /// Stops what outlives the connections.
-async fn finished(exporting: Option<export::Running>, embedded: Option<Embedded>) {
+async fn finished(
+    exporting: Option<export::Running>,
+    embedded: Option<Embedded>,
+    refresher: Option<Refresher>,
+) {
+    // The last calls have used their tokens by now.
+    if let Some(mut refresher) = refresher {
+        refresher.close().await;
+    }
     // The spans of the last calls have been queued by now.
     if let Some(exporting) = exporting {
         exporting.finish().await;

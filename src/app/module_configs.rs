@@ -3,13 +3,14 @@
 use crate::callers;
 use crate::callers::jwks::JwksSource;
 use crate::chat::message::LongAudio;
-use crate::config::{self, Sampler, Settings};
+use crate::config::{self, LimitsWhenDown, Sampler, Settings};
 use crate::conversations::{Conversations, ConversationsConfig};
 use crate::error::Error;
 use crate::grpc;
 use crate::live;
 use crate::memory::{KEPT_PERCENT, MemoryLedger};
 use crate::net::Network;
+use crate::quotas::WhenDown;
 use crate::relay::accounts::circuit_breaker;
 use crate::relay::{self, idempotency, retry, routes};
 use crate::server::connection::Limits;
@@ -118,6 +119,15 @@ pub(super) fn conversations(settings: &Settings, store: Option<&Store>) -> Optio
         max_media_bytes: of.max_turn_media,
     };
     Some(Conversations::new(store.clone(), config))
+}
+
+pub(super) fn quotas_when_down(settings: &Settings) -> Option<WhenDown> {
+    let store = settings.store.as_ref()?;
+    Some(match store.when_down {
+        LimitsWhenDown::Share => WhenDown::Share,
+        LimitsWhenDown::Open => WhenDown::Open,
+        LimitsWhenDown::Closed => WhenDown::Closed,
+    })
 }
 
 pub(super) fn callers_settings(settings: &Settings) -> callers::CallersConfig {

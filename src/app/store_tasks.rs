@@ -1,10 +1,14 @@
 //! What the gateway does with its store besides calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Settings;
 use crate::error::Error;
+use crate::quotas::{Quotas, Refresher, Renewals};
+use crate::relay::accounts::shared_rates::Sharing;
 use crate::store::Store;
+use crate::telemetry::Telemetry;
 
 use super::module_configs;
 
@@ -16,6 +20,37 @@ pub(super) async fn open(settings: &Settings) -> Result<Option<Store>, Error> {
     match module_configs::store_settings(settings) {
         Some(config) => Ok(Some(Store::open(&config).await?)),
         None => Ok(None),
+    }
+}
+
+/// The limits that replicas share, if there is a store.
+pub(super) fn quotas(settings: &Settings) -> (Option<Quotas>, Option<Renewals>) {
+    let when_down = module_configs::quotas_when_down(settings);
+    when_down.map(Quotas::new).unzip()
+}
+
+/// What replicas share about accounts.
+pub(super) fn sharing(store: Option<&Store>, quotas: Option<Quotas>) -> Option<Sharing> {
+    Some(Sharing::new(store?.clone(), quotas?))
+}
+
+/// What renews the shares of limits.
+pub(super) fn refresher(
+    store: Option<&Store>,
+    renewals: Option<Renewals>,
+    telemetry: &Arc<Telemetry>,
+) -> Option<Refresher> {
+    let mut refresher = Refresher::new(store?.clone(), renewals?);
+    let telemetry = Arc::clone(telemetry);
+    refresher.report_to(move |is_down| telemetry.metrics.limits_unshared.set(is_down.into()));
+    Some(refresher)
+}
+
+/// Renews shares of limits until it is dropped.
+pub(super) async fn share(refresher: Option<&mut Refresher>) {
+    match refresher {
+        Some(refresher) => refresher.run().await,
+        None => std::future::pending().await,
     }
 }
 

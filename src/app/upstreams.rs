@@ -137,11 +137,20 @@ fn account(
     });
     Ok(Account {
         name: account.name.clone(),
+        key: key(&account.endpoint),
         upstream: client,
         models: account.models.clone(),
         weight: account.weight,
         limits: limits.collect(),
     })
+}
+
+fn key(endpoint: &Endpoint) -> Option<Secret> {
+    match endpoint {
+        Endpoint::Remote { api_key, .. } => Some(api_key.clone()),
+        Endpoint::OpenAi { api_key, .. } => api_key.clone(),
+        Endpoint::Embedded => None,
+    }
 }
 
 /// Proxies and root certificates of an account.

@@ -78,7 +78,7 @@ mod tests {
     async fn a_full_cache_evicts_idle_callers_and_none_with_calls() {
         let cache = CallerCache::new(100);
         let of = |name: &str| {
-            let account = || Account::new(name.into(), Caller(0), Tenant::default());
+            let account = || Account::new(name.into(), (Caller(0), Tenant::default()), None);
             cache.account(name, account)
         };
         let busy = of("0").unwrap();
@@ -94,18 +94,18 @@ mod tests {
 
         let cache = CallerCache::new(1);
         let busy = cache.account("a", || {
-            Account::new("a".into(), Caller(0), Tenant::default())
+            Account::new("a".into(), (Caller(0), Tenant::default()), None)
         });
         let error = cache
             .account("b", || {
-                Account::new("b".into(), Caller(0), Tenant::default())
+                Account::new("b".into(), (Caller(0), Tenant::default()), None)
             })
             .unwrap_err();
         assert_eq!(error.reason(), Reason::Overloaded);
         drop(busy);
         cache
             .account("b", || {
-                Account::new("b".into(), Caller(0), Tenant::default())
+                Account::new("b".into(), (Caller(0), Tenant::default()), None)
             })
             .unwrap();
     }

@@ -12,11 +12,13 @@ use tokio::time::Instant;
 
 use crate::chat::call::{Caller, Tenant};
 use crate::error::{Error, Reason};
+use crate::quotas::Quotas;
 use crate::token_bucket::TokenBucket;
 
 use super::date::DAY;
 use super::limits::Limits;
 use super::now::Now;
+use super::shared_limits::{Limited, SharedLimits};
 
 /// Retry pushback for a caller with too many concurrent calls. The end of a call cannot be
 /// predicted; a second is often enough, and prevents a busy loop.
@@ -32,21 +34,24 @@ pub struct Account {
     /// Whose stored values it may use.
     pub tenant: Tenant,
     /// Whether DashScope has reported usage for one of its calls.
-    verified: AtomicBool,
+    pub(super) verified: AtomicBool,
     used: Mutex<Usage>,
+    /// The limits that replicas share.
+    shared: Option<SharedLimits>,
 }
 
+/// What this replica's calls have used.
 #[derive(Debug)]
-struct Usage {
-    requests: TokenBucket,
-    tokens: TokenBucket,
-    streams: u64,
+pub(super) struct Usage {
+    pub(super) requests: TokenBucket,
+    pub(super) tokens: TokenBucket,
+    pub(super) streams: u64,
     /// The day since 1970 that `today` counts.
-    day: u64,
-    today: u64,
+    pub(super) day: u64,
+    pub(super) today: u64,
     /// The seconds of audio of the same day.
     audio_today: u64,
-    last: Instant,
+    pub(super) last: Instant,
 }
 
 /// What a call requires.
@@ -62,7 +67,11 @@ pub struct CallCost<'a> {
 
 impl Account {
     /// A caller without usage.
-    pub(super) fn new(name: Arc<str>, caller: Caller, tenant: Tenant) -> Self {
+    pub(super) fn new(
+        name: Arc<str>,
+        (caller, tenant): (Caller, Tenant),
+        quotas: Option<&Quotas>,
+    ) -> Self {
         let used = Usage {
             requests: TokenBucket::FULL,
             tokens: TokenBucket::FULL,
@@ -78,6 +87,7 @@ impl Account {
             tenant,
             verified: AtomicBool::new(false),
             used: Mutex::new(used),
+            shared: quotas.map(|quotas| SharedLimits::new(quotas.clone(), tenant)),
         }
     }
 
@@ -92,8 +102,49 @@ impl Account {
         self.lock().last
     }
 
-    fn lock(&self) -> MutexGuard<'_, Usage> {
+    /// What its calls have used here.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Usage> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its limits that replicas share.
+    pub(super) fn shared(&self) -> Option<&SharedLimits> {
+        self.shared.as_ref()
+    }
+
+    /// Takes an amount of a limit that replicas share.
+    pub(super) fn take(&self, limited: Limited, amount: u64, limits: &Limits, now: Now) {
+        if let Some(shared) = &self.shared {
+            shared.take(limited, amount, limits, now);
+        }
+    }
+
+    /// Corrects what was taken of a limit that replicas share to what was used.
+    pub(super) fn settle(
+        &self,
+        limited: Limited,
+        (taken, truth): (u64, u64),
+        limits: &Limits,
+        now: Now,
+    ) {
+        if let Some(shared) = &self.shared {
+            shared.settle(limited, (taken, truth), limits, now);
+        }
+    }
+
+    /// How long to wait for an amount of a limit: as replicas share it, or as it is used here.
+    fn wait(
+        &self,
+        (limited, amount): (Limited, u64),
+        limits: &Limits,
+        now: Now,
+        here: impl FnOnce() -> Duration,
+    ) -> Result<Duration, Error> {
+        let shared = match &self.shared {
+            Some(shared) => shared.wait(limited, amount, limits, now)?,
+            None => None,
+        };
+        Ok(shared.unwrap_or_else(here))
     }
 
     fn refusal(&self, reason: Reason, what: &str, wait: Duration) -> Error {
@@ -103,9 +154,16 @@ impl Account {
 
     /// Checks the limits that apply before the request is read: concurrent calls and calls per
     /// minute.
-    fn check_head(&self, used: &Usage, limits: &Limits, now: Now) -> Result<(), Error> {
+    pub(super) fn check_head(&self, used: &Usage, limits: &Limits, now: Now) -> Result<(), Error> {
         let most = limits.max_streams;
-        if most > 0 && used.streams >= most {
+        let here = || match most > 0 && used.streams >= most {
+            true => STREAMS_PUSHBACK,
+            false => Duration::ZERO,
+        };
+        if !self
+            .wait((Limited::Streams, 1), limits, now, here)?
+            .is_zero()
+        {
             let what = format!("has reached its limit of {most} concurrent calls");
             return Err(self.refusal(Reason::CallerStreams, &what, STREAMS_PUSHBACK));
         }
@@ -113,9 +171,10 @@ impl Account {
     }
 
     /// Checks the limit of calls per minute.
-    fn check_rate(&self, used: &Usage, limits: &Limits, now: Now) -> Result<(), Error> {
+    pub(super) fn check_rate(&self, used: &Usage, limits: &Limits, now: Now) -> Result<(), Error> {
         let rate = limits.requests_per_minute;
-        let wait = used.requests.wait(1, rate, now.instant);
+        let here = || used.requests.wait(1, rate, now.instant);
+        let wait = self.wait((Limited::Requests, 1), limits, now, here)?;
         if !wait.is_zero() {
             let what = format!("has reached its limit of {rate} calls per minute");
             return Err(self.refusal(Reason::CallerRate, &what, wait));
@@ -137,7 +196,7 @@ impl Account {
     }
 
     /// Checks the limits that depend on the request: models and tokens.
-    fn check(
+    pub(super) fn check(
         &self,
         used: &Usage,
         limits: &Limits,
@@ -145,26 +204,20 @@ impl Account {
         now: Now,
     ) -> Result<(), Error> {
         self.check_model(limits, cost.model)?;
-        let budget = limits.tokens_per_day;
-        let today = used.today(now);
-        if cost.tokens > 0 && budget > 0 && today + cost.tokens.min(budget) > budget {
-            let what = format!(
-                "has reached its limit of {budget} tokens per day ({today} used or \
-                                reserved)"
-            );
-            let wait = Duration::from_secs(DAY - now.unix % DAY);
-            return Err(self.refusal(Reason::CallerBudget, &what, wait));
+        let tokens = cost.tokens;
+        if tokens > 0 {
+            self.check_day(used, limits, tokens, now)?;
         }
-        let audio_budget = limits.audio_seconds_per_day;
-        if cost.has_audio && audio_budget > 0 && used.audio_today(now) >= audio_budget {
-            let what = format!("has reached its limit of {audio_budget} seconds of audio per day");
-            let wait = Duration::from_secs(DAY - now.unix % DAY);
-            return Err(self.refusal(Reason::CallerBudget, &what, wait));
+        if cost.has_audio {
+            self.check_audio(used, limits, now)?;
+        }
+        if tokens == 0 {
+            return Ok(());
         }
         let rate = limits.tokens_per_minute;
-        let wait = used.tokens.wait(cost.tokens, rate, now.instant);
-        if cost.tokens > 0 && !wait.is_zero() {
-            let tokens = cost.tokens;
+        let here = || used.tokens.wait(tokens, rate, now.instant);
+        let wait = self.wait((Limited::Tokens, tokens), limits, now, here)?;
+        if !wait.is_zero() {
             let what = format!(
                 "has reached its limit of {rate} tokens per minute (this call needs about \
                          {tokens})"
@@ -172,6 +225,42 @@ impl Account {
             return Err(self.refusal(Reason::CallerTokens, &what, wait));
         }
         Ok(())
+    }
+
+    /// Checks the limit of tokens per day.
+    fn check_day(&self, used: &Usage, limits: &Limits, tokens: u64, now: Now) -> Result<(), Error> {
+        let budget = limits.tokens_per_day;
+        let today = used.today(now);
+        let here = || match budget > 0 && today + tokens.min(budget) > budget {
+            true => now.rest_of_day(),
+            false => Duration::ZERO,
+        };
+        let wait = self.wait((Limited::Day, tokens), limits, now, here)?;
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let what = match self.shared {
+            Some(_) => format!("has reached its limit of {budget} tokens per day"),
+            None => format!(
+                "has reached its limit of {budget} tokens per day ({today} used or reserved)"
+            ),
+        };
+        Err(self.refusal(Reason::CallerBudget, &what, wait))
+    }
+
+    /// Checks the limit of seconds of audio per day.
+    fn check_audio(&self, used: &Usage, limits: &Limits, now: Now) -> Result<(), Error> {
+        let budget = limits.audio_seconds_per_day;
+        let here = || match budget > 0 && used.audio_today(now) >= budget {
+            true => now.rest_of_day(),
+            false => Duration::ZERO,
+        };
+        let wait = self.wait((Limited::Audio, 1), limits, now, here)?;
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let what = format!("has reached its limit of {budget} seconds of audio per day");
+        Err(self.refusal(Reason::CallerBudget, &what, wait))
     }
 }
 
@@ -191,217 +280,26 @@ impl Usage {
     }
 
     /// Adds to what is counted by the day.
-    fn count_today(&mut self, tokens: u64, audio_seconds: u64, now: Now) {
+    pub(super) fn count_today(&mut self, tokens: u64, audio_seconds: u64, now: Now) {
         self.audio_today = self.audio_today(now) + audio_seconds;
         self.today = self.today(now) + tokens;
         self.day = now.unix / DAY;
     }
 }
 
-/// Takes a concurrency slot and a request for a call whose headers have arrived, or refuses and
-/// takes nothing.
-pub(super) fn enter(
-    account: &Arc<Account>,
-    limits: &Arc<Limits>,
-    now: Now,
-) -> Result<CallerPermit, Error> {
-    let mut used = account.lock();
-    used.last = now.instant;
-    account.check_head(&used, limits, now)?;
-    used.streams += 1;
-    used.requests
-        .take(1, limits.requests_per_minute, now.instant);
-    drop(used);
-    Ok(CallerPermit {
-        taken: Some(Reservation {
-            account: Arc::clone(account),
-            limits: Arc::clone(limits),
-            tokens: 0,
-            day: now.unix / DAY,
-            settled: false,
-            holds_stream: true,
-        }),
-    })
-}
-
-/// Counts a request without a concurrency slot, or refuses and counts nothing.
-pub(super) fn count(account: &Account, limits: &Limits, now: Now) -> Result<(), Error> {
-    let mut used = account.lock();
-    used.last = now.instant;
-    account.check_rate(&used, limits, now)?;
-    used.requests
-        .take(1, limits.requests_per_minute, now.instant);
-    Ok(())
-}
-
-/// The concurrency slot of one call and its reserved tokens. Dropping it releases the slot; the
-/// tokens stay reserved unless they were settled.
-#[derive(Debug, Default)]
-pub struct CallerPermit {
-    taken: Option<Reservation>,
-}
-
-#[derive(Debug)]
-struct Reservation {
-    account: Arc<Account>,
-    limits: Arc<Limits>,
-    tokens: u64,
-    day: u64,
-    settled: bool,
-    /// Whether it counts as a concurrent call of its caller.
-    holds_stream: bool,
-}
-
-impl CallerPermit {
-    /// The name of the caller, if it has one.
-    pub fn name(&self) -> Option<&Arc<str>> {
-        self.taken.as_ref().map(|taken| &taken.account.name)
-    }
-
-    /// The reserved tokens.
-    pub fn reserved(&self) -> u64 {
-        self.taken.as_ref().map_or(0, |taken| taken.tokens)
-    }
-
-    /// Moves the reserved tokens to a permit of their own, which settles them. The slot stays here.
-    pub fn take_tokens(&mut self) -> Self {
-        let taken = self.taken.as_mut().filter(|taken| !taken.settled);
-        Self {
-            taken: taken.map(|taken| {
-                taken.settled = true;
-                Reservation {
-                    account: Arc::clone(&taken.account),
-                    limits: Arc::clone(&taken.limits),
-                    tokens: taken.tokens,
-                    day: taken.day,
-                    settled: false,
-                    holds_stream: false,
-                }
-            }),
-        }
-    }
-
-    /// Reserves the tokens of the call once its request is read. A call refused here uses none of
-    /// its requests per minute.
-    pub fn charge(&mut self, cost: CallCost<'_>) -> Result<(), Error> {
-        self.charge_at(cost, Now::read())
-    }
-
-    fn charge_at(&mut self, cost: CallCost<'_>, now: Now) -> Result<(), Error> {
-        let Some(taken) = &mut self.taken else {
-            return Ok(());
-        };
-        let Reservation {
-            account, limits, ..
-        } = &*taken;
-        let mut used = account.lock();
-        if let Err(error) = account.check(&used, limits, cost, now) {
-            give_back(&mut used, limits, now);
-            return Err(error);
-        }
-        used.tokens
-            .take(cost.tokens, limits.tokens_per_minute, now.instant);
-        let day = now.unix / DAY;
-        used.count_today(cost.tokens, 0, now);
-        drop(used);
-        (taken.tokens, taken.day) = (cost.tokens, day);
-        Ok(())
-    }
-
-    /// Records tokens that were used beyond those reserved, by a call that goes on.
-    pub fn add(&mut self, tokens: u64) {
-        let Some(taken) = &self.taken else { return };
-        let now = Now::read();
-        let mut used = taken.account.lock();
-        let rate = taken.limits.tokens_per_minute;
-        used.tokens.charge(tokens, rate, now.instant);
-        used.count_today(tokens, 0, now);
-        drop(used);
-        if tokens > 0 {
-            taken.account.verified.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Records seconds of audio of a call that goes on.
-    pub fn add_audio(&mut self, seconds: u64) {
-        if let Some(taken) = &self.taken {
-            let now = Now::read();
-            taken.account.lock().count_today(0, seconds, now);
-        }
-    }
-
-    /// Checks the limits of tokens and audio for a call that goes on.
-    pub fn check(&self, model: &str) -> Result<(), Error> {
-        match &self.taken {
-            None => Ok(()),
-            Some(taken) => {
-                let used = taken.account.lock();
-                let cost = CallCost {
-                    model,
-                    tokens: 1,
-                    has_audio: true,
-                };
-                taken.account.check(&used, &taken.limits, cost, Now::read())
-            }
-        }
-    }
-
-    /// Returns the request that was taken on arrival: the gateway has no capacity for the call,
-    /// which the caller did not cause.
-    pub fn refund(&mut self) {
-        if let Some(taken) = &self.taken {
-            give_back(&mut taken.account.lock(), &taken.limits, Now::read());
-        }
-    }
-
-    /// Records the tokens that the call used. Only the first call has an effect.
-    pub fn settle(&mut self, tokens: u64) {
-        self.settle_at(tokens, Now::read());
-    }
-
-    fn settle_at(&mut self, tokens: u64, now: Now) {
-        let Some(taken) = self.taken.as_mut().filter(|taken| !taken.settled) else {
-            return;
-        };
-        taken.settled = true;
-        if tokens > 0 {
-            taken.account.verified.store(true, Ordering::Relaxed);
-        }
-        let mut used = taken.account.lock();
-        let rate = taken.limits.tokens_per_minute;
-        used.tokens.settle(taken.tokens, tokens, rate, now.instant);
-        // A call that began before midnight counts for the day on which it began.
-        if used.day == taken.day {
-            used.today = used
-                .today
-                .saturating_sub(taken.tokens)
-                .saturating_add(tokens);
-        }
-    }
-}
-
-fn give_back(used: &mut Usage, limits: &Limits, now: Now) {
-    used.requests
-        .settle(1, 0, limits.requests_per_minute, now.instant);
-}
-
-impl Drop for CallerPermit {
-    fn drop(&mut self) {
-        if let Some(taken) = self.taken.as_ref().filter(|taken| taken.holds_stream) {
-            let mut used = taken.account.lock();
-            used.streams = used.streams.saturating_sub(1);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::caller_permit::{CallerPermit, enter};
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn account() -> Arc<Account> {
-        Arc::new(Account::new("team-a".into(), Caller(1), Tenant::default()))
+        Arc::new(Account::new(
+            "team-a".into(),
+            (Caller(1), Tenant::default()),
+            None,
+        ))
     }
 
     fn now(seconds: u64) -> Now {

@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::chat::call::Caller;
 use crate::error::Error;
+use crate::quotas::Quotas;
 
 use super::caller_usage::Account;
 use super::date;
@@ -39,6 +40,8 @@ pub(super) struct KeyDefaults {
     pub(super) limits: Limits,
     /// Computes the id of a caller.
     pub(super) hasher: RandomState,
+    /// The limits that replicas share, if there is a store.
+    pub(super) quotas: Option<Quotas>,
 }
 
 /// All keys of a file.
@@ -140,7 +143,12 @@ impl KeyDefaults {
             let account = accounts.entry(Arc::clone(&entry.name)).or_insert_with(|| {
                 let caller = Caller(self.hasher.hash_one(("key", &entry.name)));
                 let tenant = tenant::of("key", &entry.name);
-                Arc::new(Account::new(Arc::clone(&entry.name), caller, tenant))
+                let quotas = self.quotas.as_ref();
+                Arc::new(Account::new(
+                    Arc::clone(&entry.name),
+                    (caller, tenant),
+                    quotas,
+                ))
             });
             let owner = KeyOwner {
                 account: Arc::clone(account),

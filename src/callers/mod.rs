@@ -6,6 +6,7 @@
 //! call within the caller's limits.
 
 mod caller_cache;
+pub mod caller_permit;
 pub mod caller_usage;
 pub mod credentials;
 pub mod date;
@@ -17,6 +18,7 @@ pub mod key;
 mod keys;
 pub mod limits;
 mod now;
+mod shared_limits;
 mod tenant;
 pub mod token;
 mod uri;
@@ -27,10 +29,12 @@ use std::sync::Arc;
 
 use crate::chat::call::{Caller, Origin, Tenant};
 use crate::error::{Error, Reason};
+use crate::quotas::Quotas;
 use crate::secret::Secret;
 
 use caller_cache::CallerCache;
-use caller_usage::{Account, CallerPermit};
+use caller_permit::CallerPermit;
+use caller_usage::Account;
 use credentials::Credentials;
 use key::Digest;
 use keys::{KeyDefaults, Keys};
@@ -94,7 +98,7 @@ impl Identity {
     /// refuses and takes nothing. [`CallerPermit::charge`] takes what depends on the request.
     pub fn enter(&self) -> Result<CallerPermit, Error> {
         match &self.account {
-            Some(account) => caller_usage::enter(account, &self.limits, Now::read()),
+            Some(account) => caller_permit::enter(account, &self.limits, Now::read()),
             None => Ok(CallerPermit::default()),
         }
     }
@@ -103,7 +107,7 @@ impl Identity {
     /// takes no slot, so that it also works while the caller has as many calls as it may.
     pub fn count(&self) -> Result<(), Error> {
         match &self.account {
-            Some(account) => caller_usage::count(account, &self.limits, Now::read()),
+            Some(account) => caller_permit::count(account, &self.limits, Now::read()),
             None => Ok(()),
         }
     }
@@ -113,6 +117,21 @@ impl Identity {
         match &self.account {
             Some(account) => account.check_model(&self.limits, model),
             None => Ok(()),
+        }
+    }
+
+    /// Whether shares of its limits should be waited for.
+    fn is_missing_shares(&self) -> bool {
+        let account = self.account.as_deref();
+        let shared = account.and_then(Account::shared);
+        shared.is_some_and(|shared| shared.is_missing(&self.limits))
+    }
+
+    /// Waits for shares of its limits, for a short time.
+    async fn prepare(&self) {
+        let account = self.account.as_deref();
+        if let Some(shared) = account.and_then(Account::shared) {
+            shared.prepare(&self.limits).await;
         }
     }
 
@@ -139,6 +158,8 @@ struct Inner {
     limits: Arc<Limits>,
     /// Whether callers without required credentials need a tenant.
     stored: bool,
+    /// The limits that replicas share, if there is a store.
+    quotas: Option<Quotas>,
     /// All callers together, if there are limits without authentication.
     anyone: Option<Arc<Account>>,
     /// Keyed, so that no credentials can be chosen that collide with another caller's.
@@ -153,12 +174,13 @@ impl Inner {
 }
 
 impl Callers {
-    /// Reads the files that the settings name.
-    pub fn new(settings: &CallersConfig) -> Result<Self, Error> {
+    /// Reads the files that the settings name. With `quotas`, replicas share the limits.
+    pub fn new(settings: &CallersConfig, quotas: Option<Quotas>) -> Result<Self, Error> {
         let hasher = RandomState::new();
         let defaults = || KeyDefaults {
             limits: settings.limits.clone(),
             hasher: hasher.clone(),
+            quotas: quotas.clone(),
         };
         let keys = settings.keys_file.clone();
         let keys = keys.map(|path| Keys::open(path, defaults())).transpose()?;
@@ -170,11 +192,8 @@ impl Callers {
             .transpose()?;
         let uris = Some(&settings.certificate_uris).filter(|uris| !uris.is_empty());
         let anyone = || {
-            Arc::new(Account::new(
-                "anyone".into(),
-                Caller::default(),
-                Tenant::default(),
-            ))
+            let everyone = (Caller::default(), Tenant::default());
+            Arc::new(Account::new("anyone".into(), everyone, quotas.as_ref()))
         };
         let inner = Inner {
             keys,
@@ -184,6 +203,7 @@ impl Callers {
             anyone: (settings.limits != Limits::default()).then(anyone),
             limits: Arc::new(settings.limits.clone()),
             stored: settings.stored,
+            quotas,
             hasher,
         };
         Ok(Self {
@@ -194,6 +214,15 @@ impl Callers {
     /// Authenticates a call. A key or token takes precedence over a certificate, and an invalid one
     /// is refused whatever else there is; kinds that are not configured are ignored.
     pub async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Identity, Error> {
+        let identity = self.identify(credentials).await?;
+        if identity.is_missing_shares() {
+            // Boxed, because its size would add to every call.
+            Box::pin(identity.prepare()).await;
+        }
+        Ok(identity)
+    }
+
+    async fn identify(&self, credentials: &Credentials<'_>) -> Result<Identity, Error> {
         let inner = &*self.inner;
         let texts = inner.accept_texts();
         match &inner.certificates {
@@ -310,7 +339,8 @@ impl Callers {
     ) -> Result<Arc<Account>, Error> {
         cache.account(who, || {
             let caller = Caller(self.inner.hasher.hash_one((kind, who)));
-            Account::new(name().into(), caller, tenant::of(kind, who))
+            let tenant = tenant::of(kind, who);
+            Account::new(name().into(), (caller, tenant), self.inner.quotas.as_ref())
         })
     }
 
@@ -377,7 +407,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_authentication_anyone_may_call_and_callers_are_distinguished() {
-        let callers = Callers::new(&CallersConfig::default()).unwrap();
+        let callers = Callers::new(&CallersConfig::default(), None).unwrap();
         let of = async |key| callers.authenticate(&with_key(key)).await.unwrap().caller;
         let anonymous = callers.authenticate(&Credentials::default()).await.unwrap();
         assert_eq!(
@@ -397,7 +427,7 @@ mod tests {
             },
             ..CallersConfig::default()
         };
-        let callers = Callers::new(&settings).unwrap();
+        let callers = Callers::new(&settings, None).unwrap();
         let admit = async |key| {
             let identity = callers.authenticate(&with_key(key)).await;
             identity.unwrap().enter()
@@ -416,7 +446,7 @@ mod tests {
             max_tracked: 10,
             ..CallersConfig::default()
         };
-        let callers = Callers::new(&settings).unwrap();
+        let callers = Callers::new(&settings, None).unwrap();
         let of = async |key| callers.authenticate(&with_key(key)).await.unwrap();
         let (one, other) = (of("sk-canary1").await, of("sk-canary2").await);
         assert_ne!(one.caller, other.caller);
@@ -436,12 +466,15 @@ mod tests {
             origin: Origin::Connection(number),
             ..with_key(key)
         };
-        let open = Callers::new(&CallersConfig::default()).unwrap();
-        let own = Callers::new(&CallersConfig {
-            pass_through: true,
-            max_tracked: 10,
-            ..CallersConfig::default()
-        });
+        let open = Callers::new(&CallersConfig::default(), None).unwrap();
+        let own = Callers::new(
+            &CallersConfig {
+                pass_through: true,
+                max_tracked: 10,
+                ..CallersConfig::default()
+            },
+            None,
+        );
         let own = own.unwrap();
         for callers in [&open, &own] {
             let of = async |key, number| callers.authenticate(&at(key, number)).await.unwrap();
@@ -506,7 +539,7 @@ mod tests {
                 uris,
                 ..Credentials::default()
             };
-            let found = Callers::new(settings)
+            let found = Callers::new(settings, None)
                 .unwrap()
                 .authenticate(&credentials)
                 .await

@@ -1,5 +1,7 @@
 //! The time by both clocks.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::date;
@@ -20,5 +22,10 @@ impl Now {
             instant: Instant::now(),
             unix: date::now(),
         }
+    }
+
+    /// The time until midnight in UTC.
+    pub(super) fn rest_of_day(self) -> Duration {
+        Duration::from_secs(date::DAY - self.unix % date::DAY)
     }
 }

@@ -61,7 +61,7 @@ pub struct Joining {
 pub struct Caller(pub u64);
 
 /// Whose a stored value is: the same for the same credentials, whatever the process.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tenant(pub [u8; 32]);
 
 impl Tenant {

@@ -17,6 +17,19 @@ pub struct StoreSettings {
     pub lease: Duration,
     pub conversation_ttl: Duration,
     pub max_turn_media: usize,
+    pub when_down: LimitsWhenDown,
+}
+
+/// What applies to calls that have limits while the store is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitsWhenDown {
+    /// This replica's part of each limit.
+    #[default]
+    Share,
+    /// The whole limits.
+    Open,
+    /// The calls are refused.
+    Closed,
 }
 
 /// Reads the section; `None` without a URL.
@@ -29,6 +42,13 @@ pub(crate) fn store(reader: &mut SettingReader<'_>) -> Option<StoreSettings> {
     );
     let conversation_ttl = reader.duration("store.conversation_ttl");
     let max_turn_media = reader.size("store.max_turn_media");
+    let when_down = reader.read("store.when_down", |text| {
+        Ok(match text {
+            "open" => LimitsWhenDown::Open,
+            "closed" => LimitsWhenDown::Closed,
+            _ => LimitsWhenDown::Share,
+        })
+    });
     url.map(|url| StoreSettings {
         url,
         max_connections,
@@ -36,6 +56,7 @@ pub(crate) fn store(reader: &mut SettingReader<'_>) -> Option<StoreSettings> {
         lease,
         conversation_ttl,
         max_turn_media,
+        when_down,
     })
 }
 

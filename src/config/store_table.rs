@@ -1,6 +1,6 @@
 //! Settings of idempotency and of the store.
 
-use super::setting::Kind::{Count, Duration, Secret, Size, Switch};
+use super::setting::Kind::{Choice, Count, Duration, Secret, Size, Switch};
 use super::setting::settings;
 
 settings! {
@@ -49,4 +49,10 @@ settings! {
         "The maximum size of the media that are sent as bytes in one turn of a stored \
          conversation. Media by URL do not count: only their URLs are stored.",
         "As large as a message may be by default.";
+    "store.when_down" [Choice(&["share", "open", "closed"])] = "share",
+        "DASHGATE_STORE_WHEN_DOWN":
+        "What applies to calls that have limits while the store is down: `share`, this replica's \
+         part of each limit; `open`, the whole limits, as without a store; `closed`, the calls are \
+         refused with `STORE_DOWN`.",
+        "All replicas together keep the limits, and the calls go on.";
 }

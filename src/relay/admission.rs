@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::callers::Identity;
-use crate::callers::caller_usage::CallerPermit;
+use crate::callers::caller_permit::CallerPermit;
 use crate::chat::call::{Caller, CallerMap};
 use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};

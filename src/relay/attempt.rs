@@ -16,7 +16,7 @@ use crate::memory::CallMemory;
 use crate::telemetry::Telemetry;
 use crate::upstream::{Exchange, Prepared, RequestTarget, Stored};
 
-use super::accounts::account::Choice;
+use super::accounts::choice::Choice;
 use super::accounts::{Accounts, Lease, Subject};
 use super::media::audio_limit::AudioLimits;
 use super::media::error_location;

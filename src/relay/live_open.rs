@@ -9,7 +9,7 @@ use crate::chat::live_session::{LiveSetup, LiveTask, SessionChanges};
 use crate::error::{Error, Reason};
 use crate::upstream::LiveSocket;
 
-use super::accounts::account::Choice;
+use super::accounts::choice::Choice;
 use super::accounts::{Lease, Subject};
 use super::admission::{CallPermits, Held};
 use super::attempt::{AttemptContext, Attempts};

@@ -17,6 +17,7 @@ mod live_open;
 mod media;
 mod memory_relief;
 pub mod models;
+mod rate_sharing;
 pub mod reply;
 pub mod retry;
 pub mod routes;
@@ -40,6 +41,7 @@ use crate::telemetry::in_flight::Calls;
 use crate::telemetry::report::Report;
 
 use accounts::account::Account;
+use accounts::shared_rates::Sharing;
 use accounts::{Accounts, circuit_breaker};
 use admission::{Admission, Entrance, Held, Permit};
 use admission::{CallPermits, Permits};
@@ -178,16 +180,16 @@ impl Plan {
 }
 
 impl Relay {
-    /// A relay to these accounts at DashScope, with its telemetry, and with stored
-    /// conversations, if there is a store.
+    /// A relay to these accounts, with its telemetry and what replicas share, if there is a store.
     pub fn new(
         settings: RelayConfig,
         accounts: Vec<Account>,
         telemetry: Arc<Telemetry>,
         memory: MemoryLedger,
         stored: Option<Conversations>,
+        shared: Option<Sharing>,
     ) -> Self {
-        let accounts = Arc::new(Accounts::new(accounts, settings.breaker));
+        let accounts = Arc::new(Accounts::new(accounts, settings.breaker, shared));
         let entrance = Entrance::new(
             settings.max_in_flight,
             settings.max_partial_requests,

@@ -41,6 +41,14 @@ const STEPS: &[Step] = &[
         ),
         down: include_str!("migrations/0002_conversations.down.sql"),
     },
+    Step {
+        name: "quotas",
+        up: (
+            include_str!("migrations/0003_quotas.up.sqlite.sql"),
+            include_str!("migrations/0003_quotas.up.postgres.sql"),
+        ),
+        down: include_str!("migrations/0003_quotas.down.sql"),
+    },
 ];
 
 fn migrator(engine: Engine) -> Migrator {

@@ -4,6 +4,7 @@
 //! bytes, whose content the store does not know. Every row belongs to a tenant, which is part of
 //! every key. Times are those of the store's own clock.
 
+pub mod allowance;
 mod call_ends;
 mod call_statements;
 pub mod calls;
@@ -15,8 +16,10 @@ mod engine;
 mod failure;
 mod media;
 pub mod migrations;
+pub mod quotas;
 mod repeat;
 mod statement;
+pub mod throttles;
 pub mod turn;
 mod turn_end;
 pub mod turn_list;
@@ -90,8 +93,9 @@ impl Store {
 
     /// Deletes what has expired, a bounded number of rows. Returns whether there may be more.
     pub async fn sweep(&self) -> Result<bool, Error> {
-        let more_calls = self.sweep_calls().await?;
-        Ok(self.sweep_conversations().await? || more_calls)
+        self.sweep_throttles().await?;
+        let more = self.sweep_quotas().await? | self.sweep_calls().await?;
+        Ok(self.sweep_conversations().await? || more)
     }
 
     /// How a transaction that writes begins: SQLite's take their lock at once, because one that

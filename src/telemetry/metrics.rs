@@ -86,6 +86,8 @@ metrics! {
         "Calls in flight.";
     LIMIT "dashgate_calls_in_flight_limit" [Kind::Gauge] &[],
         "Limit of calls in flight (`server.max_in_flight`).";
+    LIMITS_UNSHARED "dashgate_limits_unshared" [Kind::Gauge] &[],
+        "Whether this replica applies limits alone because the store does not answer.";
     MEMORY "dashgate_memory_bytes" [Kind::Gauge] &["kind"],
         "Memory charged to calls: `requests`, `answers`, `kept_answers`, `uploads`, \
          `unauthenticated` and `health_watches`.";

@@ -63,6 +63,8 @@ pub struct Metrics {
     pub live: LiveMetrics,
     /// The limit of calls in flight.
     pub limit: IntGauge,
+    /// Whether limits are applied by this replica alone.
+    pub limits_unshared: IntGauge,
     /// The memory account.
     pub memory: MemoryGauges,
     connections: IntGauge,
@@ -155,14 +157,9 @@ impl Metrics {
                 responses: registrar.counters(&table::LIVE_RESPONSES)?,
                 repairs: registrar.counters(&table::LIVE_REPAIRS)?,
             },
-            limit: {
-                let limit = IntGauge::with_opts(opts(&table::LIMIT))?;
-                registrar.add(&table::LIMIT, limit)?
-            },
-            connections: {
-                let connections = IntGauge::with_opts(opts(&table::CONNECTIONS))?;
-                registrar.add(&table::CONNECTIONS, connections)?
-            },
+            limit: registrar.gauge(&table::LIMIT)?,
+            limits_unshared: registrar.gauge(&table::LIMITS_UNSHARED)?,
+            connections: registrar.gauge(&table::CONNECTIONS)?,
             closed: registrar.counters(&table::CLOSED)?,
             accept_errors: registrar.counters(&table::ACCEPT_ERRORS)?,
             accepted: connected.with_label_values(&["accepted"]),
@@ -332,6 +329,10 @@ impl Registrar {
 
     fn counters(&mut self, metric: &Metric) -> prometheus::Result<IntCounterVec> {
         self.add(metric, IntCounterVec::new(opts(metric), metric.labels)?)
+    }
+
+    fn gauge(&mut self, metric: &Metric) -> prometheus::Result<IntGauge> {
+        self.add(metric, IntGauge::with_opts(opts(metric))?)
     }
 
     fn gauges(&mut self, metric: &Metric) -> prometheus::Result<IntGaugeVec> {

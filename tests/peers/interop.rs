@@ -107,7 +107,7 @@ impl Server {
         let connections = ConnectionContext {
             service: Router::new(
                 SETTINGS,
-                Callers::new(&callers::CallersConfig::default()).map_err(told)?,
+                Callers::new(&callers::CallersConfig::default(), None).map_err(told)?,
                 Arc::clone(&telemetry),
                 None,
                 Arc::new(TestService),

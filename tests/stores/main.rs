@@ -21,6 +21,8 @@ mod kept;
 mod kills;
 mod long_conversations;
 mod managed_conversations;
+mod quotas;
+mod rate_limits;
 mod replicas;
 mod resumed;
 mod shared_calls;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
         kills::trials(),
         long_conversations::trials(),
         managed_conversations::trials(),
+        quotas::trials(),
+        rate_limits::trials(),
         resumed::trials(),
         shared_calls::trials(),
     ]

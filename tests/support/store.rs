@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dashgate::config::StoreSettings;
+use dashgate::config::{LimitsWhenDown, StoreSettings};
 use dashgate::secret::Secret;
 
 /// The settings of a store at this URL.
@@ -15,6 +15,7 @@ pub fn settings(url: &str) -> StoreSettings {
         lease: Duration::from_secs(15),
         conversation_ttl: Duration::from_secs(3600),
         max_turn_media: 1 << 20,
+        when_down: LimitsWhenDown::Share,
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "history::*",
             "callers::*",
             "conversations",
+            "quotas",
             "store",
             "store::engine",
             "telemetry::*",
@@ -115,6 +116,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "callers::*",
             "conversations",
             "conversations::*",
+            "quotas",
+            "store",
             "store::*",
             "telemetry",
             "telemetry::*",
@@ -130,6 +133,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ("conversations", &["store", "store::*", "chat::*", "error"]),
     // State beyond the process, as bytes: whose they are is part of every key.
     ("store", &["chat::call", "error", "secret"]),
+    // Limits as numbers: what is limited is part of their keys.
+    ("quotas", &["store", "store::*", "chat::call", "error"]),
     // The one choice between the interfaces of upstreams.
     (
         "upstream",
@@ -182,6 +187,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "net",
             "chat::call",
             "chat::glob",
+            // The limits that replicas share.
+            "quotas",
             "error",
             "regular_file",
             "secret",

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::chat::call::{Call, Caller, Passing};
 use crate::error::{Error, Reason};
 use crate::relay::routes::matches;
+use crate::secret::Secret;
+use crate::store::throttles::Throttle;
 use crate::token_bucket::TokenBucket;
 use crate::upstream::Upstream;
 
+use super::choice::Choice;
 use super::circuit_breaker::{self, Away, CircuitBreaker, CircuitBreakerPolicy, Consequence};
 use super::shared_circuit::{SharedCircuit, Voter};
+use super::shared_rates::{self, ModelRates, SharedRates, Sharing};
 
 /// The maximum number of models per account with state. There are some hundreds; callers with
 /// invented names must not fill the memory.
@@ -30,6 +33,8 @@ const REMEMBERED_CHOICES: usize = 4096;
 pub struct Account {
     /// The configured name, for logs and metrics. Never the API key.
     pub name: String,
+    /// The API key, if there is one: replicas recognise the account by its hash.
+    pub key: Option<Secret>,
     /// The client.
     pub upstream: Upstream,
     /// The models that it serves, with `*` for any characters. All if empty.
@@ -83,44 +88,12 @@ impl Account {
     }
 }
 
-/// What a caller chose for a call. Errors caused by it affect no other choice and no other caller.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::relay) struct Choice {
-    /// The caller.
-    pub(in crate::relay) caller: Caller,
-    /// Distinguishes callers without credentials by their origin.
-    share: Caller,
-    /// The workspace, if the caller chose one.
-    workspace: Option<String>,
-    /// The model of the request.
-    pub(in crate::relay) model: Arc<str>,
-}
-
-impl Choice {
-    /// The choice of a call, for one of its candidate models.
-    pub(in crate::relay) fn of(call: &Call, model: &Arc<str>) -> Self {
-        Self::new((call.caller, call.share), &call.passing, model)
-    }
-
-    /// The choice of a caller for a model.
-    pub(in crate::relay) fn new(
-        (caller, share): (Caller, Caller),
-        passing: &Passing,
-        model: &Arc<str>,
-    ) -> Self {
-        Self {
-            caller,
-            share,
-            workspace: passing.workspace.clone(),
-            model: Arc::clone(model),
-        }
-    }
-}
-
 /// An account and its state.
 pub(super) struct Member {
     pub(super) account: Account,
     state: Mutex<State>,
+    /// What replicas share, if there is a store.
+    shared: Option<SharedRates>,
 }
 
 #[derive(Default)]
@@ -144,17 +117,36 @@ struct Model {
     limit: Limit,
     requests: TokenBucket,
     tokens: TokenBucket,
+    /// The rates that replicas share.
+    shared: Option<ModelRates>,
 }
 
 type ModelState = Remembered<Model>;
 
 impl Member {
     /// An account without state.
-    pub(super) fn new(account: Account) -> Arc<Self> {
+    pub(super) fn new(account: Account, sharing: Option<&Sharing>) -> Arc<Self> {
+        let shared = sharing.map(|sharing| sharing.rates(&account.upstream, account.key.as_ref()));
         Arc::new(Self {
             account,
             state: Mutex::default(),
+            shared,
         })
+    }
+
+    /// Applies a rate limit that another replica has learned, if it is one of this account.
+    pub(super) fn apply(&self, throttle: &Throttle, now: Instant) {
+        if self
+            .shared
+            .as_ref()
+            .is_some_and(|own| own.is(&throttle.account))
+        {
+            let limit = self.limit(&throttle.model);
+            let mut state = self.lock();
+            let model = state.model(&throttle.model, limit, (&self.shared, now));
+            let error = shared_rates::error_of(throttle);
+            model.standing.leave(now, throttle.left, &error);
+        }
     }
 
     /// Whether a request may be sent now.
@@ -187,10 +179,10 @@ impl Member {
             let error = Error::new(reason, message).with_retry_after(wait);
             Err(Away { wait, error })
         };
-        let wait = model.requests.wait(1, model.limit.requests(), now);
+        let wait = model.wait_for_request(now);
         let requests = "the request rate limit of this model is reached";
         refused(wait, Reason::UpstreamRate, requests)?;
-        let wait = model.tokens.wait(1, model.limit.tokens(), now);
+        let wait = model.wait_for_tokens(now);
         let tokens = "the token rate limit of this model is reached";
         refused(wait, Reason::UpstreamTokens, tokens)
     }
@@ -212,10 +204,13 @@ impl Member {
         }
         let limit = self.limit(&choice.model);
         if limit != Limit::default() || state.models.contains_key(&*choice.model) {
-            let model = state.model(&choice.model, limit, now);
+            let model = state.model(&choice.model, limit, (&self.shared, now));
             model.standing.ask(now, policy);
             model.circuit.ask(now, voter, policy);
             model.requests.take(1, limit.requests(), now);
+            if let Some(shared) = &model.shared {
+                shared.take_request(limit.requests(), now);
+            }
         }
     }
 
@@ -249,18 +244,21 @@ impl Member {
             Consequence::Unreached => {
                 // This does not concern the model alone.
                 state.standing.failed(now, policy);
-                let model = state.model(&choice.model, limit, now);
+                let model = state.model(&choice.model, limit, (&self.shared, now));
                 model.standing.failed(now, policy);
             }
             Consequence::Failure => {
                 state.choice(choice, now).failed(now, policy);
-                let model = state.model(&choice.model, limit, now);
+                let model = state.model(&choice.model, limit, (&self.shared, now));
                 model.circuit.failed(now, voter, policy);
             }
             Consequence::Choice(pause) => state.choice(choice, now).leave(now, pause, error),
             Consequence::Model(pause) => {
-                let model = state.model(&choice.model, limit, now);
+                let model = state.model(&choice.model, limit, (&self.shared, now));
                 model.standing.leave(now, pause, error);
+                if let Some(shared) = &self.shared {
+                    shared.announce(&choice.model, error.reason(), pause);
+                }
             }
             Consequence::Account(pause) => state.standing.leave(now, pause, error),
         }
@@ -271,9 +269,11 @@ impl Member {
     pub(super) fn settle(&self, choice: &Choice, tokens: u32, now: Instant) {
         let mut state = self.lock();
         if let Some(Remembered { value: model, .. }) = state.models.get_mut(&*choice.model) {
-            model
-                .tokens
-                .charge(u64::from(tokens), model.limit.tokens(), now);
+            let (tokens, limit) = (u64::from(tokens), model.limit.tokens());
+            model.tokens.charge(tokens, limit, now);
+            if let Some(shared) = &model.shared {
+                shared.take_tokens(tokens, limit, now);
+            }
         }
     }
 
@@ -310,8 +310,29 @@ pub(super) fn pick<'a>(able: &[&'a Arc<Member>]) -> Option<&'a Arc<Member>> {
     Some(member)
 }
 
+impl Model {
+    fn wait_for_request(&self, now: Instant) -> Duration {
+        let limit = self.limit.requests();
+        let shared = self.shared.as_ref();
+        let shared = shared.and_then(|shared| shared.wait_for_request(limit, now));
+        shared.unwrap_or_else(|| self.requests.wait(1, limit, now))
+    }
+
+    fn wait_for_tokens(&self, now: Instant) -> Duration {
+        let limit = self.limit.tokens();
+        let shared = self.shared.as_ref();
+        let shared = shared.and_then(|shared| shared.wait_for_tokens(limit, now));
+        shared.unwrap_or_else(|| self.tokens.wait(1, limit, now))
+    }
+}
+
 impl State {
-    fn model(&mut self, model: &str, limit: Limit, now: Instant) -> &mut Model {
+    fn model(
+        &mut self,
+        model: &str,
+        limit: Limit,
+        (shared, now): (&Option<SharedRates>, Instant),
+    ) -> &mut Model {
         if !self.models.contains_key(model) {
             make_room(&mut self.models, REMEMBERED_MODELS, |state| {
                 state.standing.is_clean(now) && state.circuit.is_clean()
@@ -325,6 +346,10 @@ impl State {
                 limit,
                 requests: TokenBucket::FULL,
                 tokens: TokenBucket::FULL,
+                shared: shared
+                    .as_ref()
+                    .filter(|_| limit != Limit::default())
+                    .map(|shared| shared.of_model(model)),
             },
             used: now,
         });
@@ -370,9 +395,9 @@ fn make_room<K: Clone + Eq + Hash, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::call::Caller;
     use crate::dashscope::{DashScope, DashScopeConfig};
     use crate::error::{self, Scope, Sent};
-    use crate::secret::Secret;
 
     const POLICY: CircuitBreakerPolicy = CircuitBreakerPolicy {
         failures: 10,
@@ -381,15 +406,19 @@ mod tests {
 
     fn member() -> Arc<Member> {
         let url = "https://dashscope.test/api/v1".parse().unwrap();
-        Member::new(Account {
-            name: "only".to_owned(),
-            upstream: DashScope::new(DashScopeConfig::new(url, Secret::new("sk-1")))
-                .unwrap()
-                .into(),
-            models: Vec::new(),
-            weight: 1,
-            limits: Vec::new(),
-        })
+        Member::new(
+            Account {
+                name: "only".to_owned(),
+                key: None,
+                upstream: DashScope::new(DashScopeConfig::new(url, Secret::new("sk-1")))
+                    .unwrap()
+                    .into(),
+                models: Vec::new(),
+                weight: 1,
+                limits: Vec::new(),
+            },
+            None,
+        )
     }
 
     fn choice(caller: u64, workspace: Option<&str>, model: &str) -> Choice {

@@ -6,8 +6,10 @@
 //! would fail.
 
 pub mod account;
+pub(super) mod choice;
 pub mod circuit_breaker;
 mod shared_circuit;
+pub mod shared_rates;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -16,14 +18,17 @@ use tokio::time::Instant;
 use crate::chat::call::Prompt;
 use crate::chat::live_session::SessionChanges;
 use crate::error::{Error, Reason, Sent};
+use crate::store::throttles::Throttle;
 use crate::upstream::{PendingModels, ServedModel, Upstream, UpstreamKind};
 
 use super::media::hosts;
 use super::media::storage_owners::Owners;
 use account::Account;
-use account::{Choice, Member, pick};
+use account::{Member, pick};
+use choice::Choice;
 use circuit_breaker::{Away, CircuitBreakerPolicy, Consequence};
 use shared_circuit::Voter;
+use shared_rates::Sharing;
 
 /// All accounts.
 pub(super) struct Accounts {
@@ -31,6 +36,8 @@ pub(super) struct Accounts {
     members: RwLock<Arc<[Arc<Member>]>>,
     /// The owners of uploads, and their accounts.
     pub(super) owners: Owners,
+    /// What replicas share, if there is a store.
+    sharing: Option<Sharing>,
 }
 
 /// The call that an outcome may affect.
@@ -61,12 +68,32 @@ pub(super) struct Lease {
 }
 
 impl Accounts {
-    pub(super) fn new(accounts: Vec<Account>, policy: CircuitBreakerPolicy) -> Self {
+    pub(super) fn new(
+        accounts: Vec<Account>,
+        policy: CircuitBreakerPolicy,
+        sharing: Option<Sharing>,
+    ) -> Self {
+        let members = accounts.into_iter();
+        let members = members.map(|account| Member::new(account, sharing.as_ref()));
         Self {
             policy: RwLock::new(policy),
-            members: RwLock::new(accounts.into_iter().map(Member::new).collect()),
+            members: RwLock::new(members.collect()),
             owners: Owners::default(),
+            sharing,
         }
+    }
+
+    /// Shares with other replicas what rate limits accounts have, until it is dropped.
+    pub(super) async fn share(&self) {
+        let Some(sharing) = &self.sharing else {
+            return std::future::pending().await;
+        };
+        let apply = |throttle: &Throttle| {
+            for member in self.members().iter() {
+                member.apply(throttle, Instant::now());
+            }
+        };
+        sharing.run(apply).await;
     }
 
     /// Replaces the accounts. Calls in flight keep theirs. An unchanged account keeps its state; a
@@ -77,9 +104,10 @@ impl Accounts {
             .into_iter()
             .map(|account| {
                 let same = |member: &&Arc<Member>| member.account.is_same(&account);
-                old.iter()
-                    .find(same)
-                    .map_or_else(|| Member::new(account.clone()), Arc::clone)
+                old.iter().find(same).map_or_else(
+                    || Member::new(account.clone(), self.sharing.as_ref()),
+                    Arc::clone,
+                )
             })
             .collect();
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;

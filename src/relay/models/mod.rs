@@ -15,7 +15,7 @@ use crate::chat::model::{ModelHealth, ModelLimits, ModelModality, ModelState};
 use crate::error::Kind;
 pub use crate::upstream::UpstreamKind;
 
-use super::accounts::account::Choice;
+use super::accounts::choice::Choice;
 use super::accounts::{Availability, Subject};
 use super::{Plan, Relay, routes};
 use known::KnownModel;

@@ -15,7 +15,7 @@ use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::report::Report;
 
-use super::accounts::account::Choice;
+use super::accounts::choice::Choice;
 use super::accounts::{Accounts, Lease, Subject};
 use super::admission::{CallPermits, Held};
 use super::call_recorder::CallRecorder;

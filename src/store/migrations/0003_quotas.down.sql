@@ -1,0 +1,4 @@
+DROP TABLE throttles;
+DROP TABLE replicas;
+DROP TABLE quota_shares;
+DROP TABLE quotas;
