@@ -32,6 +32,10 @@ mod image;
 mod interop;
 #[path = "peers/interop_service.rs"]
 mod interop_service;
+#[path = "peers/java_calls.rs"]
+mod java_calls;
+#[path = "peers/java_sessions.rs"]
+mod java_sessions;
 #[path = "peers/judge.rs"]
 mod judge;
 #[expect(
@@ -92,6 +96,8 @@ fn main() -> ExitCode {
         python::CASES,
         realtime::CASES,
         sdk::CASES,
+        java_calls::CASES,
+        java_sessions::CASES,
         openai::CASES,
         prometheus::CASES,
         grpcurl::CASES,

@@ -62,7 +62,7 @@ fn events(python: &Path, case: &str) -> Result<Vec<Value>, String> {
 }
 
 /// The types of events; consecutive ones of a kind, and text beside audio, are one.
-fn kinds(events: &[Value]) -> Vec<&str> {
+pub(crate) fn kinds(events: &[Value]) -> Vec<&str> {
     let kinds = events.iter().map(|event| text(event, "/type"));
     let mut kinds: Vec<&str> = kinds
         .filter(|kind| *kind != "response.audio_transcript.delta")
@@ -71,12 +71,14 @@ fn kinds(events: &[Value]) -> Vec<&str> {
     kinds
 }
 
-fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+/// The events of a type.
+pub(crate) fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     let found = events.iter().filter(|event| text(event, "/type") == kind);
     found.collect()
 }
 
-fn bytes(events: &[Value]) -> i64 {
+/// The bytes of all audio.
+pub(crate) fn bytes(events: &[Value]) -> i64 {
     let deltas = of_kind(events, "response.audio.delta");
     deltas
         .iter()

