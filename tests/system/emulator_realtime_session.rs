@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::emulator::TestEmulator;
-use crate::support::live::{LiveSocket, SocketEnd, silence};
+use crate::support::live::{LiveSocket, SocketEnd, silence, tone};
 
 const OMNI: &str = "qwen3-omni-flash-realtime";
 const OMNI_35: &str = "qwen3.5-omni-flash-realtime";
@@ -255,6 +255,32 @@ async fn a_session_is_finished_as_its_model_does_it() {
             false => "session.created",
         };
         assert_eq!(last, expected, "{model}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_session_leaves_it_to_the_client_to_close() {
+    let served = TestEmulator::plain().await;
+    for (model, wait) in [(OMNI, 2), (ASR, 2), (OMNI_38, 0)] {
+        let mut socket = LiveSocket::session(served.address, model).await;
+        socket.until("session.created").await;
+        let began = Instant::now();
+        socket.send(json!({"type": "session.finish"})).await;
+        socket.speak(&tone(200)).await;
+        socket.send(json!({"type": "response.create"})).await;
+        assert_eq!(socket.end().await, normal());
+        assert_eq!(began.elapsed().as_secs(), wait, "{model}");
+        assert!(socket.events.len() <= 2, "{:?}", socket.events);
+        // The client's own close comes first.
+        let mut socket = LiveSocket::session(served.address, model).await;
+        socket.send(json!({"type": "session.finish"})).await;
+        if wait > 0 {
+            socket.until("session.finished").await;
+            let began = Instant::now();
+            socket.close().await;
+            assert_eq!(began.elapsed().as_secs(), 0, "{model}");
+        }
     }
     served.stop().await;
 }

@@ -2,6 +2,7 @@
 //! its client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -20,6 +21,10 @@ use crate::emulator::websocket::frame_kind::frame_kind;
 use crate::emulator::websocket::outbox::{NORMAL, Outbox, new_id};
 use crate::emulator::websocket::session::{SocketError, SocketSession};
 use crate::emulator::websocket::socket_rule::{Finish, SocketRule};
+
+/// How long a client may take to close the connection after `session.finished`. DashScope leaves
+/// that to the client, and a client that does it must not find the connection closed.
+const FINISHED_WAIT: Duration = Duration::from_secs(2);
 
 /// What a session depends on besides its model.
 #[derive(Clone, Debug)]
@@ -63,6 +68,8 @@ pub(in crate::emulator) struct ConversationSession {
     /// A turn that is answered after the running response.
     pub(super) is_response_pending: bool,
     pub(super) is_finishing: bool,
+    /// When the connection is closed unless the client does it, once `session.finished` is sent.
+    closes_at: Option<Instant>,
 }
 
 /// An event of the client.
@@ -103,6 +110,7 @@ impl ConversationSession {
             response: None,
             is_response_pending: false,
             is_finishing: false,
+            closes_at: None,
         }
     }
 
@@ -182,10 +190,13 @@ impl ConversationSession {
                 None => break,
             }
         }
-        if self.is_finishing {
-            if self.finish_form() == Finish::Acknowledge {
-                out.event("session.finished", json!({}));
-            }
+        if !self.is_finishing {
+            return;
+        }
+        if self.finish_form() == Finish::Acknowledge {
+            out.event("session.finished", json!({}));
+            self.closes_at = Some(Instant::now() + FINISHED_WAIT);
+        } else {
             out.close(NORMAL, "");
         }
     }
@@ -197,6 +208,9 @@ impl SocketSession for ConversationSession {
     }
 
     async fn text(&mut self, text: &str, out: &mut Outbox) {
+        if self.closes_at.is_some() {
+            return;
+        }
         let event: ClientEvent = match serde_json::from_str(text) {
             Ok(event) => event,
             Err(error) => {
@@ -215,15 +229,25 @@ impl SocketSession for ConversationSession {
     }
 
     async fn binary(&mut self, _: Bytes, out: &mut Outbox) {
+        if self.closes_at.is_some() {
+            return;
+        }
         let message = "Invalid event: binary frames are not supported.";
         self.fail(&invalid(message, "event"), out);
     }
 
     fn due(&self) -> Option<Instant> {
-        self.response.as_ref().map(Response::due)
+        let response = self.response.as_ref().map(Response::due);
+        response.or(self.closes_at)
     }
 
     fn advance(&mut self, out: &mut Outbox) {
+        if let Some(closes_at) = self.closes_at {
+            if closes_at <= Instant::now() {
+                out.close(NORMAL, "");
+            }
+            return;
+        }
         if let Some(response) = &mut self.response {
             response.advance(out);
         }

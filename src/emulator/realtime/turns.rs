@@ -122,7 +122,10 @@ impl ConversationSession {
         let mode = self.config.settings.turns;
         let taken = self.samples(self.vad.position_ms().saturating_sub(turn.start_ms));
         let mut audio = self.buffer.take_last(taken);
+        // The turn before may have taken a part of the padding.
+        let missing = taken.saturating_sub(audio.samples.len());
         let before = self.samples(turn.speech_ms.saturating_sub(turn.start_ms));
+        let before = before.saturating_sub(missing);
         audio.padding = (before, self.samples(silence_ms));
         let speech_ms = end_ms.saturating_sub(silence_ms + turn.speech_ms);
         let mut fields = json!({"audio_end_ms": end_ms, "item_id": turn.item_id});

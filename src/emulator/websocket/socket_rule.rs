@@ -55,7 +55,8 @@ pub(in crate::emulator) struct TranscriptionError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::emulator) enum Finish {
-    /// With `session.finished`, then the connection is closed.
+    /// With `session.finished`. The connection is closed at once by models that speak; by others
+    /// after a time in which the client may do it.
     Acknowledge,
     /// The connection is closed, without an event.
     Close,
