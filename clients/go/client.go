@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,6 +50,8 @@ type Client struct {
 	settings settings
 	conn     grpc.ClientConnInterface
 	owned    *grpc.ClientConn
+	// leaving is read-locked by each call that ends another one.
+	leaving *sync.RWMutex
 }
 
 // New returns a client. target is host:port, http://host:port, https://host:port, dns:///host:port
@@ -96,7 +99,7 @@ func New(target string, options ...ClientOption) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{settings: settings, conn: conn, owned: conn}, nil
+	return &Client{settings: settings, conn: conn, owned: conn, leaving: new(sync.RWMutex)}, nil
 }
 
 // FromConn returns a client that uses an existing connection, which its owner closes. TLS, message
@@ -109,11 +112,14 @@ func FromConn(conn grpc.ClientConnInterface, options ...ClientOption) (*Client, 
 	if settings.tls != nil {
 		return nil, errors.New("TLS was asked for of a connection that exists already")
 	}
-	return &Client{settings: settings, conn: conn}, nil
+	return &Client{settings: settings, conn: conn, leaving: new(sync.RWMutex)}, nil
 }
 
 // Close cancels all calls and closes the connection, unless the client was created by FromConn.
+// Before, it waits, for at most 2 seconds, until the gateway has ended the calls that were left.
 func (c *Client) Close() error {
+	c.leaving.Lock()
+	defer c.leaving.Unlock()
 	if c.owned == nil {
 		return nil
 	}
@@ -153,6 +159,11 @@ func (c *Client) Media() dashgatev1.MediaServiceClient {
 // Sessions returns the generated stub of LiveService. Call it with a context returned by Outgoing.
 func (c *Client) Sessions() dashgatev1.LiveServiceClient {
 	return dashgatev1.NewLiveServiceClient(c.conn)
+}
+
+// Calls returns the generated stub of CallService. Call it with a context returned by Outgoing.
+func (c *Client) Calls() dashgatev1.CallServiceClient {
+	return dashgatev1.NewCallServiceClient(c.conn)
 }
 
 // Models returns the generated stub of ModelService. Call it with a context returned by Outgoing.
@@ -215,7 +226,8 @@ func (c *Client) newCall(options []CallOption) call {
 	for _, option := range options {
 		option.applyToCall(&call)
 	}
-	if call.requestID == "" {
+	call.isNamed = call.requestID != ""
+	if !call.isNamed {
 		call.requestID = newRequestID()
 	}
 	return call

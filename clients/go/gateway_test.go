@@ -26,19 +26,31 @@ const limit = 20 * time.Second
 type gateway struct {
 	dashgatev1.UnimplementedConversationServiceServer
 	dashgatev1.UnimplementedMediaServiceServer
+	dashgatev1.UnimplementedCallServiceServer
 
 	address  string
 	converse func(context.Context) (*dashgatev1.ConverseResponse, error)
 	events   []*dashgatev1.ConverseStreamResponse
 	silent   bool
-	came     chan struct{}
-	ended    chan struct{}
+	// parts are the events of one call after the other, if there are any, and how each ends.
+	parts []part
+	came  chan struct{}
+	ended chan struct{}
 
 	lock     sync.Mutex
 	names    []string
 	metadata []grpcmetadata.MD
 	chunks   []int
 	uploaded *dashgatev1.MediaDescription
+	// after has the after_sequence of each stream, cancelled the request ids of CancelCall.
+	after     []int32
+	cancelled []string
+}
+
+// part is what one connection has of a stream.
+type part struct {
+	events []*dashgatev1.ConverseStreamResponse
+	end    error
 }
 
 func (g *gateway) saw(ctx context.Context, name string) {
@@ -63,15 +75,35 @@ func (g *gateway) ConverseStream(
 	stream grpc.ServerStreamingServer[dashgatev1.ConverseStreamResponse],
 ) error {
 	g.saw(stream.Context(), request.GetRequestId())
-	for _, event := range g.events {
+	g.lock.Lock()
+	g.after = append(g.after, request.GetAfterSequence())
+	now := part{events: g.events}
+	if len(g.parts) > 0 {
+		now, g.parts = g.parts[0], g.parts[1:]
+	}
+	g.lock.Unlock()
+	for _, event := range now.events {
 		if err := stream.Send(event); err != nil {
 			return err
 		}
 	}
+	if now.end != nil {
+		return now.end
+	}
 	if g.silent {
 		<-stream.Context().Done()
+		return status.FromContextError(stream.Context().Err()).Err()
 	}
 	return nil
+}
+
+func (g *gateway) CancelCall(
+	_ context.Context, request *dashgatev1.CancelCallRequest,
+) (*dashgatev1.CancelCallResponse, error) {
+	g.lock.Lock()
+	defer g.lock.Unlock()
+	g.cancelled = append(g.cancelled, request.GetRequestId())
+	return new(dashgatev1.CancelCallResponse), nil
 }
 
 func (g *gateway) UploadMedia(
@@ -116,6 +148,7 @@ func play(t *testing.T) *gateway {
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(messageLimit))
 	dashgatev1.RegisterConversationServiceServer(server, played)
 	dashgatev1.RegisterMediaServiceServer(server, played)
+	dashgatev1.RegisterCallServiceServer(server, played)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return played

@@ -32,7 +32,7 @@ func (l *live[Request, Response, Event]) recover(failed *Error) {
 		if l.broken == nil {
 			l.broken = failed
 		}
-		delay := l.delay(failed)
+		delay := resumeDelay(l.attempts, failed)
 		l.attempts++
 		l.resumes.Add(1)
 		select {
@@ -60,9 +60,10 @@ func (l *live[Request, Response, Event]) canResume(failed *Error) bool {
 	return isLost && l.ctx.Err() == nil && l.Resumption() != nil && l.Ended() == nil
 }
 
-func (l *live[Request, Response, Event]) delay(failed *Error) time.Duration {
-	delay := min(firstResumeDelay<<l.attempts, longestResumeDelay)
-	// Many sessions lose their connection at the same time.
+// resumeDelay is the delay before an attempt to resume a session or a stream.
+func resumeDelay(attempts int, failed *Error) time.Duration {
+	delay := min(firstResumeDelay<<attempts, longestResumeDelay)
+	// Many lose their connection at the same time.
 	delay = time.Duration(float64(delay) * (0.75 + rand.Float64()/2))
 	after, _ := failed.RetryAfter()
 	return min(max(delay, after), longestResumeDelay)

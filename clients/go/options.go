@@ -53,6 +53,8 @@ func (s secret) reveal() string {
 type call struct {
 	options   *dashgatev1.GenerationOptions
 	requestID string
+	isNamed   bool
+	noResume  bool
 	timeout   time.Duration
 	metadata  map[string]string
 	mimeType  string
@@ -115,6 +117,13 @@ func WithOptions(options *dashgatev1.GenerationOptions) CallOption {
 // returns the same answer and is not billed. Default: a UUID, the same for all attempts.
 func WithRequestID(name string) CallOption {
 	return callOption(func(c *call) { c.requestID = name })
+}
+
+// WithResume sets whether a stream whose connection is lost continues on another one, after the last
+// event that was received. Default: true. Leaving such a stream also calls CancelCall, which ends the
+// call for all streams with its request id; if several have the same, set it to false.
+func WithResume(enabled bool) CallOption {
+	return callOption(func(c *call) { c.noResume = !enabled })
 }
 
 // WithMaxRounds sets how many rounds of tool calls RunTools runs. Default: 8.

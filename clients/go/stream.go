@@ -18,6 +18,10 @@ type Stream struct {
 	// RequestID is the request id of the call.
 	RequestID string
 
+	client  *Client
+	request *dashgatev1.ConverseStreamRequest
+	state   resumption
+
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	free   context.CancelFunc
@@ -29,25 +33,25 @@ type Stream struct {
 }
 
 // Stream returns the next answer as a stream. Errors are returned when the stream is read. There is
-// no deadline by default.
+// no deadline by default. A stream whose connection is lost continues on another one: see WithResume.
 func (c *Client) Stream(
 	ctx context.Context, conversation *Conversation, options ...CallOption,
 ) *Stream {
 	call := c.newCall(options)
+	resume := !call.noResume
 	request := &dashgatev1.ConverseStreamRequest{
-		Conversation: conversation.Raw, Options: call.options, RequestId: call.requestID,
+		Conversation: conversation.Raw, Options: call.options, RequestId: call.requestID, Resumable: resume,
 	}
 	ctx, free := withTimeout(ctx, call.timeout, c.settings.timeout, 0)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stream := &Stream{
-		RequestID: call.requestID, ctx: ctx, cancel: cancel, free: free, idle: c.settings.idleTimeout,
+		RequestID: call.requestID, client: c, request: request,
+		state: resumption{wanted: resume, named: call.isNamed},
+		ctx:   c.Outgoing(ctx, call.metadata), cancel: cancel, free: free, idle: c.settings.idleTimeout,
 	}
 	stream.timer = time.AfterFunc(stream.idle, func() { cancel(errIdle) })
-	var err error
-	stream.events, err = c.Conversations().ConverseStream(c.Outgoing(ctx, call.metadata), request)
-	stream.timer.Stop()
-	if err != nil {
-		stream.fail(err)
+	if err := stream.open(); err != nil {
+		stream.recover(err)
 	}
 	return stream
 }
@@ -95,19 +99,29 @@ func (s *Stream) Final() (*Answer, error) {
 	}
 }
 
+// Resumes is how often this stream was tried to be resumed.
+func (s *Stream) Resumes() int { return s.state.resumes }
+
 // Recv returns the next event, or io.EOF after the last.
 func (s *Stream) Recv() (*dashgatev1.ConverseStreamResponse, error) {
-	if s.end != nil {
-		return nil, s.end
+	for s.end == nil {
+		s.timer.Reset(s.idle)
+		event, err := s.events.Recv()
+		s.timer.Stop()
+		if err != nil {
+			s.recover(err)
+			continue
+		}
+		isNew, err := s.state.isNew(event)
+		if err != nil {
+			s.finish(s.state.broken)
+			continue
+		}
+		if isNew {
+			s.fold.add(event)
+			return event, nil
+		}
 	}
-	s.timer.Reset(s.idle)
-	event, err := s.events.Recv()
-	s.timer.Stop()
-	if err == nil {
-		s.fold.add(event)
-		return event, nil
-	}
-	s.fail(err)
 	return nil, s.end
 }
 
@@ -122,22 +136,30 @@ func (s *Stream) Close() {
 	}
 }
 
-// fail records how the stream ended.
-func (s *Stream) fail(err error) {
+// ending is the end of the stream after this error: an *Error or io.EOF.
+func (s *Stream) ending(err error) error {
 	switch {
 	case errors.Is(err, io.EOF) && !s.fold.complete:
-		s.end = truncatedError(s.RequestID)
+		return truncatedError(s.RequestID)
 	case errors.Is(err, io.EOF):
-		s.end = io.EOF
+		return io.EOF
 	case errors.Is(context.Cause(s.ctx), errIdle):
-		s.end = idleError(s.idle, s.RequestID)
+		return idleError(s.idle, s.RequestID)
 	case s.events == nil:
-		s.end = newError(s.ctx, err, nil, s.RequestID)
+		return newError(s.ctx, err, nil, s.RequestID)
 	default:
-		s.end = newError(s.ctx, err, s.events.Trailer(), s.RequestID)
+		return newError(s.ctx, err, s.events.Trailer(), s.RequestID)
 	}
-	if failed, ok := s.end.(*Error); ok && s.fold.hasOutput {
-		failed.OutputStarted = true
+}
+
+// finish records how the stream ended.
+func (s *Stream) finish(end error) {
+	s.end = end
+	if failed, ok := end.(*Error); ok {
+		failed.OutputStarted = failed.OutputStarted || s.fold.hasOutput
+		if s.state.mustLeave(s.ctx, failed) {
+			s.client.leave(s.ctx, s.RequestID)
+		}
 	}
 	s.timer.Stop()
 	s.cancel(nil)

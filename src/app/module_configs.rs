@@ -93,6 +93,7 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::RelayConfig {
             keep: settings.idempotency.keep,
             max_calls: settings.idempotency.max_calls,
             detached_grace: settings.idempotency.detached_grace,
+            resume_grace: settings.idempotency.resume_grace,
             // Cached answers are evicted before running calls are refused.
             max_bytes: settings
                 .idempotency

@@ -52,8 +52,20 @@ pub struct Call {
 pub struct Joining {
     /// How many of its events are known already. Unless 0, no call is started.
     pub after: usize,
-    /// Whether it goes on without a reader.
-    pub detached: bool,
+    /// How long it goes on without a reader.
+    pub unread: Unread,
+}
+
+/// How long a call goes on without a reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unread {
+    /// It ends with its last reader.
+    #[default]
+    Ends,
+    /// Until its reader had time to return after its connection was lost.
+    AwaitsReader,
+    /// Until its answer may be fetched.
+    Detached,
 }
 
 /// A caller: a number that is the same for the same credentials while the process runs.

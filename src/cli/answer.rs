@@ -398,6 +398,7 @@ mod tests {
                 model: "m".into(),
                 upstream_request_id: "up".into(),
                 request_id: "r".into(),
+                resumable: false,
             })),
             delta(Part::ReasoningText("hm".into())),
             delta(Part::Text("a".into())),

@@ -406,6 +406,7 @@ pub(crate) mod stand_in {
             model: "m-1".to_owned(),
             upstream_request_id: "up-1".to_owned(),
             request_id: "call-1".to_owned(),
+            resumable: false,
         })
     }
 

@@ -219,6 +219,7 @@ pub struct Idempotency {
     pub keep: Duration,
     pub max_calls: usize,
     pub detached_grace: Duration,
+    pub resume_grace: Duration,
     pub max_bytes: usize,
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn settings(
             keep: reader.duration("idempotency.keep"),
             max_calls: reader.count("idempotency.max_calls"),
             detached_grace: reader.duration("idempotency.detached_grace"),
+            resume_grace: reader.duration("idempotency.resume_grace"),
             max_bytes: reader.size("idempotency.max_bytes"),
         },
         store: store::store(&mut reader),

@@ -66,6 +66,7 @@ impl ConversationService for Conversation {
             delivery: Delivery::Whole,
             after_sequence: 0,
             detached: message.detached,
+            resumable: false,
         };
         let (mut reply, request_id) = self.open(ask).await?;
         let answer = reply
@@ -89,7 +90,7 @@ impl ConversationService for Conversation {
         request: Request<ConverseStreamRequest>,
     ) -> Result<Response<Events>, Status> {
         let message = request.into_inner();
-        let after = message.after_sequence;
+        let (after, resumable) = (message.after_sequence, message.resumable);
         let ask = Ask {
             conversation: message.conversation,
             options: message.options,
@@ -98,8 +99,9 @@ impl ConversationService for Conversation {
             history: message.history,
             uses_model: false,
             delivery: Delivery::Stream,
-            after_sequence: message.after_sequence,
+            after_sequence: after,
             detached: message.detached,
+            resumable,
         };
         let (mut reply, request_id) = self.open(ask).await?;
         // Headers are not sent before DashScope has begun, so that an error until then reaches
@@ -123,6 +125,7 @@ impl ConversationService for Conversation {
             request_id: Arc::clone(&request_id),
             show_upstream: self.settings.show_upstream_messages,
             sequence: after,
+            resumable,
             heartbeat_after: patience,
             last_sent: Instant::now() - patience,
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -279,6 +282,7 @@ pub struct Events {
     request_id: Arc<str>,
     show_upstream: bool,
     sequence: i32,
+    resumable: bool,
     heartbeat_after: Duration,
     last_sent: Instant,
     alarm: Pin<Box<Sleep>>,
@@ -322,7 +326,8 @@ impl Events {
     fn message(&mut self, event: Event) -> Result<ConverseStreamResponse, Status> {
         self.charge(&event)?;
         self.over |= matches!(event, Event::End(_));
-        let sent = response::event(event, &self.request_id, || self.reply.timing());
+        let about = (&*self.request_id, self.resumable);
+        let sent = response::event(event, about, || self.reply.timing());
         Ok(self.number(sent))
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fmt::Arguments;
 use std::sync::Arc;
 
-use crate::chat::call::{Call, Delivery, Joining, Prompt};
+use crate::chat::call::{Call, Delivery, Joining, Prompt, Unread};
 use crate::chat::document::{Document, Object};
 use crate::chat::message::{Role, ToolCall, Turn};
 use crate::error::Error;
@@ -40,6 +40,8 @@ pub struct Ask {
     pub after_sequence: i32,
     /// Whether it goes on without a reader.
     pub detached: bool,
+    /// Whether it waits for a reader whose connection was lost.
+    pub resumable: bool,
 }
 
 /// The call of a request.
@@ -101,6 +103,9 @@ fn joining(ask: &Ask, faults: &mut FieldViolations) -> Joining {
             "needs a request_id, by which the answer is fetched",
         );
     }
+    if ask.resumable && !named {
+        faults.add("resumable", "needs a request_id, by which it is resumed");
+    }
     if ask.after_sequence != 0 && !named {
         faults.add(
             "after_sequence",
@@ -113,7 +118,11 @@ fn joining(ask: &Ask, faults: &mut FieldViolations) -> Joining {
     }
     Joining {
         after: after.unwrap_or_default(),
-        detached: ask.detached,
+        unread: match (ask.detached, ask.resumable) {
+            (true, _) => Unread::Detached,
+            (false, true) => Unread::AwaitsReader,
+            (false, false) => Unread::Ends,
+        },
     }
 }
 

@@ -34,7 +34,7 @@ pub fn response(answer: Answer, request_id: &str, took: Timing) -> pb::ConverseR
 /// The event of a stream, without its sequence number. `took` is called at the end only.
 pub fn event(
     event: Event,
-    request_id: &str,
+    (request_id, resumable): (&str, bool),
     took: impl FnOnce() -> Timing,
 ) -> converse_stream_response::Event {
     match event {
@@ -42,6 +42,7 @@ pub fn event(
             model: started.model.as_ref().to_owned(),
             upstream_request_id: started.upstream_request_id,
             request_id: request_id.to_owned(),
+            resumable,
         }),
         Event::Delta(delta) => converse_stream_response::Event::Delta(self::delta(delta)),
         Event::End(end) => {

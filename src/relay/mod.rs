@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::callers::Identity;
 use crate::callers::caller_usage::CallCost;
-use crate::chat::call::{Call, Caller};
+use crate::chat::call::{Call, Caller, Unread};
 use crate::conversations::Conversations;
 use crate::error::Error;
 use crate::memory::{CallMemory, MemoryLedger};
@@ -334,10 +334,10 @@ impl Relay {
             call: Arc::clone(&call),
             times: longest,
             memory: memory.clone(),
-            tokens: match call.joining.detached {
+            tokens: match call.joining.unread {
                 // It may have no reader that would hold them.
-                true => place.take(),
-                false => place.as_mut().map(CallPermits::take_tokens),
+                Unread::Detached | Unread::AwaitsReader => place.take(),
+                Unread::Ends => place.as_mut().map(CallPermits::take_tokens),
             },
         });
         match reader {

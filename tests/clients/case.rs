@@ -83,6 +83,12 @@ pub(crate) struct Job {
 }
 
 impl Case {
+    /// Whether it is about streams that are resumed, or calls that are cancelled.
+    pub(crate) fn is_resumed(&self) -> bool {
+        let prefixes = ["resume-", "leave-", "cancel-call"];
+        prefixes.iter().any(|prefix| self.name.starts_with(prefix))
+    }
+
     /// Whether it is about live sessions.
     pub(crate) fn is_live(&self) -> bool {
         let does = self.job.call.get("do").and_then(Value::as_str);
@@ -95,7 +101,7 @@ fn plain_address() -> String {
 }
 
 /// What a runner may be told to do, and what with.
-pub(crate) const CALLS: [(&str, &[&str]); 12] = [
+pub(crate) const CALLS: [(&str, &[&str]); 13] = [
     ("converse", &TURN),
     ("stream", &TURN),
     ("deltas", &TURN),
@@ -125,6 +131,7 @@ pub(crate) const CALLS: [(&str, &[&str]); 12] = [
     ),
     ("models", &["do", "page_size"]),
     ("model", &["do", "name"]),
+    ("cancel_call", &["do", "request_id"]),
     ("sniff", &["do", "vectors"]),
     ("live", &LIVE),
     ("speak", &LIVE),
@@ -132,11 +139,12 @@ pub(crate) const CALLS: [(&str, &[&str]); 12] = [
 
 const LIVE: [&str; 5] = ["do", "setup", "steps", "timeout_ms", "metadata"];
 
-const TURN: [&str; 7] = [
+const TURN: [&str; 8] = [
     "do",
     "conversation",
     "options",
     "request_id",
+    "resume",
     "timeout_ms",
     "metadata",
     "cancel",
@@ -150,8 +158,8 @@ const OPTIONS: [&str; 5] = [
     "metadata",
 ];
 
-/// What a result may hold, and the three things that the servers tell.
-const EXPECTED: [&str; 14] = [
+/// What a result may hold, and the four things that the servers report.
+const EXPECTED: [&str; 15] = [
     "answers",
     "events",
     "deltas",
@@ -165,6 +173,7 @@ const EXPECTED: [&str; 14] = [
     "elapsed_ms",
     "upstream",
     "seen",
+    "cancel_calls",
     "cancelled_within_ms",
 ];
 
@@ -227,6 +236,9 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Case, String> {
     known("expect", &case.expect, &EXPECTED, &mut faults);
     for (key, expected) in &case.expect {
         matchers(&format!("expect.{key}"), expected, &mut faults);
+    }
+    if case.expect.contains_key("cancel_calls") && !played {
+        faults.push("only a played gateway has a list of `cancel_calls`".to_owned());
     }
     if case.expect.contains_key("seen") != played {
         faults.push("what a played gateway saw is told as `seen`, and must be judged".to_owned());

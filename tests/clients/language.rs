@@ -20,11 +20,13 @@ const MISSING: i32 = 3;
 const ALL: [Language; 6] = [
     Language {
         has_live: true,
+        resumes_streams: true,
         ..Language::new(0, "rust", &[("rust", "")])
     },
     Language {
         forks: true,
         has_live: true,
+        resumes_streams: true,
         ..Language::new(
             1,
             "python",
@@ -33,15 +35,18 @@ const ALL: [Language; 6] = [
     },
     Language {
         has_live: true,
+        resumes_streams: true,
         ..Language::new(2, "go", &[("go", "")])
     },
     Language {
         has_live: true,
+        resumes_streams: true,
         ..Language::new(3, "typescript", &[("typescript", "")])
     },
     Language {
         commits_generated_code: false,
         has_live: true,
+        resumes_streams: true,
         ..Language::new(4, "java", &[("java", "")])
     },
     Language {
@@ -74,6 +79,8 @@ pub(crate) struct Language {
     pub(crate) commits_generated_code: bool,
     /// Whether it has live sessions.
     pub(crate) has_live: bool,
+    /// Whether it resumes streams and cancels calls.
+    pub(crate) resumes_streams: bool,
     /// Whether its script has `runners`, a process that plays many cases.
     pub(crate) forks: bool,
 }
@@ -96,6 +103,7 @@ impl Language {
             runners,
             commits_generated_code: true,
             has_live: false,
+            resumes_streams: false,
             forks: false,
         }
     }

@@ -211,6 +211,11 @@ impl Stage {
             };
             to.insert(key.to_owned(), told);
         }
+        if let (Self::Played(gateway), Some(expected)) = (self, case.expect.get("cancel_calls")) {
+            let count = expected.as_array().map_or(0, Vec::len);
+            let cancelled = cancelled(gateway, count)?;
+            to.insert("cancel_calls".to_owned(), json!(cancelled));
+        }
         Ok(())
     }
 
@@ -234,6 +239,18 @@ impl Stage {
             }
             runtime()?.block_on(async { sleep(LOOK_AGAIN).await });
         }
+    }
+}
+
+/// The request ids that were cancelled, once there are so many. Clients do not wait for it.
+fn cancelled(gateway: &played::Gateway, count: usize) -> Result<Vec<String>, String> {
+    let began = Instant::now();
+    loop {
+        let ids = gateway.cancelled();
+        if ids.len() >= count || began.elapsed() > END_LIMIT {
+            return Ok(ids);
+        }
+        runtime()?.block_on(async { sleep(LOOK_AGAIN).await });
     }
 }
 

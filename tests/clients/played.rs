@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Either, Empty, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http2;
@@ -24,8 +24,9 @@ use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::asked::{asked, metadata};
+use super::cancelled::{self, Cancelled};
 use super::made::{bytes_of_hex, with_bytes};
-use super::status::{self, Status};
+use super::status::{self, Status, content_type, headers};
 use super::{live, notation};
 
 /// Twice the largest request of any case.
@@ -98,6 +99,7 @@ pub(crate) struct Gateway {
 struct Desk {
     calls: Vec<Call>,
     seen: Mutex<Vec<Value>>,
+    cancelled: Cancelled,
     began: Mutex<Option<Instant>>,
 }
 
@@ -117,6 +119,7 @@ impl Gateway {
         let desk = Arc::new(Desk {
             calls,
             seen: Mutex::default(),
+            cancelled: Cancelled::default(),
             began: Mutex::default(),
         });
         let shared = Arc::clone(&desk);
@@ -135,6 +138,11 @@ impl Gateway {
     /// Where it listens.
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// The request ids that were cancelled so far.
+    pub(crate) fn cancelled(&self) -> Vec<String> {
+        self.desk.cancelled.ids()
     }
 
     /// The calls so far.
@@ -222,7 +230,8 @@ async fn connection(stream: TcpStream, desk: Arc<Desk>) {
 
 /// What ends with its head must say so at once: libraries in C take a head without an end for the
 /// beginning of an answer.
-type Frames = Either<Empty<Bytes>, StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>>>;
+pub(crate) type Frames =
+    Either<Empty<Bytes>, StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>>>;
 
 async fn call(
     request: Request<Incoming>,
@@ -242,6 +251,9 @@ async fn call(
             json!({"received": []})
         }
         None => match body.collect().await {
+            Ok(body) if method == cancelled::METHOD => {
+                return desk.cancelled.answer(&body.to_bytes());
+            }
             Ok(body) => asked(&method, &body.to_bytes()),
             Err(error) => json!({"fault": error.to_string()}),
         },
@@ -378,19 +390,5 @@ impl Message {
         framed.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
         framed.extend(bytes);
         framed.into()
-    }
-}
-
-fn headers(map: &BTreeMap<String, String>) -> HeaderMap {
-    let header = |(name, value): (&String, &String)| {
-        let name = HeaderName::try_from(name).ok()?;
-        Some((name, HeaderValue::try_from(value).ok()?))
-    };
-    map.iter().filter_map(header).collect()
-}
-
-fn content_type(headers: &mut HeaderMap, value: &str) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(http::header::CONTENT_TYPE, value);
     }
 }

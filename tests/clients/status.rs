@@ -1,9 +1,9 @@
 //! The end of a played call: a status with its details, as trailers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -155,4 +155,20 @@ fn wired(details: &Details) -> ErrorDetails {
         wired.set_bad_request(violations);
     }
     wired
+}
+
+/// Metadata as headers; what HTTP does not allow is left out.
+pub(crate) fn headers(map: &BTreeMap<String, String>) -> HeaderMap {
+    let header = |(name, value): (&String, &String)| {
+        let name = HeaderName::try_from(name).ok()?;
+        Some((name, HeaderValue::try_from(value).ok()?))
+    };
+    map.iter().filter_map(header).collect()
+}
+
+/// Sets the type of a body.
+pub(crate) fn content_type(headers: &mut HeaderMap, value: &str) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(http::header::CONTENT_TYPE, value);
+    }
 }

@@ -21,6 +21,8 @@ pub fn trials() -> Vec<Test> {
         events_that_do_not_exist_are_out_of_range,
         a_detached_call_goes_on_and_its_answer_is_fetched_at_another_replica,
         a_detached_call_without_a_reader_ends_after_its_grace,
+        a_resumable_stream_waits_for_its_reader_at_any_replica,
+        a_resumable_stream_without_a_reader_ends_after_its_grace,
         a_call_is_cancelled_at_another_replica,
         a_detached_call_is_cancelled_where_nobody_reads_it,
         only_the_caller_of_a_running_call_can_cancel_it,
@@ -209,6 +211,46 @@ async fn a_detached_call_without_a_reader_ends_after_its_grace(store: StoreSetti
     let mut first = open(&one, ask(0, true)).await.unwrap();
     next(&mut first).await.unwrap();
     let dropped = tokio::time::Instant::now();
+    drop(first);
+    upstream.closed().await;
+    assert!(dropped.elapsed() >= Duration::from_millis(500));
+}
+
+fn resumable(after_sequence: i32) -> pb::ConverseStreamRequest {
+    pb::ConverseStreamRequest {
+        resumable: true,
+        ..ask(after_sequence, false)
+    }
+}
+
+async fn a_resumable_stream_waits_for_its_reader_at_any_replica(store: StoreSettings) {
+    let upstream = three(Step::Pause(Duration::from_millis(700))).await;
+    let (one, two) = (
+        replica(&upstream, &store).await,
+        replica(&upstream, &store).await,
+    );
+    let mut first = open(&one, resumable(0)).await.unwrap();
+    let (_, started) = next(&mut first).await.unwrap();
+    assert!(matches!(started, Some(Event::Started(started)) if started.resumable));
+    drop(first);
+    let mut second = open(&two, resumable(1)).await.unwrap();
+    assert_eq!(rest(&mut second).await, expected(1));
+    assert_eq!(upstream.seen().len(), 1);
+    // Another request did not ask for it.
+    let mut third = open(&two, ask(0, false)).await.unwrap();
+    let (_, started) = next(&mut third).await.unwrap();
+    assert!(matches!(started, Some(Event::Started(started)) if !started.resumable));
+}
+
+async fn a_resumable_stream_without_a_reader_ends_after_its_grace(store: StoreSettings) {
+    let mut upstream = three(Step::Hang).await;
+    let mut settings = settings(&upstream);
+    settings.store = Some(store.clone());
+    settings.idempotency.resume_grace = Duration::from_millis(600);
+    let one = gateway_with(settings).await;
+    let mut first = open(&one, resumable(0)).await.unwrap();
+    next(&mut first).await.unwrap();
+    let dropped = std::time::Instant::now();
     drop(first);
     upstream.closed().await;
     assert!(dropped.elapsed() >= Duration::from_millis(500));

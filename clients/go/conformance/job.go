@@ -28,6 +28,7 @@ type request struct {
 	Conversation json.RawMessage   `json:"conversation"`
 	Options      json.RawMessage   `json:"options"`
 	RequestID    string            `json:"request_id"`
+	Resume       *bool             `json:"resume"`
 	Timeout      *float64          `json:"timeout_ms"`
 	Metadata     map[string]string `json:"metadata"`
 	Cancel       struct {

@@ -116,6 +116,8 @@ func (p *player) play(ctx context.Context) error {
 		return p.models(ctx)
 	case "model":
 		return p.model(ctx)
+	case "cancel_call":
+		return p.client.CancelCall(ctx, p.call.RequestID)
 	case "sniff":
 		return p.sniff()
 	case "live":
@@ -331,6 +333,9 @@ func (p *player) options() ([]dashgate.CallOption, error) {
 	}
 	if p.call.RequestID != "" {
 		options = append(options, dashgate.WithRequestID(p.call.RequestID))
+	}
+	if p.call.Resume != nil {
+		options = append(options, dashgate.WithResume(*p.call.Resume))
 	}
 	if p.call.Timeout != nil {
 		options = append(options, dashgate.WithTimeout(milliseconds(*p.call.Timeout)))

@@ -108,6 +108,10 @@ public final class Runner {
       case "model":
         model(client, call);
         break;
+      case "cancel_call":
+        known(call, "do", "request_id");
+        client.cancelCall(call.get("request_id").getAsString());
+        break;
       case "live":
         knownSession(call);
         new LiveSteps(list("live")).live(client, call, settings(call));
@@ -405,7 +409,8 @@ public final class Runner {
 
   private static void knownCall(JsonObject call) {
     known(
-        call, "do", "conversation", "options", "request_id", "timeout_ms", "metadata", "cancel");
+        call, "do", "conversation", "options", "request_id", "resume", "timeout_ms", "metadata",
+        "cancel");
   }
 
   private static void knownSession(JsonObject call) {
@@ -427,6 +432,9 @@ public final class Runner {
     }
     if (call.has("request_id")) {
       settings = settings.requestId(call.get("request_id").getAsString());
+    }
+    if (call.has("resume")) {
+      settings = settings.resume(call.get("resume").getAsBoolean());
     }
     if (call.has("timeout_ms")) {
       settings = settings.timeout(Duration.ofMillis(call.get("timeout_ms").getAsLong()));

@@ -24,14 +24,15 @@ CANCELLED: Json = {"code": "CANCELLED"}
 CALL = {"do", "conversation", "options", "request_id", "timeout_ms", "metadata", "cancel"}
 KEYS: dict[str, set[str]] = {
     "converse": CALL,
-    "stream": CALL,
-    "deltas": CALL,
+    "stream": CALL | {"resume"},
+    "deltas": CALL | {"resume"},
     "many": CALL | {"count"},
     "dialogue": {"do", "model", "system", "turns", "options", "stream"},
     "tools": {"do", "model", "question", "tools", "results", "max_rounds"},
     "upload": {"do", "model", "file", "mime_type", "name", "then"},
     "models": {"do", "page_size"},
     "model": {"do", "name"},
+    "cancel_call": {"do", "request_id"},
     "sniff": {"do", "vectors"},
     "live": {"do", "setup", "steps", "timeout_ms", "metadata"},
     "speak": {"do", "setup", "steps", "timeout_ms", "metadata"},
@@ -93,6 +94,9 @@ class Job:
             "timeout": seconds(self.call.get("timeout_ms")),
             "metadata": self.call.get("metadata"),
         }
+
+    def stream_arguments(self) -> Json:
+        return self.arguments() | {"resume": self.call.get("resume", True)}
 
     def session(self) -> Json:
         return {
@@ -242,7 +246,7 @@ def converse(client: dashgate.Client, job: Job, result: Json) -> None:
 
 
 def stream(client: dashgate.Client, job: Job, result: Json) -> None:
-    with client.stream(job.conversation(), **job.arguments()) as events:
+    with client.stream(job.conversation(), **job.stream_arguments()) as events:
         if "after_ms" in job.cancel:
             threading.Timer(job.cancel["after_ms"] / 1000, events.cancel).start()
         if job.do == "deltas":
@@ -263,7 +267,7 @@ def stream(client: dashgate.Client, job: Job, result: Json) -> None:
 
 def many(client: dashgate.Client, job: Job, result: Json) -> None:
     def one(_: int) -> Json:
-        return answer_json(client.stream(job.conversation(), **job.arguments()).final())
+        return answer_json(client.stream(job.conversation(), **job.stream_arguments()).final())
 
     count = job.call["count"]
     with concurrent.futures.ThreadPoolExecutor(count) as threads:
@@ -315,6 +319,10 @@ def model(client: dashgate.Client, job: Job, result: Json) -> None:
     result["models"] = [plain(client.get_model(job.call["name"]))]
 
 
+def cancel_call(client: dashgate.Client, job: Job, _: Json) -> None:
+    client.cancel_call(job.call["request_id"])
+
+
 def sniff(_: dashgate.Client, job: Job, result: Json) -> None:
     result["mime_types"] = [mime_type(vector) for vector in job.call["vectors"]]
 
@@ -329,6 +337,7 @@ PLAYERS: dict[str, Callable[[dashgate.Client, Job, Json], None]] = {
     "upload": upload,
     "models": models,
     "model": model,
+    "cancel_call": cancel_call,
     "sniff": sniff,
     "live": live,
     "speak": speak,
@@ -355,7 +364,7 @@ async def async_converse(client: dashgate.AsyncClient, job: Job, result: Json) -
 
 
 async def async_stream(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
-    events = client.stream(job.conversation(), **job.arguments())
+    events = client.stream(job.conversation(), **job.stream_arguments())
     task = asyncio.current_task()
     assert task is not None
     if job.do == "deltas":
@@ -373,7 +382,9 @@ async def async_stream(client: dashgate.AsyncClient, job: Job, result: Json) -> 
 
 async def async_many(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
     async def one() -> Json:
-        return answer_json(await client.stream(job.conversation(), **job.arguments()).final())
+        return answer_json(
+            await client.stream(job.conversation(), **job.stream_arguments()).final()
+        )
 
     result["answers"] = list(await asyncio.gather(*(one() for _ in range(job.call["count"]))))
 
@@ -423,6 +434,10 @@ async def async_model(client: dashgate.AsyncClient, job: Job, result: Json) -> N
     result["models"] = [plain(await client.get_model(job.call["name"]))]
 
 
+async def async_cancel_call(client: dashgate.AsyncClient, job: Job, _: Json) -> None:
+    await client.cancel_call(job.call["request_id"])
+
+
 async def async_sniff(_: dashgate.AsyncClient, job: Job, result: Json) -> None:
     result["mime_types"] = [mime_type(vector) for vector in job.call["vectors"]]
 
@@ -437,6 +452,7 @@ ASYNC_PLAYERS: dict[str, Callable[[dashgate.AsyncClient, Job, Json], Awaitable[N
     "upload": async_upload,
     "models": async_models,
     "model": async_model,
+    "cancel_call": async_cancel_call,
     "sniff": async_sniff,
     "live": async_live,
     "speak": async_speak,

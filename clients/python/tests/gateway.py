@@ -13,6 +13,10 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from dashgate import v1
+from dashgate.v1.call_service_pb2_grpc import (
+    CallServiceServicer,
+    add_CallServiceServicer_to_server,
+)
 from dashgate.v1.conversation_service_pb2_grpc import (
     ConversationServiceServicer,
     add_ConversationServiceServicer_to_server,
@@ -66,7 +70,9 @@ def echo(requests: Iterator[Any], _context: Any) -> Iterator[v1.ConverseLiveResp
     yield v1.ConverseLiveResponse(sequence=sequence + 1, session_ended=v1.SessionEnded(responses=1))
 
 
-class Gateway(ConversationServiceServicer, MediaServiceServicer, LiveServiceServicer):
+class Gateway(
+    ConversationServiceServicer, MediaServiceServicer, LiveServiceServicer, CallServiceServicer
+):
     """A gateway that answers as configured and records its requests."""
 
     def __init__(self) -> None:
@@ -80,6 +86,10 @@ class Gateway(ConversationServiceServicer, MediaServiceServicer, LiveServiceServ
         )
         self.events: Iterable[Event] = [STARTED, text("hel"), text("lo"), COMPLETED]
         self.silent = False
+        # What each stream has instead, one after the other.
+        self.parts: list[Callable[[Any], Iterator[Event]]] = []
+        self.cancelled: list[str] = []
+        self.cancel_came = threading.Event()
         self.live: Callable[[Any, Any], Iterator[v1.ConverseLiveResponse]] = echo
 
     def _came(self, request: Any, context: grpc.ServicerContext) -> None:
@@ -95,9 +105,15 @@ class Gateway(ConversationServiceServicer, MediaServiceServicer, LiveServiceServ
     def ConverseStream(self, request: Any, context: Any) -> Iterator[Event]:
         self._came(request, context)
         context.add_callback(self.ended.set)
-        yield from self.events
+        yield from self.parts.pop(0)(context) if self.parts else self.events
         if self.silent:
             self.ended.wait(LIMIT)
+
+    def CancelCall(self, request: Any, context: Any) -> v1.CancelCallResponse:
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.cancelled.append(request.request_id)
+        self.cancel_came.set()
+        return v1.CancelCallResponse()
 
     def ConverseLive(self, request_iterator: Any, context: Any) -> Any:
         self._came(next(request_iterator), context)
@@ -135,6 +151,7 @@ def playing() -> Iterator[Gateway]:
     add_ConversationServiceServicer_to_server(gateway, server)
     add_MediaServiceServicer_to_server(gateway, server)
     add_LiveServiceServicer_to_server(gateway, server)
+    add_CallServiceServicer_to_server(gateway, server)
     gateway.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

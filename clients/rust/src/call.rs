@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::metadata::MetadataMap;
-use tonic::{Code, Request, Status, TimeoutExpired};
+use tonic::{Code, Request, Response, Status, Streaming, TimeoutExpired};
 use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::client::Client;
 use crate::error::Error;
 use crate::events::Events;
+use crate::leave::Leave;
 use crate::retry::Attempts;
 use crate::v1;
 
@@ -50,6 +51,7 @@ pub struct Call<Kind> {
     request_id: Option<String>,
     timeout: Option<Duration>,
     metadata: Vec<(String, String)>,
+    resume: bool,
     kind: PhantomData<fn() -> Kind>,
 }
 
@@ -62,6 +64,7 @@ impl<Kind> Call<Kind> {
             request_id: None,
             timeout: None,
             metadata: Vec::new(),
+            resume: true,
             kind: PhantomData,
         }
     }
@@ -129,6 +132,16 @@ impl IntoFuture for Call<Whole> {
     }
 }
 
+impl Call<Streamed> {
+    /// Sets whether a stream whose connection is lost continues on another one, after the last event
+    /// that was received. Default: true. Dropping such a stream also cancels the call by its request
+    /// id, for all streams that have the same; if several have, set it to false.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+}
+
 impl IntoFuture for Call<Streamed> {
     type Output = Result<Events, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
@@ -136,36 +149,48 @@ impl IntoFuture for Call<Streamed> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let timeout = self.timeout.or_else(|| self.client.timeout());
+            let (resume, is_named) = (self.resume, self.request_id.is_some());
             let (terms, (conversation, options)) = self.taken_apart(timeout)?;
             let request = v1::ConverseStreamRequest {
                 conversation: Some(conversation),
                 options,
                 request_id: terms.request_id.clone(),
+                resumable: resume,
                 ..v1::ConverseStreamRequest::default()
             };
-            let service = terms.client.conversation_service();
-            let send = move |request: Request<v1::ConverseStreamRequest>| {
-                let mut service = service.clone();
-                async move { service.converse_stream(request).await }
-            };
-            let response = terms.attempt(request, send).await?;
-            let (client, id) = (terms.client, terms.request_id);
-            Ok(Events::new(
-                response.into_inner(),
-                client,
-                id,
-                terms.deadline,
-            ))
+            let id = (terms.request_id.as_str(), is_named);
+            let mut leave = Leave::new(&terms.client, &terms.metadata, id, resume);
+            match opened(&terms, request.clone()).await {
+                Ok(source) => Ok(Events::new(source, (terms, request), leave)),
+                Err(error) => {
+                    leave.failed(&error);
+                    Err(error)
+                }
+            }
         })
     }
 }
 
+/// Opens a stream.
+pub(crate) async fn opened(
+    terms: &Terms,
+    request: v1::ConverseStreamRequest,
+) -> Result<Streaming<v1::ConverseStreamResponse>, Error> {
+    let service = terms.client.conversation_service();
+    let send = move |request: Request<v1::ConverseStreamRequest>| {
+        let mut service = service.clone();
+        async move { service.converse_stream(request).await }
+    };
+    terms.attempt(request, send).await.map(Response::into_inner)
+}
+
 /// The settings of a call.
+#[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    client: Client,
+    pub(crate) client: Client,
     metadata: MetadataMap,
-    deadline: Option<Instant>,
-    request_id: String,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) request_id: String,
 }
 
 impl Terms {

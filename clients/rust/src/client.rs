@@ -9,7 +9,9 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::call::{Call, Streamed, Whole};
+use crate::call_cancellation::CallCancellation;
 use crate::error::Error;
+use crate::leave::Leaving;
 use crate::live::SessionCall;
 use crate::models::{ModelList, ModelQuery};
 use crate::retry::Credit;
@@ -17,6 +19,7 @@ use crate::retry::Credit;
 use crate::tls::Tls;
 use crate::tools::{Tool, ToolRun};
 use crate::upload::{Upload, UploadSource};
+use crate::v1::call_service_client::CallServiceClient;
 use crate::v1::conversation_service_client::ConversationServiceClient;
 use crate::v1::live_service_client::LiveServiceClient;
 use crate::v1::media_service_client::MediaServiceClient;
@@ -47,6 +50,7 @@ struct Inner {
     timeout: Option<Duration>,
     idle_timeout: Duration,
     credit: Credit,
+    leaving: Leaving,
 }
 
 impl Client {
@@ -70,9 +74,23 @@ impl Client {
 
     /// Returns the next answer as a stream: `client.stream(&conversation).await?`.
     ///
-    /// There is no deadline by default.
+    /// There is no deadline by default. If its connection is lost, the stream continues on another
+    /// one: see [`Call::resume`].
     pub fn stream(&self, conversation: impl Into<v1::Conversation>) -> Call<Streamed> {
         Call::new(self.clone(), conversation.into())
+    }
+
+    /// Cancels a running call of this caller by its request id, whatever process made it:
+    /// `client.cancel_call("order-4711-summary").await?`. Its streams fail with `ABORTED` and the
+    /// reason `CALL_CANCELLED`. If no such call is running, the reason is `CALL_NOT_FOUND`.
+    pub fn cancel_call(&self, request_id: impl Into<String>) -> CallCancellation {
+        CallCancellation::new(self.clone(), request_id.into())
+    }
+
+    /// Waits, for at most 2 seconds, until the gateway has ended the calls whose streams were left.
+    /// Await it before the runtime ends; without it, the gateway ends them after some seconds.
+    pub async fn settle(&self) {
+        self.0.leaving.end().await;
     }
 
     /// Uploads a file of any size to DashScope's storage, from a path, bytes or a reader. Pass the
@@ -135,6 +153,11 @@ impl Client {
         ModelServiceClient::new(self.channel())
     }
 
+    /// Returns the generated client of `CallService`, without default deadlines or API key.
+    pub fn call_service(&self) -> CallServiceClient<Channel> {
+        CallServiceClient::new(self.channel())
+    }
+
     /// Returns the generated client of `LiveService`, without API key or resumption.
     pub fn live_service(&self) -> LiveServiceClient<Channel> {
         LiveServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
@@ -184,6 +207,10 @@ impl Client {
 
     pub(crate) fn idle_timeout(&self) -> Duration {
         self.0.idle_timeout
+    }
+
+    pub(crate) fn leaving(&self) -> &Leaving {
+        &self.0.leaving
     }
 
     pub(crate) fn credit(&self) -> &Credit {
@@ -305,6 +332,7 @@ impl ClientBuilder {
             timeout: self.timeout,
             idle_timeout: self.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT),
             credit: Credit::full(),
+            leaving: Leaving::none(),
         })))
     }
 

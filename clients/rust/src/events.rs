@@ -1,20 +1,24 @@
 //! A streamed answer.
 
-use std::future::poll_fn;
+use std::fmt;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Code, Streaming};
 
 use crate::answer::Answer;
-use crate::call::failed;
-use crate::client::Client;
+use crate::call::{Terms, failed, of_broken_connection, opened};
 use crate::error::Error;
 use crate::fold::Fold;
+use crate::leave::Leave;
+use crate::resume::{Next, Received, Resumption};
 use crate::v1::converse_stream_response::Event;
-use crate::v1::{ConverseStreamResponse, delta};
+use crate::v1::{ConverseStreamRequest, ConverseStreamResponse, delta};
 
 /// A streamed answer: a [`Stream`] of events. Dropping it cancels the call.
 ///
@@ -33,30 +37,65 @@ use crate::v1::{ConverseStreamResponse, delta};
 #[derive(Debug)]
 #[must_use = "dropping it cancels the call"]
 pub struct Events {
-    /// Taken when the stream has ended, so that its resources are released.
-    source: Option<Streaming<ConverseStreamResponse>>,
-    client: Client,
-    request_id: String,
+    /// Dropped before `leave`, so that the connection's stream ends first.
+    source: Source,
+    leave: Leave,
+    resumption: Resumption,
+    /// What is sent again to resume the stream. The terms are kept for the deadline.
+    terms: Terms,
+    request: ConverseStreamRequest,
     deadline: Option<(Instant, Pin<Box<Sleep>>)>,
     idle: Pin<Box<Sleep>>,
     fold: Fold,
     failure: Option<Error>,
 }
 
+/// Where events come from.
+enum Source {
+    Open(Box<Streaming<ConverseStreamResponse>>),
+    /// Another connection.
+    Opening(Opening),
+    Ended,
+}
+
+type Opened = Result<Streaming<ConverseStreamResponse>, Error>;
+
+/// A future that is polled with exclusive access only. The mutex, which is never locked, makes it
+/// `Sync`.
+struct Opening(Mutex<Pin<Box<dyn Future<Output = Opened> + Send>>>);
+
+impl Opening {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Opened> {
+        let future = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        future.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::Open(_) => "Open",
+            Self::Opening(_) => "Opening",
+            Self::Ended => "Ended",
+        })
+    }
+}
+
 impl Events {
     pub(crate) fn new(
         source: Streaming<ConverseStreamResponse>,
-        client: Client,
-        request_id: String,
-        deadline: Option<Instant>,
+        (terms, request): (Terms, ConverseStreamRequest),
+        leave: Leave,
     ) -> Self {
-        let idle = Box::pin(sleep(client.idle_timeout()));
+        let deadline = terms.deadline;
         Self {
-            source: Some(source),
-            client,
-            request_id,
+            source: Source::Open(Box::new(source)),
+            leave,
+            resumption: Resumption::default(),
             deadline: deadline.map(|deadline| (deadline, Box::pin(sleep_until(deadline)))),
-            idle,
+            idle: Box::pin(sleep(terms.client.idle_timeout())),
+            terms,
+            request,
             fold: Fold::default(),
             failure: None,
         }
@@ -89,63 +128,135 @@ impl Events {
 
     /// Returns the request id of this call.
     pub fn request_id(&self) -> &str {
-        &self.request_id
+        &self.terms.request_id
+    }
+
+    /// Returns how often this stream was tried to be resumed.
+    pub fn resumes(&self) -> u32 {
+        self.resumption.resumes()
     }
 
     fn poll_event(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<ConverseStreamResponse, Error>>> {
-        let Some(source) = &mut self.source else {
-            return Poll::Ready(None);
-        };
-        let error = match Pin::new(source).poll_next(context) {
-            Poll::Ready(Some(Ok(event))) => {
-                let idle = Instant::now().checked_add(self.client.idle_timeout());
-                if let Some(idle) = idle {
-                    self.idle.as_mut().reset(idle);
+        loop {
+            let polled = match &mut self.source {
+                Source::Ended => return Poll::Ready(None),
+                Source::Opening(opening) => match opening.poll(context) {
+                    Poll::Ready(Ok(source)) => {
+                        self.source = Source::Open(Box::new(source));
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
+                    Poll::Pending => Poll::Pending,
+                },
+                Source::Open(source) => match Pin::new(source).poll_next(context) {
+                    Poll::Ready(Some(Err(status))) => {
+                        let status = of_broken_connection(status);
+                        let error = failed(status, self.terms.deadline, &self.terms.request_id);
+                        Poll::Ready(Some(Err(error)))
+                    }
+                    Poll::Ready(Some(Ok(event))) => Poll::Ready(Some(Ok(event))),
+                    Poll::Ready(None) => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                },
+            };
+            let error = match polled {
+                Poll::Ready(Some(Ok(event))) => match self.received(&event) {
+                    Received::New => return Poll::Ready(Some(Ok(event))),
+                    Received::Known => continue,
+                    Received::Missing(error) => return Poll::Ready(Some(Err(self.fail(error)))),
+                },
+                Poll::Ready(Some(Err(error))) => error,
+                Poll::Ready(None) if self.fold.is_complete() => {
+                    self.complete();
+                    return Poll::Ready(None);
                 }
-                self.fold.add(&event);
-                return Poll::Ready(Some(Ok(event)));
+                Poll::Ready(None) => {
+                    let message = "the stream ended before the answer was complete";
+                    self.fault(Code::Internal, "STREAM_TRUNCATED", message)
+                }
+                Poll::Pending => ready!(self.poll_clocks(context)),
+            };
+            match self.resumption.failed(error, self.fold.is_complete()) {
+                Next::Resume(delay) => self.open_after(delay),
+                Next::Complete => {
+                    self.complete();
+                    return Poll::Ready(None);
+                }
+                Next::Fail(error) => return Poll::Ready(Some(Err(self.fail(error)))),
             }
-            Poll::Ready(Some(Err(status))) => {
-                let deadline = self.deadline.as_ref().map(|(deadline, _)| *deadline);
-                failed(status, deadline, &self.request_id)
-            }
-            Poll::Ready(None) if self.fold.is_complete() => {
-                self.client.credit().earn();
-                self.source = None;
-                return Poll::Ready(None);
-            }
-            Poll::Ready(None) => {
-                let message = "the stream ended before the answer was complete";
-                self.fault(Code::Internal, "STREAM_TRUNCATED", message)
-            }
-            Poll::Pending => ready!(self.poll_clocks(context)),
+        }
+    }
+
+    fn received(&mut self, event: &ConverseStreamResponse) -> Received {
+        self.rest(Duration::ZERO);
+        let received = self.resumption.received(event, self.request.resumable);
+        if matches!(received, Received::New) {
+            self.fold.add(event);
+        }
+        let is_started = matches!(event.event, Some(Event::Started(_)));
+        if self.fold.is_complete() || (is_started && !self.resumption.is_possible()) {
+            self.leave.disarm();
+            // Large if it has media, and not needed again.
+            self.request.conversation = None;
+        }
+        received
+    }
+
+    /// Restarts the idle timeout, after this delay.
+    fn rest(&mut self, delay: Duration) {
+        let idle = Instant::now()
+            .checked_add(self.terms.client.idle_timeout())
+            .and_then(|idle| idle.checked_add(delay));
+        if let Some(idle) = idle {
+            self.idle.as_mut().reset(idle);
+        }
+    }
+
+    fn open_after(&mut self, delay: Duration) {
+        self.rest(delay);
+        self.request.after_sequence = self.resumption.sequence();
+        let (terms, request) = (self.terms.clone(), self.request.clone());
+        let opening = async move {
+            sleep(delay).await;
+            opened(&terms, request).await
         };
+        self.source = Source::Opening(Opening(Mutex::new(Box::pin(opening))));
+    }
+
+    fn complete(&mut self) {
+        self.terms.client.credit().earn();
+        self.leave.disarm();
+        self.source = Source::Ended;
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
         let error = match self.fold.has_output() {
             true => error.after_output(),
             false => error,
         };
-        self.source = None;
+        self.source = Source::Ended;
+        self.leave.failed(&error);
         self.failure = Some(error.clone());
-        Poll::Ready(Some(Err(error)))
+        error
     }
 
     fn poll_clocks(&mut self, context: &mut Context<'_>) -> Poll<Error> {
         if let Some((_, clock)) = &mut self.deadline
             && clock.as_mut().poll(context).is_ready()
         {
-            return Poll::Ready(Error::deadline(&self.request_id));
+            return Poll::Ready(Error::deadline(&self.terms.request_id));
         }
         ready!(self.idle.as_mut().poll(context));
-        let span = self.client.idle_timeout();
+        let span = self.terms.client.idle_timeout();
         let message = format!("nothing came for {span:?}, not even a heartbeat");
         Poll::Ready(self.fault(Code::DeadlineExceeded, "STREAM_IDLE", &message))
     }
 
     fn fault(&self, code: Code, reason: &str, message: &str) -> Error {
-        Error::of_client(code, reason, message, &self.request_id)
+        Error::of_client(code, reason, message, &self.terms.request_id)
     }
 }
 

@@ -25,21 +25,25 @@
 //!   client; paths are never sent.
 //! - [`Error`] has the gRPC code, the reason, and whether and when to retry.
 //! - Dropping a future or a stream cancels its call, at the gateway and at DashScope.
+//! - A stream whose connection is lost continues on another one: [`Call::resume`].
 //! - The generated messages and clients of the schema are in [`v1`].
 
 mod answer;
 mod call;
+mod call_cancellation;
 mod client;
 mod content;
 mod conversation;
 mod error;
 mod events;
 mod fold;
+mod leave;
 mod live;
 mod live_progress;
 mod live_protocol;
 mod live_stream;
 mod models;
+mod resume;
 mod retry;
 mod sniff;
 #[cfg(feature = "tls")]
@@ -50,6 +54,7 @@ pub mod v1;
 
 pub use answer::Answer;
 pub use call::{Call, Streamed, Whole};
+pub use call_cancellation::CallCancellation;
 pub use client::{Client, ClientBuilder};
 pub use content::{Contents, Media, audio, image, text, video, video_frames};
 pub use conversation::Conversation;

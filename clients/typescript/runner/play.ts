@@ -30,6 +30,7 @@ const DOES: Readonly<Record<string, Doer>> = {
   sniff,
   live,
   speak,
+  cancel_call: cancelCall,
 };
 
 /** Runs a call and records its result, also if it fails. */
@@ -50,10 +51,11 @@ async function converse(client: Client, call: Reader, result: Result): Promise<v
 
 async function stream(client: Client, call: Reader, result: Result): Promise<void> {
   const { conversation, options, afterEvents, cancel } = asked(call);
+  const resume = (call.any("resume") as boolean | undefined) ?? true;
   call.done();
   const events: JsonValue[] = [];
   result.events = events;
-  const answer = client.stream(conversation, options);
+  const answer = client.stream(conversation, { ...options, resume });
   for await (const event of answer) {
     events.push(json(ConverseStreamResponseSchema, event));
     if (events.length === afterEvents) {
@@ -65,10 +67,11 @@ async function stream(client: Client, call: Reader, result: Result): Promise<voi
 
 async function deltas(client: Client, call: Reader, result: Result): Promise<void> {
   const { conversation, options, afterEvents, cancel } = asked(call);
+  const resume = (call.any("resume") as boolean | undefined) ?? true;
   call.done();
   const pieces: string[] = [];
   result.deltas = pieces;
-  const answer = client.stream(conversation, options);
+  const answer = client.stream(conversation, { ...options, resume });
   for await (const piece of answer.textDeltas()) {
     pieces.push(piece);
     if (pieces.length === afterEvents) {
@@ -230,6 +233,12 @@ function settings(call: Reader): ConverseOptions {
     ...callOptions(call),
     ...(options !== undefined && { options: fromJson(GenerationOptionsSchema, options) }),
   };
+}
+
+async function cancelCall(client: Client, call: Reader): Promise<void> {
+  const requestId = call.must("request_id", call.text("request_id"));
+  call.done();
+  await client.cancelCall(requestId);
 }
 
 function callOptions(call: Reader): CallOptions {

@@ -3,7 +3,13 @@
  */
 export { Answer } from "./answer.js";
 export type { CallOptions } from "./call.js";
-export type { ClientSettings, ConverseOptions, ListModelsOptions, ToolsOptions } from "./client.js";
+export type {
+  ClientSettings,
+  ConverseOptions,
+  ListModelsOptions,
+  StreamOptions,
+  ToolsOptions,
+} from "./client.js";
 export { text } from "./content.js";
 export type { ImageOptions, MediaOptions, MediaSource, VideoOptions } from "./content.js";
 export { Conversation } from "./conversation.js";

@@ -38,6 +38,7 @@ export class Call {
   readonly #release = new Set<() => void>();
   readonly #deadline: number | undefined;
   #failure: { readonly reason: unknown } | undefined;
+  #stopped: ((reason: unknown) => void) | undefined;
 
   constructor(options: CallOptions, defaultTimeoutMs: number | undefined) {
     this.requestId = options.requestId ?? uuid();
@@ -65,9 +66,18 @@ export class Call {
 
   /** Cancels the call. The first reason is kept. */
   stop(reason: unknown): void {
+    const first = this.#failure === undefined;
     this.#failure ??= { reason };
     // Only this code makes the transport send RST_STREAM with CANCEL.
     this.#controller.abort(new ConnectError("the call was stopped", Code.Canceled));
+    if (first) {
+      this.#stopped?.(reason);
+    }
+  }
+
+  /** Registers a function to call when the call is cancelled. */
+  onStop(stopped: (reason: unknown) => void): void {
+    this.#stopped = stopped;
   }
 
   /** Throws if the call was cancelled. */
@@ -127,6 +137,7 @@ export class Call {
       release();
     }
     this.#release.clear();
+    this.#stopped = undefined;
     this.#controller.abort(new ConnectError("the call is over", Code.Canceled));
   }
 

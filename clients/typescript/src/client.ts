@@ -17,6 +17,7 @@ import { Answer } from "./answer.js";
 import { Call, checkedTimeout, DEFAULT_TIMEOUT_MS, type CallOptions } from "./call.js";
 import { Conversation } from "./conversation.js";
 import { DashgateError } from "./error.js";
+import { CallService } from "./gen/dashgate/v1/call_service_pb.js";
 import type { Conversation as RawConversation } from "./gen/dashgate/v1/conversation_pb.js";
 import { ConversationSchema } from "./gen/dashgate/v1/conversation_pb.js";
 import {
@@ -30,6 +31,7 @@ import { MediaService } from "./gen/dashgate/v1/media_service_pb.js";
 import { ModelSchema, type Model } from "./gen/dashgate/v1/model_pb.js";
 import { ModelService } from "./gen/dashgate/v1/model_service_pb.js";
 import { setApiKey, setMetadata, type Metadata } from "./metadata.js";
+import { LEAVE_LIMIT_MS } from "./resume.js";
 import { RetryBudget } from "./retry.js";
 import { AnswerStream } from "./stream.js";
 import { DEFAULT_MAX_ROUNDS, runToolLoop, type Tool } from "./tools.js";
@@ -60,6 +62,16 @@ export interface ConverseOptions extends CallOptions {
   readonly options?: MessageInitShape<typeof GenerationOptionsSchema> | undefined;
 }
 
+/** Options of `stream`. */
+export interface StreamOptions extends ConverseOptions {
+  /**
+   * Whether a stream whose connection is lost continues on another one, after the last event that
+   * was received. Leaving such a stream also cancels the call by its request id, for all streams
+   * that have the same. Default: true.
+   */
+  readonly resume?: boolean | undefined;
+}
+
 /** Options of `runTools`. */
 export interface ToolsOptions extends Omit<ConverseOptions, "requestId"> {
   /** The maximum number of rounds of tool calls. Default: 8. */
@@ -85,12 +97,16 @@ export class BaseClient implements Disposable {
   readonly sessions: RawClient<typeof LiveService>;
   /** The generated client of ModelService, with this client's key and metadata; without retries. */
   readonly models: RawClient<typeof ModelService>;
+  /** The generated client of CallService, with this client's key and metadata. */
+  readonly calls: RawClient<typeof CallService>;
   readonly #transport: Transport;
   readonly #timeoutMs: number | undefined;
   readonly #idleTimeoutMs: number;
   readonly #budget = new RetryBudget();
   readonly #shut: () => void;
   readonly #calls = new Set<Call>();
+  /** The calls that end another one. */
+  readonly #leaving = new Set<Promise<unknown>>();
   #closed = false;
 
   protected constructor(
@@ -107,6 +123,7 @@ export class BaseClient implements Disposable {
     this.media = createClient(MediaService, this.#transport);
     this.sessions = createClient(LiveService, this.#transport);
     this.models = createClient(ModelService, this.#transport);
+    this.calls = createClient(CallService, this.#transport);
     this.#timeoutMs = checkedTimeout("timeoutMs", settings.timeoutMs);
     this.#idleTimeoutMs =
       checkedTimeout("idleTimeoutMs", settings.idleTimeoutMs) ?? DEFAULT_IDLE_TIMEOUT_MS;
@@ -132,29 +149,47 @@ export class BaseClient implements Disposable {
 
   /**
    * Returns the next answer as a stream, which starts the call when it is read. There is no
-   * deadline by default.
+   * deadline by default. If its connection is lost, the stream continues on another one.
    */
-  stream(
-    conversation: Conversation | RawConversation,
-    options: ConverseOptions = {},
-  ): AnswerStream {
+  stream(conversation: Conversation | RawConversation, options: StreamOptions = {}): AnswerStream {
+    const { resume = true } = options;
     const headers = callHeaders(options.metadata);
     const request = create(ConverseStreamRequestSchema, requestOf(conversation, options));
+    request.resumable = resume;
     const { converseStream } = ConversationService.method;
     return new AnswerStream({
       budget: this.#budget,
       idleTimeoutMs: this.#idleTimeoutMs,
+      resume,
+      named: options.requestId !== undefined,
+      leave: (requestId) => {
+        this.#leave(requestId, headers);
+      },
       begin: () => {
         const call = this.#begin(options, this.#timeoutMs);
         request.requestId = call.requestId;
         return call;
       },
-      open: async ({ signal, timeoutMs }) => {
+      open: async ({ signal, timeoutMs }, afterSequence) => {
+        request.afterSequence = afterSequence;
         const input = only(request);
         return (await this.#transport.stream(converseStream, signal, timeoutMs, headers, input))
           .message;
       },
     });
+  }
+
+  /**
+   * Cancels a running call of this caller by its request id, whatever process made it. Its streams
+   * fail with `ABORTED` and the reason `CALL_CANCELLED`. If no such call is running, the reason of
+   * the error is `CALL_NOT_FOUND`.
+   */
+  async cancelCall(requestId: string, options: Omit<CallOptions, "requestId"> = {}): Promise<void> {
+    const headers = callHeaders(options.metadata);
+    const { cancelCall } = CallService.method;
+    await this.unary({ ...options, requestId }, ({ signal, timeoutMs }) =>
+      this.#transport.unary(cancelCall, signal, timeoutMs, headers, { requestId }),
+    );
   }
 
   /**
@@ -194,14 +229,19 @@ export class BaseClient implements Disposable {
 
   /**
    * Closes the connection; calls in progress fail. An existing transport that was passed stays
-   * open.
+   * open. If calls of streams that were left are being cancelled, the connection is closed after
+   * that, within 2 seconds.
    */
   close(): void {
     this.#closed = true;
     for (const call of this.#calls) {
       call.stop(closed("CANCELLED"));
     }
-    this.#shut();
+    if (this.#leaving.size === 0) {
+      this.#shut();
+    } else {
+      void Promise.allSettled(this.#leaving).then(this.#shut);
+    }
   }
 
   /** Closes the connection. */
@@ -253,6 +293,19 @@ export class BaseClient implements Disposable {
       );
       return message;
     });
+  }
+
+  /** Ends a call whose stream was left. If it fails, the gateway ends it after some seconds. */
+  #leave(requestId: string, headers: Headers): void {
+    const { cancelCall } = CallService.method;
+    const ended = this.#transport
+      .unary(cancelCall, undefined, LEAVE_LIMIT_MS, headers, { requestId })
+      .then(
+        () => undefined,
+        () => undefined,
+      );
+    this.#leaving.add(ended);
+    void ended.then(() => this.#leaving.delete(ended));
   }
 
   #begin(options: CallOptions, defaultTimeoutMs: number | undefined): Call {

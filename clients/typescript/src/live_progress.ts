@@ -17,12 +17,19 @@ import type {
  * Consecutive attempts to resume a session without an event in between. Their delays add up to 6
  * seconds; the gateway keeps a session for 30.
  */
-const RESUME_ATTEMPTS = 6;
+export const RESUME_ATTEMPTS = 6;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5000;
 
-/** The variation of delays: many sessions lose their connection at the same time. */
+/** The variation of delays: many lose their connection at the same time. */
 const JITTER = 0.25;
+
+/** The delay before a session or a stream is resumed, in milliseconds. */
+export function resumeDelay(attempts: number, failure: DashgateError): number {
+  const delay = Math.min(FIRST_DELAY_MS * 2 ** attempts, LONGEST_DELAY_MS);
+  const varied = delay * (1 + JITTER * (2 * Math.random() - 1));
+  return Math.min(Math.max(varied, failure.retryAfterMs ?? 0), LONGEST_DELAY_MS);
+}
 
 /** An event of either kind of session. */
 export type LiveEvent = ConverseLiveResponse | SynthesizeLiveResponse;
@@ -88,11 +95,10 @@ export class Progress {
       return undefined;
     }
     this.#failure ??= failure;
-    const delay = Math.min(FIRST_DELAY_MS * 2 ** this.#attempts, LONGEST_DELAY_MS);
+    const delay = resumeDelay(this.#attempts, failure);
     this.#attempts += 1;
     this.resumes += 1;
-    const varied = delay * (1 + JITTER * (2 * Math.random() - 1));
-    return Math.min(Math.max(varied, failure.retryAfterMs ?? 0), LONGEST_DELAY_MS);
+    return delay;
   }
 
   /** The error to throw for a final one. */

@@ -4,21 +4,30 @@
  */
 import { Answer } from "./answer.js";
 import type { Call } from "./call.js";
-import { DashgateError, noteOutput } from "./error.js";
-import { Fold } from "./fold.js";
+import { DashgateError } from "./error.js";
 import type { ConverseStreamResponse } from "./gen/dashgate/v1/conversation_service_pb.js";
 import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
+import { Resumption } from "./resume.js";
 import type { RetryBudget } from "./retry.js";
 
-/** Opens the stream; called once for each attempt. */
-export type Open = (call: Call) => Promise<AsyncIterable<ConverseStreamResponse>>;
+/** Opens the stream after this event; called once for each attempt. */
+export type Open = (
+  call: Call,
+  afterSequence: number,
+) => Promise<AsyncIterable<ConverseStreamResponse>>;
 
 /** The functions of the client that a stream uses. */
 export interface StreamSettings {
   readonly begin: () => Call;
   readonly open: Open;
   readonly budget: RetryBudget;
+  /** Ends the call at the gateway, without waiting. */
+  readonly leave: (requestId: string) => void;
   readonly idleTimeoutMs: number;
+  /** Whether the stream is resumed if its connection is lost. */
+  readonly resume: boolean;
+  /** Whether the caller chose the request id. */
+  readonly named: boolean;
 }
 
 /**
@@ -30,19 +39,26 @@ export interface StreamSettings {
  */
 export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disposable {
   readonly #settings: StreamSettings;
-  readonly #fold = new Fold();
+  readonly #state: Resumption;
   readonly #events: AsyncGenerator<ConverseStreamResponse, void>;
   #call: Call | undefined;
+  #left = false;
   #failure: { readonly reason: unknown } | undefined;
 
   constructor(settings: StreamSettings) {
     this.#settings = settings;
+    this.#state = new Resumption(settings.resume, settings.named);
     this.#events = this.#run();
   }
 
   /** The request id, once the call has started. */
   get requestId(): string | undefined {
     return this.#call?.requestId;
+  }
+
+  /** How often this stream was tried to be resumed. */
+  get resumes(): number {
+    return this.#state.resumes;
   }
 
   /** Iterates over the events. */
@@ -73,13 +89,13 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   /** Reads the remaining events and returns the complete answer. */
   async final(): Promise<Answer> {
     while (!(await this.#next()).done);
-    return new Answer(this.#fold.response());
+    return new Answer(this.#state.fold.response());
   }
 
   /** Cancels the call. Readers get an `AbortError`. */
   cancel(): void {
     const reason = new DOMException("the stream was left before its end", "AbortError");
-    if (!this.#fold.complete) {
+    if (!this.#state.fold.complete) {
       this.#failure ??= { reason };
     }
     this.#call?.stop(reason);
@@ -101,27 +117,52 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   async *#run(): AsyncGenerator<ConverseStreamResponse, void> {
     const call = this.#settings.begin();
     this.#call = call;
+    // Also if nobody reads any more.
+    call.onStop((reason) => {
+      this.#leave(call, reason);
+    });
     try {
-      const begun = await call.attempt(this.#settings.budget, () => this.#begun(call));
-      let result = begun.result;
-      while (!result.done) {
-        this.#fold.add(result.value);
-        yield result.value;
-        call.check();
-        result = await this.#bounded(call, () => begun.events.next());
+      for (;;) {
+        let delay: number | undefined;
+        try {
+          yield* this.#connection(call);
+        } catch (thrown) {
+          delay = this.#state.failed(call.failure(thrown));
+        }
+        if (delay === undefined) {
+          return;
+        }
+        await call.sleep(delay);
       }
-      if (!this.#fold.complete) {
-        throw truncated(call);
-      }
-    } catch (thrown) {
-      const failure = call.failure(thrown);
-      if (this.#fold.hasOutput) {
-        noteOutput(failure);
-      }
+    } catch (failure) {
+      this.#leave(call, failure);
       this.#failure ??= { reason: failure };
       throw this.#failure.reason;
     } finally {
       call.end();
+    }
+  }
+
+  /** The new events of one connection. */
+  async *#connection(call: Call): AsyncGenerator<ConverseStreamResponse, void> {
+    const begun = await call.attempt(this.#settings.budget, () => this.#begun(call));
+    let result = begun.result;
+    while (!result.done) {
+      if (this.#state.received(result.value)) {
+        yield result.value;
+        call.check();
+      }
+      result = await this.#bounded(call, () => begun.events.next());
+    }
+    if (!this.#state.fold.complete) {
+      throw truncated(call);
+    }
+  }
+
+  #leave(call: Call, reason: unknown): void {
+    if (!this.#left && this.#state.mustLeave(reason)) {
+      this.#left = true;
+      this.#settings.leave(call.requestId);
     }
   }
 
@@ -131,7 +172,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     result: IteratorResult<ConverseStreamResponse, unknown>;
   }> {
     return this.#bounded(call, async () => {
-      const stream = await this.#settings.open(call);
+      const stream = await this.#settings.open(call, this.#state.sequence);
       const events = stream[Symbol.asyncIterator]();
       return { events, result: await events.next() };
     });

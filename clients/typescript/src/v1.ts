@@ -4,6 +4,7 @@
  *
  * @module
  */
+export * from "./gen/dashgate/v1/call_service_pb.js";
 export * from "./gen/dashgate/v1/content_pb.js";
 export * from "./gen/dashgate/v1/conversation_pb.js";
 export * from "./gen/dashgate/v1/conversation_service_pb.js";

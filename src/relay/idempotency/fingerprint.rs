@@ -58,7 +58,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::chat::call::{Caller, Delivery, Joining, Passing, Prompt, Tenant};
+    use crate::chat::call::{Caller, Delivery, Joining, Passing, Prompt, Tenant, Unread};
     use crate::chat::document::Real;
     use crate::chat::media::{Audio, Medium, Source};
     use crate::chat::message::{Body, Options, Part, Role, Turn};
@@ -136,7 +136,7 @@ mod tests {
         for equal in [
             changed(|call| call.caller = Caller(2)),
             changed(|call| call.timeout = Duration::from_secs(9)),
-            changed(|call| call.joining.detached = true),
+            changed(|call| call.joining.unread = Unread::Detached),
             changed(|call| call.joining.after = 3),
             changed(|call| call.passing.traceparent = Some("t".to_owned())),
         ] {

@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
-use crate::chat::call::{Call, Caller};
+use crate::chat::call::{Call, Caller, Unread};
 use crate::chat::event::Event;
 use crate::error::Error;
 use crate::memory::Kind;
@@ -89,12 +89,13 @@ pub(super) fn open(
         once: Arc::downgrade(once),
         key: key.clone(),
     });
-    if call.joining.detached {
-        detached::hold(
-            Arc::clone(&running),
-            Arc::clone(&log),
-            once.settings.detached_grace,
-        );
+    let grace = match call.joining.unread {
+        Unread::Ends => None,
+        Unread::AwaitsReader => Some(once.settings.resume_grace),
+        Unread::Detached => Some(once.settings.detached_grace),
+    };
+    if let Some(grace) = grace {
+        detached::hold(Arc::clone(&running), Arc::clone(&log), grace);
     }
     let entry = Entry {
         share,

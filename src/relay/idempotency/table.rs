@@ -30,6 +30,8 @@ pub struct IdempotencyConfig {
     pub max_bytes: usize,
     /// How long a detached call goes on without a reader.
     pub detached_grace: Duration,
+    /// How long a call waits for a reader that will resume it.
+    pub resume_grace: Duration,
 }
 
 /// All idempotent calls: running ones, and those that ended recently.

@@ -63,10 +63,15 @@ def stream_request(
     conversation: Conversation | v1.Conversation,
     options: v1.GenerationOptions | None,
     request_id: str,
+    *,
+    resume: bool,
 ) -> v1.ConverseStreamRequest:
     """Return the request of a streamed call."""
     return v1.ConverseStreamRequest(
-        conversation=_raw(conversation), options=options, request_id=name_call(request_id)
+        conversation=_raw(conversation),
+        options=options,
+        request_id=name_call(request_id),
+        resumable=resume,
     )
 
 

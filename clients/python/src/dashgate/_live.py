@@ -34,6 +34,14 @@ LONGEST_DELAY = 5.0
 _BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 
+def resume_delay(attempts: int, error: Error) -> float:
+    """Return the seconds to wait before a session or a stream is resumed."""
+    delay = min(FIRST_DELAY * 2.0**attempts, LONGEST_DELAY)
+    # Many lose their connection at the same time.
+    delay *= random.uniform(0.75, 1.25)  # noqa: S311
+    return min(max(delay, error.retry_after or 0.0), LONGEST_DELAY)
+
+
 class Progress(Generic[Request]):
     """The state of a session across its streams."""
 
@@ -124,12 +132,10 @@ class Progress(Generic[Request]):
             # have neither.
             self._raise(self._fault or error)
         self._fault = self._fault or error
-        delay = min(FIRST_DELAY * 2.0**self._attempts, LONGEST_DELAY)
-        # Many sessions lose their connection at the same time.
-        delay *= random.uniform(0.75, 1.25)  # noqa: S311
+        delay = resume_delay(self._attempts, error)
         self._attempts += 1
         self.resumes += 1
-        return min(max(delay, error.retry_after or 0.0), LONGEST_DELAY)
+        return delay
 
     def _raise(self, error: Error) -> NoReturn:
         error.output_started = error.output_started or self._has_output

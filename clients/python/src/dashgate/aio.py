@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import weakref
@@ -32,11 +33,13 @@ from dashgate._calls import (
     unknown_tool,
 )
 from dashgate._live import Progress, converse_opening, speech_opening
+from dashgate._resume import LEAVE_LIMIT, Resumption
 from dashgate._settings import TLS, Endpoint, Metadata, Settings
 from dashgate.aio_live import AsyncLiveSession, AsyncSpeechSession
-from dashgate.answer import Answer, Fold
+from dashgate.answer import Answer
 from dashgate.conversation import Conversation, Tool
 from dashgate.errors import Error, from_rpc
+from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
 from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
@@ -44,6 +47,7 @@ from dashgate.v1.model_service_pb2_grpc import ModelServiceStub
 
 if TYPE_CHECKING:
     # Imported for types only: at run time one class serves both kinds of channel.
+    from dashgate.v1.call_service_pb2_grpc import CallServiceAsyncStub
     from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceAsyncStub
     from dashgate.v1.live_service_pb2_grpc import LiveServiceAsyncStub
     from dashgate.v1.media_service_pb2_grpc import MediaServiceAsyncStub
@@ -124,15 +128,35 @@ class AsyncClient:
         request_id: str = "",
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        resume: bool = True,
     ) -> AsyncStream:
-        """Return the next answer as a stream. Call it in a running event loop."""
-        request = stream_request(conversation, options, request_id)
-        call = self._lines.here().conversations.ConverseStream(
-            request,
-            timeout=self._settings.stream_timeout(timeout),
+        """Return the next answer as a stream. Call it in a running event loop.
+
+        If its connection is lost, it continues on another one, after the last event that was
+        received. Leaving such a stream also cancels the call by its request id, for all streams
+        that have the same; `resume=False` switches both off.
+        """
+        request = stream_request(conversation, options, request_id, resume=resume)
+        state = Resumption(
+            request, named=bool(request_id), timeout=self._settings.stream_timeout(timeout)
+        )
+        metadata_sent = self._settings.sent_metadata(metadata)
+        return AsyncStream(self._lines.here(), self._settings.idle_timeout, state, metadata_sent)
+
+    async def cancel_call(
+        self, request_id: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> None:
+        """Cancel a running call of this caller by its request id, whatever process made it.
+
+        Its streams end with `ABORTED` and the reason `CALL_CANCELLED`. If no call with this request
+        id is running, the reason of the error is `CALL_NOT_FOUND`.
+        """
+        call = self._lines.here().calls.CancelCall(
+            v1.CancelCallRequest(request_id=request_id),
+            timeout=self._settings.unary_timeout(timeout),
             metadata=self._settings.sent_metadata(metadata),
         )
-        return AsyncStream(call, self._settings.idle_timeout, request.request_id)
+        await _waited(call, request_id)
 
     def live(
         self,
@@ -293,6 +317,11 @@ class AsyncClient:
         return self._lines.here().sessions
 
     @property
+    def calls(self) -> CallServiceAsyncStub:
+        """The generated stub of `CallService`. Pass it `self.metadata`."""
+        return self._lines.here().calls
+
+    @property
     def models(self) -> ModelServiceAsyncStub:
         """The generated stub of `ModelService`. Pass it `self.metadata`."""
         return self._lines.here().models
@@ -303,7 +332,11 @@ class AsyncClient:
         return self._settings.sent_metadata()
 
     async def close(self) -> None:
-        """Cancel all calls of this loop and close its connection. The client stays closed."""
+        """Cancel all calls of this loop and close its connection. The client stays closed.
+
+        Before, it waits, for at most 2 seconds, until the gateway has ended the calls whose streams
+        were left.
+        """
         await self._lines.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -330,18 +363,28 @@ class AsyncStream:
 
     def __init__(
         self,
-        call: grpc.aio.UnaryStreamCall[v1.ConverseStreamRequest, v1.ConverseStreamResponse],
+        line: _Line,
         idle_timeout: float,
-        request_id: str,
+        state: Resumption,
+        metadata: tuple[tuple[str, str | bytes], ...],
     ) -> None:
-        self._call = call
+        self._line = line
         self._idle_timeout = idle_timeout
-        self._fold = Fold()
+        self._state = state
+        self._metadata = metadata
         self._ended = False
         self._fault: BaseException | None = None
         self._expired = False
-        self.request_id = request_id
+        self._cancelled = asyncio.Event()
+        self._left = False
+        self.request_id = state.request_id
         """The request id of the call."""
+        self._call = self._open()
+
+    @property
+    def resumes(self) -> int:
+        """How often this stream was tried to be resumed."""
+        return self._state.resumes
 
     async def __aiter__(self) -> AsyncIterator[v1.ConverseStreamResponse]:
         try:
@@ -363,12 +406,14 @@ class AsyncStream:
         """Read the remaining events and return the complete answer."""
         while await self._next() is not None:
             pass
-        return Answer(self._fold.response())
+        return Answer(self._state.fold.response())
 
     def cancel(self) -> None:
         """Cancel the call, if it has not ended. Readers get `asyncio.CancelledError`."""
         if not self._ended:
+            self._cancelled.set()
             self._call.cancel()
+            self._leave(None)
 
     async def close(self) -> None:
         """Close the stream, and cancel the call if it has not ended."""
@@ -385,6 +430,13 @@ class AsyncStream:
     ) -> None:
         self.cancel()
 
+    def _open(
+        self,
+    ) -> grpc.aio.UnaryStreamCall[v1.ConverseStreamRequest, v1.ConverseStreamResponse]:
+        return self._line.conversations.ConverseStream(
+            self._state.request, timeout=self._state.remaining(), metadata=self._metadata
+        )
+
     async def _next(self) -> v1.ConverseStreamResponse | None:
         if self._fault is not None:
             raise self._fault
@@ -393,17 +445,30 @@ class AsyncStream:
         try:
             event = await self._read()
         except BaseException as fault:
-            note_output(fault, self._fold)
+            note_output(fault, self._state.fold)
             self._ended = True
             self._fault = fault
+            self._leave(fault)
             raise
         if event is None:
             self._ended = True
-        else:
-            self._fold.add(event)
         return event
 
     async def _read(self) -> v1.ConverseStreamResponse | None:
+        while True:
+            try:
+                event = await self._receive()
+            except Error as error:
+                delay = self._state.failed(error)
+                if delay is None:
+                    return None
+                await self._pause(delay)
+                self._call = self._open()
+                continue
+            if event is None or self._state.received(event):
+                return event
+
+    async def _receive(self) -> v1.ConverseStreamResponse | None:
         timer = None
         if self._idle_timeout != float("inf"):
             timer = asyncio.get_running_loop().call_later(self._idle_timeout, self._expire)
@@ -421,8 +486,20 @@ class AsyncStream:
                 timer.cancel()
         if isinstance(event, v1.ConverseStreamResponse):
             return event
-        check_complete(self._fold, self.request_id)
+        check_complete(self._state.fold, self.request_id)
         return None
+
+    async def _pause(self, delay: float) -> None:
+        try:
+            await asyncio.wait_for(self._cancelled.wait(), delay)
+        except asyncio.TimeoutError:
+            return
+        raise asyncio.CancelledError
+
+    def _leave(self, fault: BaseException | None) -> None:
+        if not self._left and self._state.must_leave(fault):
+            self._left = True
+            self._line.leave(self.request_id, self._metadata)
 
     def _expire(self) -> None:
         self._expired = True
@@ -438,6 +515,24 @@ class _Line:
         self.media: MediaServiceAsyncStub = MediaServiceStub(channel)
         self.sessions: LiveServiceAsyncStub = LiveServiceStub(channel)
         self.models: ModelServiceAsyncStub = ModelServiceStub(channel)
+        self.calls: CallServiceAsyncStub = CallServiceStub(channel)
+        # The calls that end another one.
+        self._leaving: set[grpc.aio.UnaryUnaryCall[Any, Any]] = set()
+
+    def leave(self, request_id: str, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
+        """End a call whose stream was left, without waiting."""
+        # It fails if the channel or the loop is closed; the call is then at its end too.
+        with contextlib.suppress(Exception):
+            call = self.calls.CancelCall(
+                v1.CancelCallRequest(request_id=request_id), timeout=LEAVE_LIMIT, metadata=metadata
+            )
+            self._leaving.add(call)
+            call.add_done_callback(self._leaving.discard)
+
+    async def finish_leaving(self) -> None:
+        """Wait for the calls that end another one. Each has a deadline."""
+        with contextlib.suppress(Exception):
+            await asyncio.gather(*(call.code() for call in tuple(self._leaving)))
 
 
 class _Lines:
@@ -472,8 +567,10 @@ class _Lines:
         """Close this loop's channel; other loops close their own."""
         self._closed = True
         line = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if line is not None and self._given is None and self._process == os.getpid():
-            await line.channel.close()
+        if line is not None and self._process == os.getpid():
+            await line.finish_leaving()
+            if self._given is None:
+                await line.channel.close()
 
     def name(self) -> str:
         """Return the address for `repr`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -30,11 +31,13 @@ from dashgate._calls import (
 )
 from dashgate._idle import Wait, Watch
 from dashgate._live import Progress, converse_opening, speech_opening
+from dashgate._resume import LEAVE_LIMIT, Resumption
 from dashgate._settings import TLS, Endpoint, Metadata, Settings
-from dashgate.answer import Answer, Fold
+from dashgate.answer import Answer
 from dashgate.conversation import Conversation, Tool
-from dashgate.errors import from_rpc
+from dashgate.errors import Error, from_rpc
 from dashgate.live import LiveSession, SpeechSession
+from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
 from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
@@ -144,17 +147,35 @@ class Client:
         request_id: str = "",
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        resume: bool = True,
     ) -> Stream:
-        """Return the next answer as a stream."""
-        request = stream_request(conversation, options, request_id)
-        line = self._connected()
-        call = line.conversations.ConverseStream(
-            request,
-            timeout=self._settings.stream_timeout(timeout),
+        """Return the next answer as a stream.
+
+        If its connection is lost, it continues on another one, after the last event that was
+        received. Leaving such a stream also cancels the call by its request id, for all streams
+        that have the same; `resume=False` switches both off.
+        """
+        request = stream_request(conversation, options, request_id, resume=resume)
+        state = Resumption(
+            request, named=bool(request_id), timeout=self._settings.stream_timeout(timeout)
+        )
+        wait = Wait(self._settings.idle_timeout, lambda: None)
+        return Stream(self._connected(), wait, state, self._settings.sent_metadata(metadata))
+
+    def cancel_call(
+        self, request_id: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> None:
+        """Cancel a running call of this caller by its request id, whatever process made it.
+
+        Its streams end with `ABORTED` and the reason `CALL_CANCELLED`. If no call with this request
+        id is running, the reason of the error is `CALL_NOT_FOUND`.
+        """
+        call = self._connected().calls.CancelCall.future(
+            v1.CancelCallRequest(request_id=request_id),
+            timeout=self._settings.unary_timeout(timeout),
             metadata=self._settings.sent_metadata(metadata),
         )
-        wait = Wait(self._settings.idle_timeout, cast("grpc.RpcContext", call).cancel)
-        return Stream(call, wait, line.watch, request.request_id)
+        _waited(call, request_id)
 
     def live(
         self,
@@ -310,6 +331,11 @@ class Client:
         return self._connected().sessions
 
     @property
+    def calls(self) -> CallServiceStub:
+        """The generated stub of `CallService`. Pass it `self.metadata`."""
+        return self._connected().calls
+
+    @property
     def models(self) -> ModelServiceStub:
         """The generated stub of `ModelService`. Pass it `self.metadata`."""
         return self._connected().models
@@ -320,12 +346,18 @@ class Client:
         return self._settings.sent_metadata()
 
     def close(self) -> None:
-        """Cancel all calls and close the connection. The client cannot be used again."""
+        """Cancel all calls and close the connection. The client cannot be used again.
+
+        Before, it waits, for at most 2 seconds, until the gateway has ended the calls whose streams
+        were left.
+        """
         with self._lock:
             self._closed = True
             line, self._line = self._line, None
-        if line is not None and line.process == os.getpid() and self._given is None:
-            line.channel.close()
+        if line is not None and line.process == os.getpid():
+            line.finish_leaving()
+            if self._given is None:
+                line.channel.close()
 
     def __enter__(self) -> Client:
         return self
@@ -394,18 +426,30 @@ class Stream:
     """
 
     def __init__(
-        self, call: Iterator[v1.ConverseStreamResponse], wait: Wait, watch: Watch, request_id: str
+        self,
+        line: _Line,
+        wait: Wait,
+        state: Resumption,
+        metadata: tuple[tuple[str, str | bytes], ...],
     ) -> None:
-        self._call = call
+        self._line = line
         self._wait = wait
-        self._watch = watch
-        self._fold = Fold()
-        self._ended = False
+        self._state = state
+        self._metadata = metadata
+        self._ended = True
         self._fault: BaseException | None = None
-        self._cancelled = False
-        self.request_id = request_id
+        self._cancelled = threading.Event()
+        self._left = False
+        self.request_id = state.request_id
         """The request id of the call."""
-        watch.add(wait)
+        self._call = self._open()
+        self._ended = False
+        line.watch.add(wait)
+
+    @property
+    def resumes(self) -> int:
+        """How often this stream was tried to be resumed."""
+        return self._state.resumes
 
     def __iter__(self) -> Iterator[v1.ConverseStreamResponse]:
         try:
@@ -424,18 +468,19 @@ class Stream:
         """Read the remaining events and return the complete answer."""
         while self._next() is not None:
             pass
-        return Answer(self._fold.response())
+        return Answer(self._state.fold.response())
 
     def cancel(self) -> None:
         """Cancel the call, from any thread. Readers get `concurrent.futures.CancelledError`."""
-        self._cancelled = True
+        self._cancelled.set()
         self._wait.cancel()
+        self._leave(None)
 
     def close(self) -> None:
         """Close the stream, and cancel the call if it has not ended."""
         if not self._ended:
             self.cancel()
-        self._watch.remove(self._wait)
+        self._line.watch.remove(self._wait)
 
     def __enter__(self) -> Stream:
         return self
@@ -451,6 +496,16 @@ class Stream:
     def __del__(self) -> None:
         self.close()
 
+    def _open(self) -> Iterator[v1.ConverseStreamResponse]:
+        call = self._line.conversations.ConverseStream(
+            self._state.request, timeout=self._state.remaining(), metadata=self._metadata
+        )
+        # Not a method of the stream, which would then not be collected while it is watched.
+        self._wait.cancel = cast("grpc.RpcContext", call).cancel
+        if self._cancelled.is_set():
+            self._wait.cancel()
+        return call
+
     def _next(self) -> v1.ConverseStreamResponse | None:
         if self._fault is not None:
             raise self._fault
@@ -459,35 +514,52 @@ class Stream:
         try:
             event = self._read()
         except Exception as fault:
-            note_output(fault, self._fold)
+            note_output(fault, self._state.fold)
             self._end(fault)
             raise
         if event is None:
             self._end(None)
-        else:
-            self._fold.add(event)
         return event
 
     def _read(self) -> v1.ConverseStreamResponse | None:
-        self._wait.arm()
-        try:
-            return next(self._call)
-        except StopIteration:
-            check_complete(self._fold, self.request_id)
-            return None
-        except grpc.RpcError as error:
-            if self._wait.expired:
-                raise idle_error(self._wait.limit, self.request_id) from None
-            if self._cancelled:
-                raise concurrent.futures.CancelledError from None
-            raise from_rpc(cast("Any", error), self.request_id) from None
-        finally:
-            self._wait.disarm()
+        while True:
+            self._wait.arm()
+            try:
+                event = next(self._call)
+            except StopIteration:
+                check_complete(self._state.fold, self.request_id)
+                return None
+            except grpc.RpcError as error:
+                delay = self._state.failed(self._error(error))
+            else:
+                if self._state.received(event):
+                    return event
+                continue
+            finally:
+                self._wait.disarm()
+            if delay is None:
+                return None
+            if self._cancelled.wait(delay):
+                raise concurrent.futures.CancelledError
+            self._call = self._open()
+
+    def _error(self, error: grpc.RpcError) -> Error:
+        if self._wait.expired:
+            return idle_error(self._wait.limit, self.request_id)
+        if self._cancelled.is_set():
+            raise concurrent.futures.CancelledError from None
+        return from_rpc(cast("Any", error), self.request_id)
 
     def _end(self, fault: Exception | None) -> None:
         self._ended = True
         self._fault = fault
-        self._watch.remove(self._wait)
+        self._line.watch.remove(self._wait)
+        if fault is not None:
+            self._leave(fault)
+
+    def _leave(self, fault: Exception | None) -> None:
+        if self._state.must_leave(fault):
+            self._line.leave(self, self._metadata)
 
 
 class _Pending(Protocol[_Response_co]):
@@ -510,7 +582,37 @@ class _Line:
         self.media = MediaServiceStub(channel)
         self.sessions = LiveServiceStub(channel)
         self.models = ModelServiceStub(channel)
+        self.calls = CallServiceStub(channel)
         self.watch = Watch()
+        # The calls that end another one. gRPC cancels a call that nothing refers to.
+        self._leaving: set[grpc.Future[v1.CancelCallResponse]] = set()
+        # Reentrant, because a garbage-collected stream may be left at any time.
+        self._changing = threading.RLock()
+
+    def leave(self, stream: Stream, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
+        """End the call of a stream that was left, once, without waiting."""
+        if self.process != os.getpid():
+            return
+        # It fails if the channel is closed; the call is then at its end too.
+        with self._changing, contextlib.suppress(Exception):
+            if stream._left:  # noqa: SLF001
+                return
+            stream._left = True  # noqa: SLF001
+            call = self.calls.CancelCall.future(
+                v1.CancelCallRequest(request_id=stream.request_id),
+                timeout=LEAVE_LIMIT,
+                metadata=metadata,
+            )
+            self._leaving.add(call)
+            call.add_done_callback(self._leaving.discard)
+
+    def finish_leaving(self) -> None:
+        """Wait for the calls that end another one. Each has a deadline."""
+        with self._changing:
+            calls = tuple(self._leaving)
+        for call in calls:
+            with contextlib.suppress(Exception):
+                call.exception(LEAVE_LIMIT)
 
 
 class _Messages:

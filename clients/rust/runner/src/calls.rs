@@ -22,7 +22,11 @@ use crate::result::{self, CaseResult};
 /// Runs a job and fills in its result.
 pub async fn make(job: Job, result: &mut CaseResult) -> Result<(), Fault> {
     let over = match client(&job) {
-        Ok(client) => call(client, job.call, result).await,
+        Ok(client) => {
+            let over = call(client.clone(), job.call, result).await;
+            client.settle().await;
+            over
+        }
         Err(over) => Err(over),
     };
     match over {
@@ -177,6 +181,7 @@ async fn call(client: Client, call: Call, result: &mut CaseResult) -> Result<(),
             result.models.push(result::json_of("Model", &model)?);
             Ok(())
         }
+        Call::Cancellation { request_id } => Ok(client.cancel_call(request_id).await?),
         Call::Many { count, turn } => many(&client, count, &turn, result).await,
         Call::Live(session) => live::live(&client, session, result).await,
         Call::Speak(session) => live::speak(&client, session, result).await,
@@ -196,6 +201,9 @@ async fn call(client: Client, call: Call, result: &mut CaseResult) -> Result<(),
 
 async fn open(client: &Client, turn: &Turn) -> Result<dashgate_client::Events, Over> {
     let mut call = client.stream(conversation(turn)?);
+    if let Some(resume) = turn.resume {
+        call = call.resume(resume);
+    }
     if let Some(options) = options(turn.options.as_ref())? {
         call = call.options(options);
     }

@@ -59,6 +59,12 @@ pub enum Call {
     Stream(Turn),
     /// One stream, read as texts.
     Deltas(Turn),
+    /// The cancellation of a call.
+    #[serde(rename = "cancel_call")]
+    Cancellation {
+        /// The request id of the call.
+        request_id: String,
+    },
     /// Several turns.
     Dialogue {
         /// The model.
@@ -140,6 +146,9 @@ pub struct Turn {
     /// The request id.
     #[serde(default)]
     pub request_id: Option<String>,
+    /// Whether its stream is resumed.
+    #[serde(default)]
+    pub resume: Option<bool>,
     /// The call's deadline.
     #[serde(default)]
     pub timeout_ms: Option<u64>,

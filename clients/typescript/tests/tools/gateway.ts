@@ -9,12 +9,13 @@ import type { AddressInfo, ListenOptions, Socket } from "node:net";
 
 import type { ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { ConversationService, LiveService, MediaService } from "dashgate/v1";
+import { CallService, ConversationService, LiveService, MediaService } from "dashgate/v1";
 
 /** The answers of the gateway. */
 export interface Plays {
   readonly conversations?: Partial<ServiceImpl<typeof ConversationService>>;
   readonly media?: Partial<ServiceImpl<typeof MediaService>>;
+  readonly calls?: Partial<ServiceImpl<typeof CallService>>;
   readonly live?: Partial<ServiceImpl<typeof LiveService>>;
 }
 
@@ -38,6 +39,7 @@ export async function played(
     routes: (router) => {
       router.service(ConversationService, plays.conversations ?? {});
       router.service(MediaService, plays.media ?? {});
+      router.service(CallService, plays.calls ?? {});
       router.service(LiveService, plays.live ?? {});
     },
   });

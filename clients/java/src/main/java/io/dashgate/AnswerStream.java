@@ -132,6 +132,15 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
     return events.requestId();
   }
 
+  /**
+   * Returns how often this stream was tried to be resumed.
+   *
+   * @return the number of attempts
+   */
+  public int resumes() {
+    return events.resumes();
+  }
+
   /** Cancels the call if it has not ended; readers get {@code CANCELLED}. */
   @Override
   public void close() {
@@ -183,6 +192,10 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
         String requestId,
         Set<Exchange<?, ?>> running) {
       super(call, requestId, running);
+    }
+
+    int resumes() {
+      return call() instanceof ResumedCall ? ((ResumedCall) call()).resumes() : 0;
     }
 
     @Override

@@ -14,19 +14,25 @@ import java.util.Objects;
  */
 public final class CallSettings {
   private static final CallSettings NONE =
-      new CallSettings(null, null, null, new Metadata());
+      new CallSettings(null, null, null, new Metadata(), true);
 
   private final GenerationOptions options;
   private final String requestId;
   private final Duration timeout;
   private final Metadata metadata;
+  private final boolean resume;
 
   private CallSettings(
-      GenerationOptions options, String requestId, Duration timeout, Metadata metadata) {
+      GenerationOptions options,
+      String requestId,
+      Duration timeout,
+      Metadata metadata,
+      boolean resume) {
     this.options = options;
     this.requestId = requestId;
     this.timeout = timeout;
     this.metadata = metadata;
+    this.resume = resume;
   }
 
   /**
@@ -46,7 +52,7 @@ public final class CallSettings {
    */
   public CallSettings options(GenerationOptions options) {
     Objects.requireNonNull(options, "options");
-    return new CallSettings(options, requestId, timeout, metadata);
+    return new CallSettings(options, requestId, timeout, metadata, resume);
   }
 
   /**
@@ -58,7 +64,7 @@ public final class CallSettings {
    */
   public CallSettings requestId(String requestId) {
     Objects.requireNonNull(requestId, "requestId");
-    return new CallSettings(options, requestId, timeout, metadata);
+    return new CallSettings(options, requestId, timeout, metadata, resume);
   }
 
   /**
@@ -68,7 +74,8 @@ public final class CallSettings {
    * @return these settings with the deadline
    */
   public CallSettings timeout(Duration timeout) {
-    return new CallSettings(options, requestId, Checks.positive(timeout, "timeout"), metadata);
+    Checks.positive(timeout, "timeout");
+    return new CallSettings(options, requestId, timeout, metadata, resume);
   }
 
   /**
@@ -82,7 +89,23 @@ public final class CallSettings {
     Metadata more = new Metadata();
     more.merge(metadata);
     Checks.put(more, name, value);
-    return new CallSettings(options, requestId, timeout, more);
+    return new CallSettings(options, requestId, timeout, more, resume);
+  }
+
+  /**
+   * Sets whether a stream whose connection is lost continues on another one, after the last event
+   * that was received. Leaving such a stream also cancels the call by its request id, for all
+   * streams that have the same. Default: true.
+   *
+   * @param resume false if several streams have this request id
+   * @return these settings with the choice
+   */
+  public CallSettings resume(boolean resume) {
+    return new CallSettings(options, requestId, timeout, metadata, resume);
+  }
+
+  boolean resume() {
+    return resume;
   }
 
   /** Null for the model's defaults. */

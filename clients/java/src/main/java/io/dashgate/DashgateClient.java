@@ -1,5 +1,7 @@
 package io.dashgate;
 
+import io.dashgate.v1.CallServiceGrpc;
+import io.dashgate.v1.CancelCallRequest;
 import io.dashgate.v1.ConversationServiceGrpc;
 import io.dashgate.v1.ConverseRequest;
 import io.dashgate.v1.ConverseResponse;
@@ -24,7 +26,6 @@ import io.grpc.Deadline;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
-import io.grpc.Status;
 import io.grpc.stub.MetadataUtils;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -35,7 +36,6 @@ import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -87,6 +87,8 @@ public final class DashgateClient implements AutoCloseable {
 
   private final Duration idleTimeout;
   private final Set<Exchange<?, ?>> running = ConcurrentHashMap.newKeySet();
+  private final Leaving leaving;
+
   private volatile boolean closed;
 
   DashgateClient(
@@ -97,6 +99,7 @@ public final class DashgateClient implements AutoCloseable {
       Duration timeout,
       Duration idleTimeout) {
     this.channel = channel;
+    this.leaving = new Leaving(channel);
     this.owned = owned;
     this.metadata = metadata;
     this.timeout = timeout;
@@ -153,7 +156,7 @@ public final class DashgateClient implements AutoCloseable {
    * @return the answer
    */
   public Answer converse(Conversation conversation, CallSettings settings) {
-    return Answer.of(await(startConverse(conversation, settings)));
+    return Answer.of(UnaryExchange.await(startConverse(conversation, settings)));
   }
 
   /**
@@ -208,10 +211,11 @@ public final class DashgateClient implements AutoCloseable {
    * @return the stream; read it to its end or close it
    */
   public AnswerStream stream(Conversation conversation, CallSettings settings) {
+    ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
     return AnswerStream.begin(
-        call(ConversationServiceGrpc.getConverseStreamMethod(), settings, timeout),
+        streamCall(settings, request.getRequestId()),
         headers(settings),
-        streamRequest(conversation, settings),
+        request,
         running,
         idleTimeout);
   }
@@ -243,13 +247,37 @@ public final class DashgateClient implements AutoCloseable {
       CallSettings settings,
       Consumer<? super ConverseStreamResponse> consumer) {
     Objects.requireNonNull(consumer, "consumer");
+    ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
     return ObservedStream.begin(
-        call(ConversationServiceGrpc.getConverseStreamMethod(), settings, timeout),
+        streamCall(settings, request.getRequestId()),
         headers(settings),
-        streamRequest(conversation, settings),
+        request,
         running,
         consumer,
         idleTimeout);
+  }
+
+  /**
+   * Cancels a running call of this caller by its request id, whatever process made it. Its streams
+   * fail with {@code ABORTED} and the reason {@code CALL_CANCELLED}. If no such call is running,
+   * the reason of the exception is {@code CALL_NOT_FOUND}.
+   *
+   * @param requestId the request id of the call
+   */
+  public void cancelCall(String requestId) {
+    cancelCall(requestId, CallSettings.create());
+  }
+
+  /**
+   * Cancels a running call of this caller by its request id, as {@link #cancelCall(String)}.
+   *
+   * @param requestId the request id of the call
+   * @param settings options of this call; generation options and request id are not used
+   */
+  public void cancelCall(String requestId, CallSettings settings) {
+    Objects.requireNonNull(requestId, "requestId");
+    CancelCallRequest request = CancelCallRequest.newBuilder().setRequestId(requestId).build();
+    query(CallServiceGrpc.getCancelCallMethod(), request, settings.requestId(requestId));
   }
 
   /**
@@ -283,7 +311,7 @@ public final class DashgateClient implements AutoCloseable {
    * @return the URI, for a content part such as {@link Contents#audio(String)}, and its lifetime
    */
   public UploadMediaResponse upload(String model, Upload upload, CallSettings settings) {
-    return await(uploadAsync(model, upload, settings));
+    return UnaryExchange.await(uploadAsync(model, upload, settings));
   }
 
   /**
@@ -441,12 +469,14 @@ public final class DashgateClient implements AutoCloseable {
 
   /**
    * Cancels all calls and closes the connection; a channel passed by the caller stays open. Closing
-   * again has no effect.
+   * again has no effect. Before, it waits, for at most 2 seconds, until the gateway has ended the
+   * calls whose streams were left.
    */
   @Override
   public void close() {
     closed = true;
     running.forEach(exchange -> exchange.cancel("the client was closed"));
+    leaving.finish();
     if (owned == null) {
       return;
     }
@@ -466,14 +496,7 @@ public final class DashgateClient implements AutoCloseable {
 
   private CompletableFuture<ConverseResponse> startConverse(
       Conversation conversation, CallSettings settings) {
-    ConverseRequest.Builder builder =
-        ConverseRequest.newBuilder()
-            .setConversation(conversation.raw())
-            .setRequestId(requestId(settings));
-    if (settings.options() != null) {
-      builder.setOptions(settings.options());
-    }
-    ConverseRequest request = builder.build();
+    ConverseRequest request = Requests.unary(conversation, settings, requestId(settings));
     ClientCall<ConverseRequest, ConverseResponse> call =
         call(ConversationServiceGrpc.getConverseMethod(), settings, unaryTimeout());
     UnaryExchange<ConverseRequest, ConverseResponse> exchange =
@@ -490,7 +513,7 @@ public final class DashgateClient implements AutoCloseable {
         new UnaryExchange<>(call(method, settings, unaryTimeout()), requestId, running);
     CompletableFuture<A> response = exchange.begin(headers(settings, requestId));
     exchange.sendOnly(request);
-    return await(response);
+    return UnaryExchange.await(response);
   }
 
   private <Q, A> LiveOpener<Q, A> opener(
@@ -509,26 +532,23 @@ public final class DashgateClient implements AutoCloseable {
         first);
   }
 
-  private static ConverseStreamRequest streamRequest(
-      Conversation conversation, CallSettings settings) {
-    ConverseStreamRequest.Builder request =
-        ConverseStreamRequest.newBuilder()
-            .setConversation(conversation.raw())
-            .setRequestId(requestId(settings));
-    if (settings.options() != null) {
-      request.setOptions(settings.options());
-    }
-    return request.build();
+  private ResumedCall streamCall(CallSettings settings, String requestId) {
+    CallOptions options = options(settings, timeout);
+    return new ResumedCall(
+        new StreamProgress(settings.resume(), settings.requestId() != null),
+        () -> call(ConversationServiceGrpc.getConverseStreamMethod(), options),
+        () -> leaving.leave(headers(settings), requestId));
   }
 
   private <Q, A> ClientCall<Q, A> call(
       MethodDescriptor<Q, A> method, CallSettings settings, Duration usual) {
+    return call(method, options(settings, usual));
+  }
+
+  private static CallOptions options(CallSettings settings, Duration usual) {
     Duration limit = limit(settings, usual);
-    CallOptions options = CallOptions.DEFAULT;
-    if (limit != null) {
-      options = options.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS);
-    }
-    return call(method, options);
+    CallOptions none = CallOptions.DEFAULT;
+    return limit == null ? none : none.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS);
   }
 
   private <Q, A> ClientCall<Q, A> call(MethodDescriptor<Q, A> method, CallOptions options) {
@@ -572,26 +592,6 @@ public final class DashgateClient implements AutoCloseable {
 
   private static String requestId(CallSettings settings) {
     return settings.requestId() == null ? UUID.randomUUID().toString() : settings.requestId();
-  }
-
-  private static <T> T await(CompletableFuture<T> future) {
-    try {
-      return future.get();
-    } catch (InterruptedException e) {
-      future.cancel(false);
-      Thread.currentThread().interrupt();
-      throw DashgateException.own(Status.Code.CANCELLED, "", "the thread was interrupted", "");
-    } catch (ExecutionException e) {
-      Throwable cause = e.getCause();
-      if (cause instanceof DashgateException) {
-        // The stack trace of the waiting thread, not that of the network thread.
-        throw (DashgateException) cause.fillInStackTrace();
-      }
-      if (cause instanceof RuntimeException) {
-        throw (RuntimeException) cause;
-      }
-      throw new IllegalStateException(cause);
-    }
   }
 
   private static Metadata.Key<String> ascii(String name) {

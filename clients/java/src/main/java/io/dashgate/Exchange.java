@@ -61,7 +61,8 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   final DashgateException fail(Status.Code code, String reason, String message) {
     DashgateException fault = DashgateException.own(code, reason, message, requestId);
     ownFault.compareAndSet(null, fault);
-    call.cancel(message, null);
+    // The cause distinguishes a deadline from a stream that is left.
+    call.cancel(message, fault);
     return fault;
   }
 
@@ -74,7 +75,11 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
     } else if (status.isOk()) {
       ended(null);
     } else {
-      ended(DashgateException.from(status, trailers, requestId));
+      DashgateException fault = DashgateException.from(status, trailers, requestId);
+      if (call instanceof ResumedCall) {
+        ((ResumedCall) call).earlierUsage().ifPresent(fault::usageBefore);
+      }
+      ended(fault);
     }
   }
 }

@@ -19,7 +19,7 @@ final class LiveProgress {
 
   private static final long FIRST_DELAY_MILLIS = 100;
   private static final long LONGEST_DELAY_MILLIS = 5000;
-  /** Many sessions lose their connection at the same time. */
+  /** Many lose their connection at the same time. */
   private static final double JITTER = 0.25;
 
   private final String requestId;
@@ -118,11 +118,17 @@ final class LiveProgress {
       throw finalError(fault);
     }
     fault = fault == null ? error : fault;
+    long delay = delayMillis(attempts, error);
+    attempts++;
+    resumes++;
+    return delay;
+  }
+
+  /** Returns the milliseconds until a session or a stream is resumed. */
+  static long delayMillis(int attempts, DashgateException error) {
     double spread = 1 - JITTER + 2 * JITTER * ThreadLocalRandom.current().nextDouble();
     long delay = Math.min(FIRST_DELAY_MILLIS << attempts, LONGEST_DELAY_MILLIS);
     long asked = error.retryAfter().map(Duration::toMillis).orElse(0L);
-    attempts++;
-    resumes++;
     return Math.min(Math.max((long) (delay * spread), asked), LONGEST_DELAY_MILLIS);
   }
 

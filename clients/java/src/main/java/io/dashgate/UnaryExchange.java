@@ -5,6 +5,7 @@ import io.grpc.Metadata;
 import io.grpc.Status;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 
 /** A call with one response, as a future. Completing the future cancels the call. */
 class UnaryExchange<Q, A> extends Exchange<Q, A> {
@@ -25,6 +26,27 @@ class UnaryExchange<Q, A> extends Exchange<Q, A> {
 
   final CompletableFuture<A> future() {
     return future;
+  }
+
+  /** Waits for the response of a call. */
+  static <T> T await(CompletableFuture<T> future) {
+    try {
+      return future.get();
+    } catch (InterruptedException e) {
+      future.cancel(false);
+      Thread.currentThread().interrupt();
+      throw DashgateException.own(Status.Code.CANCELLED, "", "the thread was interrupted", "");
+    } catch (ExecutionException e) {
+      Throwable cause = e.getCause();
+      if (cause instanceof DashgateException) {
+        // The stack trace of the waiting thread, not that of the network thread.
+        throw (DashgateException) cause.fillInStackTrace();
+      }
+      if (cause instanceof RuntimeException) {
+        throw (RuntimeException) cause;
+      }
+      throw new IllegalStateException(cause);
+    }
   }
 
   @Override

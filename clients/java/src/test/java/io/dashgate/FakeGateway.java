@@ -1,5 +1,8 @@
 package io.dashgate;
 
+import io.dashgate.v1.CallServiceGrpc;
+import io.dashgate.v1.CancelCallRequest;
+import io.dashgate.v1.CancelCallResponse;
 import io.dashgate.v1.Completed;
 import io.dashgate.v1.ConversationServiceGrpc;
 import io.dashgate.v1.ConverseRequest;
@@ -42,6 +45,8 @@ final class FakeGateway implements AutoCloseable {
   final List<UploadMediaRequest> uploaded = new CopyOnWriteArrayList<>();
   final List<Optional<Deadline>> deadlines = new CopyOnWriteArrayList<>();
   final BlockingQueue<String> cancelled = new LinkedBlockingQueue<>();
+  /** The request ids of CancelCall. */
+  final BlockingQueue<String> cancelCalls = new LinkedBlockingQueue<>();
   final FakeLive live = new FakeLive();
 
   volatile BiConsumer<ConverseRequest, StreamObserver<ConverseResponse>> converse =
@@ -68,6 +73,7 @@ final class FakeGateway implements AutoCloseable {
         Grpc.newServerBuilderForPort(0, credentials)
             .addService(new Conversations())
             .addService(new Media())
+            .addService(new Calls())
             .addService(live)
             .intercept(new Recorder())
             .maxInboundMessageSize(DashgateClient.MAX_ANSWER_BYTES)
@@ -130,6 +136,15 @@ final class FakeGateway implements AutoCloseable {
 
     private void watch(String name, StreamObserver<?> out) {
       ((ServerCallStreamObserver<?>) out).setOnCancelHandler(() -> cancelled.add(name));
+    }
+  }
+
+  private final class Calls extends CallServiceGrpc.CallServiceImplBase {
+    @Override
+    public void cancelCall(CancelCallRequest request, StreamObserver<CancelCallResponse> out) {
+      cancelCalls.add(request.getRequestId());
+      out.onNext(CancelCallResponse.getDefaultInstance());
+      out.onCompleted();
     }
   }
 

@@ -1,0 +1,277 @@
+package io.dashgate;
+
+import io.dashgate.v1.ConverseStreamRequest;
+import io.dashgate.v1.ConverseStreamResponse;
+import io.dashgate.v1.Usage;
+import io.grpc.Attributes;
+import io.grpc.ClientCall;
+import io.grpc.Context;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
+
+/**
+ * A stream that continues on another connection if its own is lost, after the last event that was
+ * received. If it is left before its end, the call is ended at the gateway, which would wait for
+ * its reader.
+ */
+final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStreamResponse> {
+  private final StreamProgress progress;
+  private final Supplier<ClientCall<ConverseStreamRequest, ConverseStreamResponse>> calls;
+  private final Runnable leave;
+  private final Context context = Context.current();
+  private final Context.CancellationListener contextCancelled =
+      cancelled -> cancel("Context cancelled", cancelled.cancellationCause());
+
+  // The arguments of every connection's call; guarded by this.
+  private Listener<ConverseStreamResponse> listener;
+  private Metadata headers;
+  private ConverseStreamRequest request;
+  /** The messages that were requested and not delivered. */
+  private int requested;
+
+  // The current state; guarded by this.
+  private ClientCall<ConverseStreamRequest, ConverseStreamResponse> current;
+  private boolean hasHeaders;
+  private boolean isCancelled;
+  private boolean isEnded;
+  private boolean isLeft;
+  /** The error that broke the stream, or null. */
+  private Status fault;
+  private Metadata faultTrailers;
+  private Usage faultUsage;
+  /** The delay before the next attempt, or null. */
+  private CompletableFuture<Boolean> pause;
+
+  ResumedCall(
+      StreamProgress progress,
+      Supplier<ClientCall<ConverseStreamRequest, ConverseStreamResponse>> calls,
+      Runnable leave) {
+    this.progress = progress;
+    this.calls = calls;
+    this.leave = leave;
+    this.current = calls.get();
+  }
+
+  int resumes() {
+    return progress.resumes();
+  }
+
+  /** Returns the usage of the error that broke the stream. */
+  synchronized Optional<Usage> earlierUsage() {
+    return Optional.ofNullable(faultUsage);
+  }
+
+  @Override
+  public synchronized void start(
+      Listener<ConverseStreamResponse> responses, Metadata metadata) {
+    listener = responses;
+    headers = metadata;
+    current.start(new Connection(), Retries.copy(metadata));
+  }
+
+  @Override
+  public synchronized void request(int messages) {
+    requested += messages;
+    if (pause == null) {
+      current.request(messages);
+    }
+  }
+
+  @Override
+  public synchronized void sendMessage(ConverseStreamRequest message) {
+    request = message;
+    current.sendMessage(message);
+  }
+
+  @Override
+  public synchronized void halfClose() {
+    current.halfClose();
+  }
+
+  @Override
+  public void cancel(String message, Throwable cause) {
+    ClientCall<ConverseStreamRequest, ConverseStreamResponse> call;
+    boolean waited;
+    boolean over;
+    synchronized (this) {
+      over = isEnded;
+      isCancelled = true;
+      call = current;
+      waited = pause != null;
+      if (waited) {
+        // If the timer has already fired, the next attempt checks for the cancellation.
+        pause.complete(false);
+      }
+    }
+    if (waited) {
+      end(Status.CANCELLED.withDescription(message).withCause(cause), new Metadata());
+    } else {
+      call.cancel(message, cause);
+    }
+    boolean late =
+        cause instanceof DashgateException
+            && ((DashgateException) cause).code() == Status.Code.DEADLINE_EXCEEDED;
+    if (!over) {
+      mustLeave(late);
+    }
+  }
+
+  @Override
+  public synchronized boolean isReady() {
+    return pause == null && current.isReady();
+  }
+
+  @Override
+  public synchronized void setMessageCompression(boolean enabled) {
+    current.setMessageCompression(enabled);
+  }
+
+  @Override
+  public synchronized Attributes getAttributes() {
+    return current.getAttributes();
+  }
+
+  /** Starts the delay before the next attempt; false if there is none. */
+  private synchronized boolean begunPause(Status status, Metadata trailers) {
+    if (isCancelled || context.isCancelled() || status.isOk()) {
+      return false;
+    }
+    boolean isFirst = !progress.isResuming();
+    DashgateException error =
+        DashgateException.from(status, trailers, request.getRequestId());
+    long delay = progress.failed(error);
+    if (delay == StreamProgress.COMPLETE) {
+      fault = Status.OK;
+      faultTrailers = new Metadata();
+      return false;
+    }
+    if (delay == StreamProgress.FINAL) {
+      fault = null;
+      return false;
+    }
+    if (isFirst) {
+      fault = status;
+      faultTrailers = trailers;
+      faultUsage = error.usage().orElse(null);
+    }
+    if (delay == StreamProgress.FIRST) {
+      return false;
+    }
+    context.addListener(contextCancelled, Runnable::run);
+    pause = new CompletableFuture<>();
+    pause
+        .completeOnTimeout(true, delay, TimeUnit.MILLISECONDS)
+        .thenAcceptAsync(this::again);
+    return true;
+  }
+
+  private void again(boolean due) {
+    if (due) {
+      context.removeListener(contextCancelled);
+      context.run(this::open);
+    }
+  }
+
+  private void open() {
+    Status broken;
+    Metadata trailers;
+    synchronized (this) {
+      if (isCancelled) {
+        return;
+      }
+      pause = null;
+      try {
+        current = calls.get();
+        current.start(new Connection(), Retries.copy(headers));
+        current.request(requested);
+        current.sendMessage(request.toBuilder().setAfterSequence(progress.sequence()).build());
+        current.halfClose();
+        return;
+      } catch (IllegalStateException e) {
+        // The client was closed.
+        broken = fault;
+        trailers = faultTrailers;
+      }
+    }
+    end(broken, trailers);
+  }
+
+  private void end(Status status, Metadata trailers) {
+    synchronized (this) {
+      if (isEnded) {
+        return;
+      }
+      isEnded = true;
+    }
+    context.removeListener(contextCancelled);
+    if (status.getCode() == Status.Code.DEADLINE_EXCEEDED) {
+      mustLeave(true);
+    } else if (context.isCancelled()) {
+      mustLeave(false);
+    }
+    listener.onClose(status, trailers);
+  }
+
+  /** Ends the call at the gateway, once, if that waits for the stream. */
+  private void mustLeave(boolean late) {
+    synchronized (this) {
+      if (isLeft || !progress.mustLeave(late)) {
+        return;
+      }
+      isLeft = true;
+    }
+    leave.run();
+  }
+
+  /** The call of one connection. */
+  private final class Connection extends Listener<ConverseStreamResponse> {
+    /** The next event is missing. */
+    private boolean isLate;
+
+    @Override
+    public void onHeaders(Metadata metadata) {
+      synchronized (ResumedCall.this) {
+        if (hasHeaders) {
+          return;
+        }
+        hasHeaders = true;
+      }
+      listener.onHeaders(metadata);
+    }
+
+    @Override
+    public void onMessage(ConverseStreamResponse message) {
+      StreamProgress.Received received = progress.received(message);
+      if (isLate || received == StreamProgress.Received.LATER) {
+        isLate = true;
+        current.cancel("events are missing", null);
+      } else if (received == StreamProgress.Received.KNOWN) {
+        current.request(1);
+      } else {
+        synchronized (ResumedCall.this) {
+          requested--;
+        }
+        listener.onMessage(message);
+      }
+    }
+
+    @Override
+    public void onReady() {
+      listener.onReady();
+    }
+
+    @Override
+    public void onClose(Status status, Metadata trailers) {
+      if (isLate) {
+        end(fault, faultTrailers);
+      } else if (!begunPause(status, trailers)) {
+        boolean own = isCancelled || fault == null || status.isOk();
+        end(own ? status : fault, own ? trailers : faultTrailers);
+      }
+    }
+  }
+}

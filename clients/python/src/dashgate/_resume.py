@@ -1,0 +1,112 @@
+"""What the streams of both clients share: when a stream that lost its connection is resumed.
+
+A stream outlives its connection. If that is lost, the stream continues on another one, after the
+last event that was received.
+"""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+
+from dashgate import v1
+from dashgate._live import RESUME_ATTEMPTS, resume_delay
+from dashgate.answer import Fold
+from dashgate.errors import Error
+
+# The deadline of the call that ends a call whose stream was left. The gateway ends it by itself
+# after some seconds.
+LEAVE_LIMIT = 2.0
+
+# Codes that gRPC libraries and proxies create for a lost connection. With a reason of the gateway
+# they are final.
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+
+# The call may go on at another replica.
+_ELSEWHERE = ("SHUTTING_DOWN", "STORE_DOWN")
+
+# The gateway does not have the call any more: what broke the stream is the cause.
+_GONE = (
+    grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+
+class Resumption:
+    """The state of a stream across its connections."""
+
+    def __init__(
+        self, request: v1.ConverseStreamRequest, *, named: bool, timeout: float | None
+    ) -> None:
+        self.request = request
+        self.request_id = request.request_id
+        self.resumes = 0
+        self.fold = Fold()
+        # Whether the caller chose the request id, so that the call may have other readers.
+        self._named = named
+        # Whether the gateway resumes streams.
+        self._can = False
+        self._started = False
+        self._sequence = 0
+        self._attempts = 0
+        self._fault: Error | None = None
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def remaining(self) -> float | None:
+        """Return the seconds until the deadline of the stream."""
+        if self._deadline is None:
+            return None
+        return max(self._deadline - time.monotonic(), 0.001)
+
+    def received(self, event: v1.ConverseStreamResponse) -> bool:
+        """Note an event. Return False if it was received on an earlier connection."""
+        sequence = event.sequence
+        # A heartbeat has the number of the event before it.
+        counts = not event.HasField("heartbeat")
+        if self.resumes and counts and sequence > self._sequence + 1:
+            assert self._fault is not None
+            raise self._fault
+        self._attempts = 0
+        if not self.resumes and event.HasField("started"):
+            self._started = True
+            self._can = self.request.resumable and event.started.resumable
+        if counts:
+            if self.resumes and sequence <= self._sequence:
+                return False
+            self._sequence = sequence
+        self.fold.add(event)
+        return True
+
+    def failed(self, error: Error) -> float | None:
+        """Return the seconds to wait before the stream is resumed, or raise the final error.
+
+        None means that the answer is complete.
+        """
+        lost = error.raw_reason in _ELSEWHERE or (not error.raw_reason and error.code in _LOST)
+        if not self._can or (not lost and self._attempts == 0):
+            raise error
+        if lost and self.fold.complete:
+            return None
+        fault = self._fault if self._attempts and self._fault is not None else error
+        if not lost:
+            error.usage = error.usage or fault.usage
+            raise fault if error.code in _GONE else error
+        if self._attempts == RESUME_ATTEMPTS:
+            raise fault
+        self._fault = fault
+        delay = resume_delay(self._attempts, error)
+        self._attempts += 1
+        self.resumes += 1
+        self.request.after_sequence = self._sequence
+        return delay
+
+    def must_leave(self, fault: BaseException | None) -> bool:
+        """Return whether the gateway still waits for a stream that was left, or that failed."""
+        if not self.request.resumable or (self._started and not self._can):
+            return False
+        if isinstance(fault, Error):
+            # A caller that chose the request id can fetch the answer with it.
+            return fault.code is grpc.StatusCode.DEADLINE_EXCEEDED and not self._named
+        return not self.fold.complete
