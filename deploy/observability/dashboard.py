@@ -151,7 +151,8 @@ def run(program, prometheus, folder, running):
              "--upstream", f"http://{dashscope}/api/v1", "--set", f"callers.keys_file={path('keys.toml')}",
              "--set", "server.max_in_flight=14", "--set", "telemetry.rates="
              "qwen3-omni-flash=1.8|6.9,qwen3-vl-plus=1|10,qwen-audio-turbo=3|3"]
-    process, gateway = started(serve, {**environment, "DASHSCOPE_API_KEY": "sk-example"})
+    process, gateway = started(serve, {**environment, "DASHSCOPE_API_KEY": "sk-example",
+                                       "DASHGATE_STORE_URL": f"sqlite:{path('state.db')}"})
     running.append(process)
     admin = process.stdout.readline().split()[-1].removeprefix("http://")
     with open(path("prometheus.yml"), "w", encoding="utf-8") as file:

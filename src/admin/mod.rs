@@ -61,6 +61,8 @@ pub struct Pages {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Whether the gateway is ready for calls.
     pub ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The state of the store, as a line; empty without a store.
+    pub store: Box<dyn Fn() -> String + Send + Sync>,
     /// The effective configuration, without secrets.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// The calls in flight.
@@ -138,7 +140,7 @@ fn answer<B>(request: &Request<B>, pages: &Pages) -> Response<Full<Bytes>> {
         "/" => page(ok, TEXT, INDEX),
         "/metrics" => page(ok, registry::CONTENT_TYPE, (pages.metrics)()),
         "/healthz" => page(ok, TEXT, "ok\n"),
-        "/readyz" if (pages.ready)() => page(ok, TEXT, "ready\n"),
+        "/readyz" if (pages.ready)() => page(ok, TEXT, format!("ready\n{}", (pages.store)())),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),
         "/config" => page(ok, TEXT, (pages.config)()),
         "/calls" => match serde_json::to_string(&(pages.calls)()) {

@@ -33,13 +33,13 @@ use crate::server::listener::Capacity;
 use crate::server::phase::{Phase, PhaseSender};
 use crate::server::socket::Listener;
 use crate::server::worker_runtimes::Workers;
-use crate::store::Store;
 use crate::telemetry::export::{self, Exporter};
 use crate::telemetry::{Telemetry, log};
 
 use self::embedded::Embedded;
 pub use self::reload::Changes;
 use self::reload::Reload;
+use self::store_tasks::Stored;
 
 /// How long a call that shutdown cancels may take to send its status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ pub struct Gateway {
     relay: Relay,
     sessions: LiveSessions,
     callers: Callers,
-    store: Option<Store>,
+    store: Option<Stored>,
     refresher: Option<Refresher>,
     connections: ConnectionContext<Router>,
     capacity: Capacity,
@@ -102,15 +102,16 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     ))?;
     let telemetry = Arc::new(telemetry);
     let config = module_configs::relay_settings(settings);
-    let store = store_tasks::open(settings).await?;
-    let refresher = store_tasks::refresher(store.as_ref(), renewals, &telemetry);
+    let store = store_tasks::open(settings.store.as_ref(), &telemetry).await?;
+    let shared = store.as_ref().map(|stored| &stored.store);
+    let refresher = store_tasks::refresher(shared, renewals, &telemetry);
     let relay = Relay::new(
         config,
         accounts,
         Arc::clone(&telemetry),
         memory,
-        module_configs::conversations(settings, store.as_ref()),
-        store_tasks::sharing(store.as_ref(), quotas),
+        module_configs::conversations(settings, shared),
+        store_tasks::sharing(shared, quotas),
     );
     let sessions = LiveSessions::new(relay.clone(), module_configs::live_settings(settings));
     let (phase, phases) = watch::channel(Phase::default());
@@ -254,9 +255,14 @@ impl Gateway {
             (capacity, workers),
             phases,
         ));
-        let mut upkeep = Box::pin(upkeep(&relay, &callers, (store, refresher.as_mut())));
+        let mut upkeep = Box::pin(upkeep(
+            &relay,
+            &callers,
+            (store.clone(), refresher.as_mut()),
+        ));
         let exporting = exporter.map(Exporter::spawn);
-        let pages = pages(&relay, &telemetry, &phase, (effective, self.admin_hosts));
+        let shown = (effective, self.admin_hosts, store);
+        let pages = pages(&relay, &telemetry, &phase, shown);
         let mut admin = Box::pin(admin::serve(admin, pages, Arc::clone(&telemetry)));
         let mut going_down = Box::pin(async {
             shutdown.await;
@@ -292,12 +298,12 @@ impl Gateway {
 async fn upkeep(
     relay: &Relay,
     callers: &Callers,
-    (store, refresher): (Option<Store>, Option<&mut Refresher>),
+    (store, refresher): (Option<Stored>, Option<&mut Refresher>),
 ) {
     tokio::select! {
         () = relay.relieve() => {}
         () = callers.watch() => {}
-        () = store_tasks::sweep(store) => {}
+        () = store_tasks::keep(store) => {}
         () = relay.watch_cancellations() => {}
         () = relay.share_rates() => {}
         () = store_tasks::share(refresher) => {}
@@ -328,12 +334,13 @@ fn pages(
     relay: &Relay,
     telemetry: &Arc<Telemetry>,
     phase: &PhaseSender,
-    (effective, allowed_hosts): (Arc<RwLock<String>>, Vec<String>),
+    (effective, allowed_hosts, store): (Arc<RwLock<String>>, Vec<String>, Option<Stored>),
 ) -> admin::Pages {
     let (relay, telemetry, phase) = (relay.clone(), Arc::clone(telemetry), phase.subscribe());
     admin::Pages {
         metrics: Box::new(move || telemetry.metrics.text()),
         ready: Box::new(move || *phase.borrow() == Phase::Serving),
+        store: Box::new(move || store.as_ref().map(Stored::state).unwrap_or_default()),
         config: Box::new(move || {
             let text = effective.read().unwrap_or_else(PoisonError::into_inner);
             text.clone()

@@ -16,7 +16,7 @@ use crate::relay::{self, idempotency, retry, routes};
 use crate::server::connection::Limits;
 use crate::server::listener::Capacity;
 use crate::server::tls::{self, Tls};
-use crate::store::{Store, StoreConfig};
+use crate::store::Store;
 use crate::telemetry;
 use crate::telemetry::export;
 use crate::telemetry::prices::RateCard;
@@ -101,15 +101,6 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::RelayConfig {
                 .min(settings.memory.limit / 100 * KEPT_PERCENT),
         },
     }
-}
-
-pub(super) fn store_settings(settings: &Settings) -> Option<StoreConfig> {
-    settings.store.as_ref().map(|store| StoreConfig {
-        url: store.url.clone(),
-        max_connections: store.max_connections,
-        migrate: store.migrate,
-        lease: store.lease,
-    })
 }
 
 /// The conversations in the store, if there is one.

@@ -1,13 +1,16 @@
-//! What the gateway does with its store besides calls.
+//! What the gateway does with its store besides calls: it opens it, observes it, and deletes what
+//! has expired.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::config::Settings;
-use crate::error::Error;
+use tokio::time::Instant;
+
+use crate::config::{Settings, StoreSettings};
+use crate::error::{Error, Reason};
 use crate::quotas::{Quotas, Refresher, Renewals};
 use crate::relay::accounts::shared_rates::Sharing;
-use crate::store::Store;
+use crate::store::{Engine, Observer, Store, StoreConfig};
 use crate::telemetry::Telemetry;
 
 use super::module_configs;
@@ -15,11 +18,54 @@ use super::module_configs;
 /// How often what has expired is deleted from the store, on average.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Opens the store of these settings, if there is one.
-pub(super) async fn open(settings: &Settings) -> Result<Option<Store>, Error> {
-    match module_configs::store_settings(settings) {
-        Some(config) => Ok(Some(Store::open(&config).await?)),
-        None => Ok(None),
+/// How often the store is asked whether it answers.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The store of a gateway.
+#[derive(Clone)]
+pub(super) struct Stored {
+    /// Where state is kept.
+    pub(super) store: Store,
+    health: Arc<Health>,
+}
+
+/// Whether the store answers.
+struct Health {
+    engine: Engine,
+    telemetry: Arc<Telemetry>,
+    down_since: Mutex<Option<Instant>>,
+}
+
+impl Observer for Health {
+    fn ended(&self, operation: &'static str, result: Result<(), &Error>, duration: Duration) {
+        self.telemetry
+            .metrics
+            .store
+            .ended(operation, result, duration);
+        let down = result
+            .err()
+            .filter(|error| error.reason() == Reason::StoreDown);
+        let mut since = self
+            .down_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match (down, *since) {
+            (Some(error), None) => {
+                *since = Some(Instant::now());
+                let cause = error.cause().unwrap_or_default();
+                tracing::warn!(operation, cause, "{} does not answer", self.engine.name());
+            }
+            (None, Some(begun)) => {
+                *since = None;
+                let seconds = begun.elapsed().as_secs();
+                tracing::info!(seconds, "{} answers again", self.engine.name());
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        self.telemetry
+            .metrics
+            .store
+            .up(self.engine.name(), since.is_none());
     }
 }
 
@@ -54,24 +100,77 @@ pub(super) async fn share(refresher: Option<&mut Refresher>) {
     }
 }
 
-/// Deletes what has expired in the store, until it is dropped.
-pub(super) async fn sweep(store: Option<Store>) {
-    let Some(store) = store else {
-        return std::future::pending().await;
+/// How to reach the store of these settings.
+pub(crate) fn config(settings: &StoreSettings) -> StoreConfig {
+    StoreConfig {
+        url: settings.url.clone(),
+        max_connections: settings.max_connections,
+        migrate: settings.migrate,
+        lease: settings.lease,
+    }
+}
+
+/// Opens the store of these settings, if there is one.
+pub(super) async fn open(
+    settings: Option<&StoreSettings>,
+    telemetry: &Arc<Telemetry>,
+) -> Result<Option<Stored>, Error> {
+    let Some(settings) = settings else {
+        return Ok(None);
     };
-    loop {
-        // Replicas that started together do not sweep together.
-        let pause = SWEEP_INTERVAL.mul_f64(0.5 + fastrand::f64());
-        tokio::time::sleep(pause).await;
-        loop {
-            match store.sweep().await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "the store cannot be swept now");
-                    break;
-                }
+    let store = Store::open(&config(settings)).await?;
+    let health = Arc::new(Health {
+        engine: store.engine(),
+        telemetry: Arc::clone(telemetry),
+        down_since: Mutex::default(),
+    });
+    let observer = Arc::clone(&health) as Arc<dyn Observer>;
+    let store = store.observed_by(observer);
+    Ok(Some(Stored { store, health }))
+}
+
+impl Stored {
+    /// Whether it answers, as a line of text.
+    pub(super) fn state(&self) -> String {
+        let name = self.health.engine.name();
+        let since = self.health.down_since.lock();
+        match *since.unwrap_or_else(PoisonError::into_inner) {
+            None => format!("store: {name}, answers\n"),
+            Some(begun) => {
+                let seconds = begun.elapsed().as_secs();
+                format!("store: {name}, no answer for {seconds} s\n")
             }
         }
+    }
+
+    /// Deletes what has expired, and asks whether it answers, until it is dropped.
+    async fn keep(&self) {
+        tokio::join!(self.sweep(), self.ping());
+    }
+
+    async fn ping(&self) {
+        loop {
+            // The observer has the result.
+            let _ = self.store.ping().await;
+            tokio::time::sleep(PING_INTERVAL).await;
+        }
+    }
+
+    async fn sweep(&self) {
+        loop {
+            // Replicas that started together do not sweep together.
+            let pause = SWEEP_INTERVAL.mul_f64(0.5 + fastrand::f64());
+            tokio::time::sleep(pause).await;
+            // Until nothing is left, or the next time after an error.
+            while let Ok(true) = self.store.sweep().await {}
+        }
+    }
+}
+
+/// What a gateway does for its store, if it has one, until it is dropped.
+pub(super) async fn keep(stored: Option<Stored>) {
+    match stored {
+        Some(stored) => stored.keep().await,
+        None => std::future::pending().await,
     }
 }

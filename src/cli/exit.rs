@@ -7,11 +7,11 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// Success.
     Done,
-    /// The call failed, or a health check reports not serving.
+    /// The call failed, a health check reports not serving, or the store cannot be used.
     Failed,
     /// The command line, a file or the settings are invalid; nothing was done.
     Usage,
-    /// The server cannot be reached.
+    /// The server or the store cannot be reached.
     Unreachable,
     /// Interrupted.
     Cancelled,
@@ -21,9 +21,9 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    success; also when the reader of stdout closed the pipe
-  1    the call failed, its output could not be written, or the server is not serving
+  1    the call or the check failed, or the output could not be written
   2    the command line, a file or the settings are invalid; nothing was done
-  3    the server cannot be reached, or the listen address cannot be used
+  3    the server or the store cannot be reached, or the listen address cannot be used
   130  stopped by Ctrl-C or SIGTERM";
 
 impl Exit {

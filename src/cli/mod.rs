@@ -50,6 +50,7 @@ mod speak;
 mod speech;
 mod status;
 mod stdin;
+mod store;
 mod stream_choice;
 mod terminal;
 mod terminal_text;
@@ -195,6 +196,9 @@ enum Verb {
     /// Show the calls, rates, latencies and tokens of a gateway
     #[command(after_help = top::EXAMPLES)]
     Top(top::Arguments),
+    /// Check the store, and create or change its tables
+    #[command(after_help = store::EXAMPLES)]
+    Store(store::Arguments),
     /// Validate or print the settings
     #[command(after_help = config_command::EXAMPLES)]
     Config(config_command::Arguments),
@@ -216,6 +220,7 @@ impl Verb {
             Self::Conversations(arguments) => conversations::run(*arguments, terminal).await,
             Self::Keys(arguments) => keys::run(&arguments, terminal),
             Self::Top(arguments) => top::run(arguments, terminal).await,
+            Self::Store(arguments) => store::run(arguments, terminal).await,
             Self::Config(arguments) => config_command::run(&arguments, terminal),
             Self::Completions(arguments) => completions::run(&arguments, Line::command(), terminal),
         }
@@ -257,6 +262,8 @@ mod tests {
             "dashgate keys",
             "dashgate keys new",
             "dashgate sing",
+            "dashgate store",
+            "dashgate store migrate --to new",
             "dashgate serve --set nothing",
             "dashgate live",
             "dashgate live --audio a.wav --text --save b.wav",
@@ -292,6 +299,8 @@ mod tests {
             "dashgate conversations export birds --media folder",
             "dashgate conversations delete a b",
             "dashgate models",
+            "dashgate store check --json --config d.toml",
+            "dashgate store migrate --to 1 --set store.url=sqlite:a.db",
             "dashgate models qwen-audio-turbo --json --server unix:/run/d.sock",
         ] {
             assert!(parse(line).is_ok(), "{line}");

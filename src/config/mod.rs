@@ -57,7 +57,7 @@ pub use self::settings::{
     Upstream,
 };
 pub use self::source::{Loaded, Source};
-pub use self::store::{LimitsWhenDown, StoreSettings};
+pub use self::store::{LimitsWhenDown, StoreSettings, load_store};
 pub use self::unknown::{nearest, unknown_variables};
 
 use std::time::Duration;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::secret::Secret;
 
+use super::environment::Environment;
+use super::error::ConfigErrors;
+use super::layers::{Flags, RawSettings};
 use super::setting_reader::SettingReader;
 use super::value::{self, ValueError};
 
@@ -30,6 +33,20 @@ pub enum LimitsWhenDown {
     Open,
     /// The calls are refused.
     Closed,
+}
+
+/// Reads only this section, so that a store can be checked and migrated while other settings are
+/// invalid.
+pub fn load_store(
+    flags: &Flags,
+    environment: &dyn Environment,
+) -> Result<Option<StoreSettings>, ConfigErrors> {
+    let mut raw = RawSettings::gather(flags, environment);
+    raw.errors
+        .retain(|error| error.key == "config" || error.key.starts_with("store."));
+    let mut reader = SettingReader::new(&raw);
+    let store = store(&mut reader);
+    reader.finish(store)
 }
 
 /// Reads the section; `None` without a URL.

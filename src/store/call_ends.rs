@@ -22,11 +22,11 @@ impl Store {
     pub async fn complete(
         &self,
         owned: &Owned,
-        last: Option<&Batch>,
+        last: &[Batch],
         keep: Duration,
         answered: Option<&Answered>,
     ) -> Result<bool, Error> {
-        repeat!({
+        repeat!(self, "complete", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             let complete = self.try_complete(&mut transaction, owned, (last, keep, answered));
@@ -43,18 +43,18 @@ impl Store {
         &self,
         connection: &mut AnyConnection,
         owned: &Owned,
-        (last, keep, answered): (Option<&Batch>, Duration, Option<&Answered>),
+        (last, keep, answered): (&[Batch], Duration, Option<&Answered>),
     ) -> Result<bool, sqlx::Error> {
         if let Some(answered) = answered
             && !self.complete_turn(connection, owned, answered).await?
         {
             return Ok(false);
         }
-        let state = last.map_or(TOO_LONG, |_| COMPLETE);
+        let state = if last.is_empty() { TOO_LONG } else { COMPLETE };
         let done = sqlx::query(FINISH.text(self.engine))
             .bind(owned.key.tenant.as_bytes())
             .bind(&*owned.key.request_id)
-            .bind(&*self.replica)
+            .bind(&*owned.owner)
             .bind(owned.fence)
             .bind(state)
             .bind(millis(keep))
@@ -63,8 +63,11 @@ impl Store {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        if let Some(last) = last {
-            self.try_append(connection, owned, last).await?;
+        for batch in last {
+            self.try_append(&mut *connection, owned, batch).await?;
+        }
+        if last.is_empty() {
+            self.delete_events(connection, owned).await?;
         }
         Ok(true)
     }
@@ -72,7 +75,7 @@ impl Store {
     /// Ends a call that has failed. It can be made again at once; replicas that follow it find the
     /// error.
     pub async fn fail(&self, owned: &Owned, error: &[u8]) -> Result<(), Error> {
-        repeat!({
+        repeat!(self, "fail", {
             let mut connection = self.pool.acquire().await?;
             self.try_fail(&mut connection, owned, error).await
         })
@@ -88,7 +91,7 @@ impl Store {
         let done = sqlx::query(FAIL.text(self.engine))
             .bind(owned.key.tenant.as_bytes())
             .bind(&*owned.key.request_id)
-            .bind(&*self.replica)
+            .bind(&*owned.owner)
             .bind(owned.fence)
             .bind(millis(KEEP_ERROR))
             .bind(error)
@@ -99,7 +102,7 @@ impl Store {
 
     /// Removes a call that was given up, so that it can be made again.
     pub async fn forget(&self, owned: &Owned) -> Result<(), Error> {
-        repeat!({
+        repeat!(self, "forget", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             self.try_forget(&mut transaction, owned).await?;
@@ -116,18 +119,28 @@ impl Store {
         let done = sqlx::query(FORGET.text(self.engine))
             .bind(owned.key.tenant.as_bytes())
             .bind(&*owned.key.request_id)
-            .bind(&*self.replica)
+            .bind(&*owned.owner)
             .bind(owned.fence)
             .execute(&mut *connection)
             .await?;
         if done.rows_affected() == 1 {
-            sqlx::query(FORGET_EVENTS.text(self.engine))
-                .bind(owned.key.tenant.as_bytes())
-                .bind(&*owned.key.request_id)
-                .bind(owned.fence)
-                .execute(connection)
-                .await?;
+            self.delete_events(connection, owned).await?;
         }
         Ok(())
+    }
+
+    /// Deletes the events of this owner, and of earlier ones.
+    async fn delete_events(
+        &self,
+        connection: &mut AnyConnection,
+        owned: &Owned,
+    ) -> Result<(), sqlx::Error> {
+        let done = sqlx::query(FORGET_EVENTS.text(self.engine))
+            .bind(owned.key.tenant.as_bytes())
+            .bind(&*owned.key.request_id)
+            .bind(owned.fence)
+            .execute(connection)
+            .await;
+        done.map(drop)
     }
 }

@@ -11,7 +11,8 @@ pub(super) const BEGIN: Statement = statement!(
        fence = CASE WHEN calls.fence < excluded.fence THEN excluded.fence ELSE calls.fence + 1 END,
        lease_until = excluded.lease_until, expires = excluded.expires,
        cancelled = 0, error = NULL
-     WHERE (calls.state = 0 AND (calls.lease_until < " now " OR calls.owner = excluded.owner))
+     WHERE (calls.state = 0 AND (calls.lease_until < " now " OR
+          (calls.owner > $7 AND calls.owner <= excluded.owner)))
         OR calls.state = 3 OR (calls.state <> 0 AND calls.expires < " now ")
      RETURNING fence"
 );
@@ -71,7 +72,8 @@ pub(super) const CANCEL: Statement = statement!(
 
 /// The marked calls of a replica.
 pub(super) const CANCELLED: Statement = statement!(
-    "SELECT tenant, request_id FROM calls WHERE owner = $1 AND cancelled = 1 AND state = 0"
+    "SELECT tenant, request_id FROM calls
+     WHERE owner > $1 AND owner < $2 AND cancelled = 1 AND state = 0"
 );
 
 /// Calls that have expired.

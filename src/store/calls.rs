@@ -5,6 +5,8 @@
 //! old fence is refused, or ignored by readers. A fence is the time at which the call was begun, so
 //! that a call that was removed and made again does not have the fence of the removed one.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::{AnyConnection, Connection};
@@ -43,7 +45,7 @@ pub struct CallKey {
     /// Whose it is.
     pub tenant: Tenant,
     /// Its request id.
-    pub request_id: std::sync::Arc<str>,
+    pub request_id: Arc<str>,
 }
 
 /// The right to run a call.
@@ -51,6 +53,7 @@ pub struct CallKey {
 pub struct Owned {
     /// The call.
     pub key: CallKey,
+    pub(super) owner: Arc<str>,
     pub(super) fence: i64,
     /// The turn that it is, of a stored conversation.
     pub turn: Option<OwnedTurn>,
@@ -93,7 +96,8 @@ pub struct Batch {
 
 impl Store {
     /// Begins a call: durably, before anything is sent upstream. A call whose owner is gone, or
-    /// which has expired, is begun again. A turn of a stored conversation is begun with it.
+    /// which has expired, is begun again, and so is one that this replica has begun earlier. A turn
+    /// of a stored conversation is begun with it.
     pub async fn begin(
         &self,
         key: &CallKey,
@@ -101,14 +105,18 @@ impl Store {
         keep: Duration,
         turn: Option<&NewTurn>,
     ) -> Result<Begun, Error> {
+        let owner = self.next_owner();
         let begun = match turn {
-            Some(turn) => match self.begin_turn(key, fingerprint, keep, turn).await? {
+            Some(turn) => match self
+                .begin_turn(key, &owner, (fingerprint, keep), turn)
+                .await?
+            {
                 Ok(begun) => begun.map(|(fence, turn)| (fence, Some(turn))),
                 Err(refusal) => return Ok(Begun::Refused(refusal)),
             },
-            None => repeat!({
+            None => repeat!(self, "begin", {
                 let mut connection = self.pool.acquire().await?;
-                self.try_begin(&mut connection, key, fingerprint, keep)
+                self.try_begin(&mut connection, key, &owner, (fingerprint, keep))
                     .await
             })?
             .map(|fence| (fence, None)),
@@ -118,7 +126,12 @@ impl Store {
             return Ok(Begun::Found(found, fingerprint));
         };
         let key = key.clone();
-        let owned = Owned { key, fence, turn };
+        let owned = Owned {
+            key,
+            owner,
+            fence,
+            turn,
+        };
         Ok(Begun::Owned(owned))
     }
 
@@ -127,23 +140,40 @@ impl Store {
         &self,
         connection: &mut AnyConnection,
         key: &CallKey,
-        fingerprint: &[u8],
-        keep: Duration,
+        owner: &str,
+        (fingerprint, keep): (&[u8], Duration),
     ) -> Result<Option<i64>, sqlx::Error> {
         sqlx::query_scalar::<_, i64>(BEGIN.text(self.engine))
             .bind(key.tenant.as_bytes())
             .bind(&*key.request_id)
             .bind(fingerprint)
-            .bind(&*self.replica)
+            .bind(owner)
             .bind(millis(self.lease))
             .bind(millis(keep))
-            .fetch_optional(connection)
+            .bind(self.owners().0)
+            // All rows, although there is at most one: a statement of SQLite is committed, or fails
+            // to be, only after its last row was read.
+            .fetch_all(connection)
             .await
+            .map(|fences| fences.first().copied())
+    }
+
+    /// The name of an owner: this replica with a number. A later one is greater in the order of
+    /// text, so that a statement of a call that was given up, if it is executed late, takes nothing
+    /// from its successor.
+    fn next_owner(&self) -> Arc<str> {
+        let number = self.owners.fetch_add(1, Ordering::Relaxed);
+        format!("{}.{number:016x}", self.replica).into()
+    }
+
+    /// All owners of this replica are between these two.
+    fn owners(&self) -> (String, String) {
+        (format!("{}.", self.replica), format!("{}.g", self.replica))
     }
 
     /// The state of a call, and its fingerprint.
     pub async fn find(&self, key: &CallKey) -> Result<(Found, Vec<u8>), Error> {
-        let row = repeat!({
+        let row = repeat!(self, "find", {
             sqlx::query_as::<_, (i64, i64, Vec<u8>, Option<Vec<u8>>, i64)>(FIND.text(self.engine))
                 .bind(key.tenant.as_bytes())
                 .bind(&*key.request_id)
@@ -165,7 +195,7 @@ impl Store {
 
     /// Renews the lease of a call. Returns whether this replica still owns it.
     pub async fn renew(&self, owned: &Owned) -> Result<bool, Error> {
-        repeat!({
+        repeat!(self, "renew", {
             let mut connection = self.pool.acquire().await?;
             self.try_renew(&mut connection, owned).await
         })
@@ -179,7 +209,7 @@ impl Store {
         let done = sqlx::query(RENEW.text(self.engine))
             .bind(owned.key.tenant.as_bytes())
             .bind(&*owned.key.request_id)
-            .bind(&*self.replica)
+            .bind(&*owned.owner)
             .bind(owned.fence)
             .bind(millis(self.lease))
             .execute(connection)
@@ -188,16 +218,19 @@ impl Store {
     }
 
     /// Adds events of a running call, and renews its lease. Returns whether this replica still owns
-    /// it; otherwise nothing was written.
-    pub async fn append(&self, owned: &Owned, batch: &Batch) -> Result<bool, Error> {
-        repeat!({
+    /// it; otherwise nothing was written. A batch that may have been written before is ignored, so
+    /// it must be the same.
+    pub async fn append(&self, owned: &Owned, batches: &[Batch]) -> Result<bool, Error> {
+        repeat!(self, "append", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             if !self.try_renew(&mut transaction, owned).await? {
                 transaction.rollback().await?;
                 return Ok(false);
             }
-            self.try_append(&mut transaction, owned, batch).await?;
+            for batch in batches {
+                self.try_append(&mut transaction, owned, batch).await?;
+            }
             transaction.commit().await?;
             Ok(true)
         })
@@ -223,7 +256,7 @@ impl Store {
     /// The next events of a call from this number on, a bounded number of batches, as far as they
     /// were written under this fence.
     pub async fn events(&self, key: &CallKey, fence: i64, from: i64) -> Result<Vec<Batch>, Error> {
-        let rows = repeat!({
+        let rows = repeat!(self, "events", {
             sqlx::query_as::<_, (i64, Vec<u8>)>(READ.text(self.engine))
                 .bind(key.tenant.as_bytes())
                 .bind(&*key.request_id)
@@ -239,7 +272,7 @@ impl Store {
 
     /// Marks a running call, so that its owner ends it. Returns whether there is one.
     pub async fn cancel(&self, key: &CallKey) -> Result<bool, Error> {
-        let done = repeat!({
+        let done = repeat!(self, "cancel", {
             sqlx::query(CANCEL.text(self.engine))
                 .bind(key.tenant.as_bytes())
                 .bind(&*key.request_id)
@@ -251,9 +284,10 @@ impl Store {
 
     /// The calls of this replica that are to end.
     pub async fn cancelled(&self) -> Result<Vec<CallKey>, Error> {
-        let rows = repeat!({
+        let rows = repeat!(self, "cancelled", {
             sqlx::query_as::<_, (Vec<u8>, String)>(CANCELLED.text(self.engine))
-                .bind(&*self.replica)
+                .bind(self.owners().0)
+                .bind(self.owners().1)
                 .fetch_all(&self.pool)
                 .await
         })?;
@@ -268,14 +302,14 @@ impl Store {
 
     /// Deletes expired calls, a bounded number. Returns whether there may be more.
     pub(super) async fn sweep_calls(&self) -> Result<bool, Error> {
-        let expired = repeat!({
+        let expired = repeat!(self, "expired", {
             sqlx::query_as::<_, (Vec<u8>, String, i64)>(EXPIRED.text(self.engine))
                 .bind(SWEEP)
                 .fetch_all(&self.pool)
                 .await
         })?;
         for (tenant, request_id, fence) in &expired {
-            repeat!({
+            repeat!(self, "delete_expired", {
                 for text in [FORGET_EVENTS, DELETE_EXPIRED] {
                     sqlx::query(text.text(self.engine))
                         .bind(&**tenant)

@@ -1,17 +1,21 @@
 //! Connections to the database.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::str::FromStr as _;
 use std::sync::Once;
 use std::time::Duration;
 
-use sqlx::AnyPool;
-use sqlx::any::AnyPoolOptions;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyConnection, AnyPool, Connection as _};
+use tokio::time::Instant;
 
 use crate::error::{Error, Reason};
 
-use super::engine::{Engine, StoreConfig};
+use super::engine::{Absent, Engine, StoreConfig};
+use super::failure::{self, Failure};
 
 /// How long a call waits for a connection. Longer, and calls pile up behind a store that is down.
 const WAIT: Duration = Duration::from_millis(250);
@@ -40,8 +44,11 @@ pub(super) fn engine(url: &str) -> Result<Engine, Error> {
     }
 }
 
-/// Opens the pool, with one connection.
-pub(super) async fn connect(config: &StoreConfig) -> Result<(AnyPool, Engine), Error> {
+/// Opens the pool, after one connection has succeeded.
+pub(super) async fn connect(
+    config: &StoreConfig,
+    absent: Absent,
+) -> Result<(AnyPool, Engine), Error> {
     static DRIVERS: Once = Once::new();
     DRIVERS.call_once(sqlx::any::install_default_drivers);
     let url = config.url.expose();
@@ -49,55 +56,71 @@ pub(super) async fn connect(config: &StoreConfig) -> Result<(AnyPool, Engine), E
     let url = match engine {
         Engine::Postgres => url.to_owned(),
         Engine::Sqlite => {
-            let path = create_file(url)?.replace('%', "%25");
+            let path = file(url, absent)?.replace('%', "%25");
             format!("sqlite:{path}?mode=rw")
         }
     };
-    let options = AnyPoolOptions::new()
-        .max_connections(config.max_connections)
-        .acquire_timeout(WAIT)
-        .after_connect(move |connection, _| {
-            Box::pin(async move {
-                let pragmas = match engine {
-                    Engine::Sqlite => SQLITE_PRAGMAS,
-                    Engine::Postgres => &[],
-                };
-                for pragma in pragmas {
-                    sqlx::query(*pragma).execute(&mut *connection).await?;
-                }
-                Ok(())
-            })
-        });
-    let pool = options.connect_lazy(&url).map_err(|error| {
+    let options = AnyConnectOptions::from_str(&url).map_err(|error| {
         let message = "store.url is not valid; write `postgres://USER@HOST/DATABASE`";
         Error::new(Reason::GatewayConfig, message).with_source(error)
     })?;
-    first_connection(&pool, engine).await?;
+    first_connection(&options, engine, absent).await?;
+    let pool = AnyPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(WAIT)
+        .after_connect(move |connection, _| Box::pin(prepare(connection, engine)))
+        .connect_lazy_with(options);
     Ok((pool, engine))
 }
 
-/// Connects once, and waits for a server that is about to start.
-async fn first_connection(pool: &AnyPool, engine: Engine) -> Result<(), Error> {
-    let until = tokio::time::Instant::now() + FIRST_CONNECTION;
+/// Prepares a new connection.
+async fn prepare(connection: &mut AnyConnection, engine: Engine) -> Result<(), sqlx::Error> {
+    let pragmas = match engine {
+        Engine::Sqlite => SQLITE_PRAGMAS,
+        Engine::Postgres => &[],
+    };
+    for pragma in pragmas {
+        sqlx::query(*pragma).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Connects once, and waits for a server that is about to start. Without the pool, which does not
+/// report why it cannot connect.
+async fn first_connection(
+    options: &AnyConnectOptions,
+    engine: Engine,
+    absent: Absent,
+) -> Result<(), Error> {
+    let until = Instant::now() + FIRST_CONNECTION;
     loop {
-        let error = match pool.acquire().await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let attempt = async {
+            let mut connection = AnyConnection::connect_with(options).await?;
+            prepare(&mut connection, engine).await?;
+            connection.close().await
         };
-        if tokio::time::Instant::now() >= until {
-            let message = format!(
-                "cannot connect to {} at store.url: {error}; check that it runs and that the user \
-                 and the database exist",
-                engine.name()
-            );
-            return Err(Error::new(Reason::GatewayConfig, message));
+        let left = until.saturating_duration_since(Instant::now());
+        let error = match tokio::time::timeout(left, attempt).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => sqlx::Error::Io(io::ErrorKind::TimedOut.into()),
+        };
+        if failure::kind(&error) == Failure::Damaged {
+            return Err(failure::of(&error));
+        }
+        let hopeless = absent == Absent::Fail || failure::is_refusal(&error);
+        if hopeless || Instant::now() >= until {
+            let name = engine.name();
+            let advice = engine.advice();
+            let message = format!("cannot connect to {name}: {error}; check store.url ({advice})");
+            return Err(Error::new(Reason::StoreDown, message));
         }
         tokio::time::sleep(WAIT).await;
     }
 }
 
-/// Creates the file of a SQLite store, readable by its owner only. Returns its path.
-fn create_file(url: &str) -> Result<&str, Error> {
+/// The path of a SQLite store. If it is created, only its owner can read it.
+fn file(url: &str, absent: Absent) -> Result<&str, Error> {
     let path = url.strip_prefix("sqlite:").unwrap_or(url);
     let path = path.strip_prefix("//").unwrap_or(path);
     let fault = |what: &str| {
@@ -113,7 +136,7 @@ fn create_file(url: &str) -> Result<&str, Error> {
     }
     let file = OpenOptions::new()
         .write(true)
-        .create(true)
+        .create(absent == Absent::Wait)
         .truncate(false)
         .mode(0o600)
         .open(Path::new(path));

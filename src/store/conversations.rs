@@ -109,7 +109,7 @@ impl Store {
         properties: &Properties,
     ) -> Result<bool, Error> {
         self.delete_expired((tenant, id)).await?;
-        repeat!({
+        repeat!(self, "create_conversation", {
             let done = sqlx::query(CREATE.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
@@ -127,7 +127,7 @@ impl Store {
         &self,
         (tenant, id): (&Tenant, &str),
     ) -> Result<Option<ConversationRow>, Error> {
-        let row = repeat!({
+        let row = repeat!(self, "conversation", {
             sqlx::query_as::<_, Row>(GET.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
@@ -147,7 +147,7 @@ impl Store {
         (updated, id): (i64, &str),
         limit: i64,
     ) -> Result<Vec<ConversationRow>, Error> {
-        let rows = repeat!({
+        let rows = repeat!(self, "conversations", {
             sqlx::query_as::<_, Row>(LIST.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(updated)
@@ -169,7 +169,7 @@ impl Store {
         let mut row = conversation_row(row);
         if !row.running.is_empty() {
             let call = (tenant, row.running.as_str(), fence);
-            let is_running = repeat!({
+            let is_running = repeat!(self, "checked", {
                 let mut connection = self.pool.acquire().await?;
                 self.is_running(&mut connection, call).await
             })?;
@@ -186,7 +186,7 @@ impl Store {
         (tenant, id): (&Tenant, &str),
         changes: &Changes,
     ) -> Result<bool, Error> {
-        repeat!({
+        repeat!(self, "update_conversation", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             if !self.lock(&mut transaction, LOCK, (tenant, id)).await? {

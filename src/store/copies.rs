@@ -70,7 +70,7 @@ impl Store {
         last_turn: i64,
     ) -> Result<Copied, Error> {
         self.delete_expired((tenant, new_id)).await?;
-        repeat!({
+        repeat!(self, "copy_conversation", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             if !self.lock(&mut transaction, LOCK, (tenant, id)).await? {

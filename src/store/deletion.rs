@@ -66,7 +66,7 @@ impl Store {
         (tenant, id): (&Tenant, &str),
         lock: Statement,
     ) -> Result<bool, Error> {
-        repeat!({
+        repeat!(self, "delete_locked", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             if !self.lock(&mut transaction, lock, (tenant, id)).await? {
@@ -123,7 +123,7 @@ impl Store {
             conversation: id,
             numbers: (number, number),
         };
-        let deleted = repeat!({
+        let deleted = repeat!(self, "delete_turn", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             let head = self
@@ -157,7 +157,7 @@ impl Store {
 
     /// Deletes expired conversations, a bounded number. Returns whether there may be more.
     pub(super) async fn sweep_conversations(&self) -> Result<bool, Error> {
-        let expired = repeat!({
+        let expired = repeat!(self, "sweep_conversations", {
             sqlx::query_as::<_, (Vec<u8>, String)>(EXPIRED.text(self.engine))
                 .bind(SWEEP)
                 .fetch_all(&self.pool)

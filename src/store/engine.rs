@@ -21,6 +21,25 @@ impl Engine {
             Self::Postgres => "PostgreSQL",
         }
     }
+
+    /// What to check if it cannot be reached.
+    pub(super) fn advice(self) -> &'static str {
+        match self {
+            Self::Sqlite => "the file, its folder, its owner and the disk",
+            Self::Postgres => {
+                "whether the server runs, and the user, the password and the database"
+            }
+        }
+    }
+}
+
+/// What to do if the store is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// To create the file, or to wait for a server, which may be about to start.
+    Wait,
+    /// To fail.
+    Fail,
 }
 
 /// How to reach the store.

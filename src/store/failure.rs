@@ -75,6 +75,14 @@ fn of_code(code: &str) -> Failure {
     }
 }
 
+/// Whether another attempt to connect would fail as well: the user, the password or the database is
+/// wrong.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("28") || code == "3D000")
+        || matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Tls(_))
+}
+
 /// Whether the statement named a table that does not exist.
 pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
     let Some(database) = error.as_database_error() else {

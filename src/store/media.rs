@@ -134,7 +134,7 @@ impl Store {
 
     /// The content of a medium, if it is stored.
     pub async fn medium(&self, tenant: &Tenant, digest: &Digest) -> Result<Option<Bytes>, Error> {
-        let content = repeat!({
+        let content = repeat!(self, "medium", {
             sqlx::query_scalar::<_, Vec<u8>>(READ.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(digest.as_slice())

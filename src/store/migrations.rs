@@ -4,6 +4,8 @@
 //! versions can run side by side: a migration only adds, and what it replaces is dropped one
 //! version later.
 
+use std::time::Duration;
+
 use sqlx::AnyPool;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
@@ -14,6 +16,12 @@ use super::failure;
 
 /// The newest schema that this version creates.
 pub const LATEST: i64 = STEPS.len() as i64;
+
+/// How often a change of the schema is repeated.
+const ATTEMPTS: u32 = 5;
+
+/// The pause before.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// One step of the schema.
 struct Step {
@@ -75,16 +83,50 @@ fn migrator(engine: Engine) -> Migrator {
 /// Brings the schema to this version, forward or back.
 pub(super) async fn migrate(pool: &AnyPool, engine: Engine, to: i64) -> Result<(), Error> {
     let migrator = migrator(engine);
-    let now = version(pool).await?;
-    let done = match to < now {
-        true => migrator.undo(pool, to).await,
-        false => migrator.run_to(to, pool).await,
+    let mut attempts = 0..ATTEMPTS;
+    loop {
+        let now = version(pool).await?;
+        if to == now {
+            return Ok(());
+        }
+        let done = match to < now {
+            true => migrator.undo(pool, to).await,
+            false => migrator.run_to(to, pool).await,
+        };
+        match done {
+            Ok(()) => return Ok(()),
+            // SQLite has no lock for it: another process may be changing it now.
+            Err(_) if attempts.next().is_some() => tokio::time::sleep(PAUSE).await,
+            Err(error) => {
+                let message = format!(
+                    "the schema of the store cannot be changed: {error}; store.url must name a \
+                     database of its own, whose user may create tables"
+                );
+                return Err(Error::new(Reason::GatewayConfig, message));
+            }
+        }
+    }
+}
+
+/// Refuses a change to this version that this version of the gateway cannot make, or that deletes
+/// more than one step.
+pub fn check_target(now: i64, to: i64) -> Result<(), Error> {
+    let what = match to {
+        _ if now > LATEST => format!(
+            "the schema is version {now}, and this gateway knows the versions up to {LATEST}; use \
+             a newer `dashgate store migrate`"
+        ),
+        _ if !(0..=LATEST).contains(&to) => {
+            format!("this gateway knows the versions 0 to {LATEST} of the schema, and not {to}")
+        }
+        _ if to < now - 1 => format!(
+            "the schema is version {now}; go back one version at a time, because each step deletes \
+             what only the newer version has: `--to {}`",
+            now - 1
+        ),
+        _ => return Ok(()),
     };
-    done.map_err(|error| {
-        let message = "the schema of the store cannot be changed; check that store.url names a \
-                       database of its own, whose user may create tables";
-        Error::new(Reason::GatewayConfig, message).with_source(error)
-    })
+    Err(Error::new(Reason::GatewayConfig, what))
 }
 
 /// The version of the schema, 0 if there is none.

@@ -14,8 +14,10 @@ pub mod copies;
 mod deletion;
 mod engine;
 mod failure;
+pub mod inspection;
 mod media;
 pub mod migrations;
+mod observer;
 pub mod quotas;
 mod repeat;
 mod statement;
@@ -25,13 +27,18 @@ mod turn_end;
 pub mod turn_list;
 mod turns;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sqlx::AnyPool;
 
 use crate::error::Error;
 
-pub use engine::{Engine, StoreConfig};
+pub use engine::{Absent, Engine, StoreConfig};
+use observer::Observed;
+pub use observer::Observer;
+use repeat::repeat;
 
 /// A store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,14 +46,17 @@ pub struct Store {
     pool: AnyPool,
     engine: Engine,
     /// The random name of this process, which owns calls.
-    replica: std::sync::Arc<str>,
+    replica: Arc<str>,
+    /// How many owners of calls it has named.
+    owners: Arc<AtomicU64>,
     lease: Duration,
+    observed: Observed,
 }
 
 impl Store {
     /// Connects, and checks or updates the schema.
     pub async fn open(config: &StoreConfig) -> Result<Self, Error> {
-        let store = Self::connect(config).await?;
+        let store = Self::connect(config, Absent::Wait).await?;
         if config.migrate && store.version().await? < migrations::LATEST {
             store.migrate(migrations::LATEST).await?;
         }
@@ -55,14 +65,22 @@ impl Store {
     }
 
     /// Connects, whatever the schema.
-    pub async fn connect(config: &StoreConfig) -> Result<Self, Error> {
-        let (pool, engine) = connect::connect(config).await?;
+    pub async fn connect(config: &StoreConfig, absent: Absent) -> Result<Self, Error> {
+        let (pool, engine) = connect::connect(config, absent).await?;
         Ok(Self {
+            owners: Arc::default(),
+            observed: Observed::default(),
             pool,
             engine,
             replica: uuid::Uuid::new_v4().simple().to_string().into(),
             lease: config.lease,
         })
+    }
+
+    /// Reports every operation to this observer from now on.
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observed = Observed(Some(observer));
+        self
     }
 
     /// The kind of the database.
@@ -87,8 +105,10 @@ impl Store {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), Error> {
-        let answer = sqlx::query("SELECT 1").execute(&self.pool).await;
-        answer.map(drop).map_err(|error| failure::of(&error))
+        let done = repeat!(self, "ping", {
+            sqlx::query("SELECT 1").execute(&self.pool).await
+        });
+        done.map(drop)
     }
 
     /// Deletes what has expired, a bounded number of rows. Returns whether there may be more.

@@ -93,7 +93,7 @@ impl Store {
     /// Reports the use of limits and gets shares of them, in one transaction. The limits must be
     /// different, and in ascending order, so that two replicas do not wait for each other.
     pub async fn share(&self, requests: &[ShareRequest]) -> Result<Vec<Grant>, Error> {
-        repeat!({
+        repeat!(self, "share", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             let mut grants = Vec::with_capacity(requests.len());
@@ -175,7 +175,7 @@ impl Store {
 
     /// Says that this replica runs. Returns how many do.
     pub async fn beat(&self) -> Result<i64, Error> {
-        repeat!({
+        repeat!(self, "beat", {
             sqlx::query(BEAT.text(self.engine))
                 .bind(&*self.replica)
                 .bind(millis(self.lease))
@@ -188,7 +188,7 @@ impl Store {
 
     /// Says that this replica ends.
     pub async fn leave(&self) -> Result<(), Error> {
-        let done = repeat!({
+        let done = repeat!(self, "leave", {
             let leave = sqlx::query(LEAVE.text(self.engine)).bind(&*self.replica);
             leave.execute(&self.pool).await
         });
@@ -197,14 +197,14 @@ impl Store {
 
     /// Deletes limits that nobody uses, and shares of replicas that are gone.
     pub(super) async fn sweep_quotas(&self) -> Result<bool, Error> {
-        let replicas = repeat!({
+        let replicas = repeat!(self, "sweep_quotas", {
             let old = sqlx::query(OLD_REPLICAS.text(self.engine)).bind(millis(KEEP));
             old.execute(&self.pool).await
         });
         replicas?;
         let mut more = false;
         for statement in [OLD_SHARES, OLD_QUOTAS] {
-            let deleted = repeat!({
+            let deleted = repeat!(self, "sweep_quotas", {
                 sqlx::query(statement.text(self.engine))
                     .bind(millis(KEEP))
                     .bind(SWEEP)

@@ -2,26 +2,38 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::error::Error;
 
 use super::failure::{self, Failure};
+use super::observer::Observed;
 
 /// How often an operation is executed.
 const MAX_ATTEMPTS: u32 = 3;
 
+/// How long one execution may take. Longer than an overloaded disk needs for a transaction.
+const MAX_DURATION: Duration = Duration::from_secs(2);
+
 /// The pause before the first repetition; it doubles.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Runs an operation, a block with `await` and `?`, and repeats it. It must have the same result if
-/// its first execution had succeeded unnoticed. A macro, because a closure that borrows would make
-/// the future of every caller unsendable.
+/// Runs an operation of a store, a block with `await` and `?`, and repeats it. It must have the
+/// same result if its first execution had succeeded unnoticed. A macro, because a closure that
+/// borrows would make the future of every caller unsendable.
 macro_rules! repeat {
-    ($operation:block) => {{
-        let mut repetition = $crate::store::repeat::Repetition::default();
+    ($store:ident, $name:literal, $operation:block) => {{
+        let mut repetition = $crate::store::repeat::Repetition::new(&$store.observed, $name);
         loop {
-            let done: Result<_, sqlx::Error> = async { $operation }.await;
-            match done {
-                Ok(value) => break Ok(value),
+            let attempt = async {
+                let done: Result<_, sqlx::Error> = async { $operation }.await;
+                done
+            };
+            match repetition.within_limit(attempt).await {
+                Ok(value) => {
+                    repetition.succeeded();
+                    break Ok(value);
+                }
                 Err(error) => {
                     if let Err(error) = repetition.after(&error).await {
                         break Err(error);
@@ -35,12 +47,40 @@ macro_rules! repeat {
 pub(super) use repeat;
 
 /// The repetitions of one operation.
-#[derive(Debug, Default)]
-pub(super) struct Repetition {
+#[derive(Debug)]
+pub(super) struct Repetition<'a> {
+    observed: &'a Observed,
+    name: &'static str,
+    begun: Instant,
     failures: u32,
 }
 
-impl Repetition {
+impl<'a> Repetition<'a> {
+    /// Of an operation with this name.
+    pub(super) fn new(observed: &'a Observed, name: &'static str) -> Self {
+        Self {
+            observed,
+            name,
+            begun: Instant::now(),
+            failures: 0,
+        }
+    }
+
+    /// Runs one execution, and gives it up if it takes too long: a server that was separated closes
+    /// no connection, and a lock may be held for any time.
+    pub(super) async fn within_limit<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        let done = tokio::time::timeout(MAX_DURATION, attempt).await;
+        done.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// The operation has succeeded.
+    pub(super) fn succeeded(&self) {
+        self.observed.ended(self.name, Ok(()), self.begun);
+    }
+
     /// Waits before the next execution, or returns the error of the operation.
     pub(super) async fn after(&mut self, error: &sqlx::Error) -> Result<(), Error> {
         self.failures += 1;
@@ -54,7 +94,11 @@ impl Repetition {
             | Failure::Down
             | Failure::Full
             | Failure::Damaged
-            | Failure::Other => Err(failure::of(error)),
+            | Failure::Other => {
+                let error = failure::of(error);
+                self.observed.ended(self.name, Err(&error), self.begun);
+                Err(error)
+            }
         }
     }
 }

@@ -48,7 +48,7 @@ impl Store {
         (model, reason): (&str, &str),
         pause: Duration,
     ) -> Result<(), Error> {
-        let done = repeat!({
+        let done = repeat!(self, "throttle", {
             sqlx::query(ADD.text(self.engine))
                 .bind(account.as_bytes())
                 .bind(model)
@@ -63,7 +63,7 @@ impl Store {
     /// All models that are throttled now, with the longest first.
     pub async fn throttles(&self) -> Result<Vec<Throttle>, Error> {
         type Row = (Vec<u8>, String, String, i64, i64);
-        let rows = repeat!({
+        let rows = repeat!(self, "throttles", {
             let read = sqlx::query_as::<_, Row>(READ.text(self.engine)).bind(MOST);
             read.fetch_all(&self.pool).await
         })?;
@@ -82,7 +82,7 @@ impl Store {
 
     /// Deletes what has ended.
     pub(super) async fn sweep_throttles(&self) -> Result<(), Error> {
-        let done = repeat!({
+        let done = repeat!(self, "sweep_throttles", {
             let expired = sqlx::query(EXPIRED.text(self.engine));
             expired.execute(&self.pool).await
         });

@@ -122,7 +122,7 @@ impl Store {
             };
         };
         let (tenant, id) = (&owned.key.tenant, &*turn.conversation);
-        repeat!({
+        repeat!(self, "end", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             let head = self.head(&mut transaction, HEAD, (tenant, id)).await?;
@@ -161,7 +161,7 @@ impl Store {
         request_id: &str,
         error: &[u8],
     ) -> Result<Option<String>, Error> {
-        repeat!({
+        repeat!(self, "cancel_turn", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             let head = self.head(&mut transaction, HEAD_UNEXPIRED, (tenant, id));
@@ -195,7 +195,7 @@ impl Store {
         let Some(turn) = &owned.turn else {
             return Ok(Loss::Lease);
         };
-        repeat!({
+        repeat!(self, "loss", {
             let mut connection = self.pool.acquire().await?;
             sqlx::query(SET_USAGE.text(self.engine))
                 .bind(owned.key.tenant.as_bytes())

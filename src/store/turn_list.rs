@@ -119,7 +119,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<TurnRow>, Error> {
         let statement = if newest_first { DESCENDING } else { ASCENDING };
-        let rows = repeat!({
+        let rows = repeat!(self, "turns", {
             sqlx::query_as::<_, Row>(statement.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
@@ -137,7 +137,7 @@ impl Store {
         (tenant, id): (&Tenant, &str),
         limit: i64,
     ) -> Result<Vec<TurnSize>, Error> {
-        let rows = repeat!({
+        let rows = repeat!(self, "turn_sizes", {
             sqlx::query_as::<_, (i64, i64, i64, i64)>(SIZES.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
@@ -160,7 +160,7 @@ impl Store {
         (tenant, id): (&Tenant, &str),
         (first, last): (i64, i64),
     ) -> Result<Vec<TurnContent>, Error> {
-        let rows = repeat!({
+        let rows = repeat!(self, "turn_contents", {
             sqlx::query_as::<_, (i64, Vec<u8>, Vec<u8>)>(CONTENTS.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)

@@ -67,16 +67,15 @@ impl Store {
     pub(super) async fn begin_turn(
         &self,
         key: &CallKey,
-        fingerprint: &[u8],
-        keep: Duration,
+        owner: &str,
+        call: (&[u8], Duration),
         turn: &NewTurn,
     ) -> Result<Result<Option<(i64, OwnedTurn)>, Refusal>, Error> {
-        repeat!({
+        repeat!(self, "begin_turn", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
-            let call = (fingerprint, keep);
             let begun = self
-                .try_begin_turn(&mut transaction, key, call, turn)
+                .try_begin_turn(&mut transaction, key, (owner, call), turn)
                 .await?;
             match begun {
                 Ok(Some(_)) => transaction.commit().await?,
@@ -90,7 +89,7 @@ impl Store {
         &self,
         connection: &mut AnyConnection,
         key: &CallKey,
-        (fingerprint, keep): (&[u8], Duration),
+        (owner, call): (&str, (&[u8], Duration)),
         turn: &NewTurn,
     ) -> Result<Result<Option<(i64, OwnedTurn)>, Refusal>, sqlx::Error> {
         let (tenant, id) = (&key.tenant, &*turn.conversation);
@@ -100,7 +99,7 @@ impl Store {
         };
         let (numbered, last, turns_before, system_turn, running, running_fence, running_turn) =
             head;
-        let begun = self.try_begin(connection, key, fingerprint, keep).await?;
+        let begun = self.try_begin(connection, key, owner, call).await?;
         let Some(fence) = begun else {
             return Ok(Ok(None));
         };

@@ -54,6 +54,11 @@ pub const METHODS: [&str; 5] = [
 /// The labels of a gRPC method.
 const METHOD: &[&str] = &["grpc_type", "grpc_service", "grpc_method"];
 
+/// Buckets of operations of the store: from a row in memory to the longest wait for a lock.
+const STORE_SECONDS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+];
+
 macro_rules! metrics {
     ($($constant:ident $name:literal [$kind:expr] $labels:expr, $help:literal;)+) => {
         $(#[doc = $help] pub const $constant: Metric = Metric {
@@ -130,6 +135,13 @@ metrics! {
     LIVE_REPAIRS "dashgate_live_repairs_total" [Kind::Counter] &["repair"],
         "What the gateway did for live sessions: `resume` for a stream that broke, `reconnect` for \
          a connection to DashScope.";
+    STORE_OPERATION "dashgate_store_operation_seconds" [Kind::Histogram(STORE_SECONDS)]
+        &["operation", "outcome"],
+        "Duration of operations of the store, with their repetitions, by outcome: `OK` or the \
+         error reason.";
+    STORE_UP "dashgate_store_up" [Kind::Gauge] &["engine"],
+        "1 if the store answers, otherwise 0. Absent without a store. It is checked every 5 \
+         seconds, and by every operation.";
     CONNECTIONS "dashgate_open_connections" [Kind::Gauge] &[],
         "Open connections.";
     CONNECTED "dashgate_connections_total" [Kind::Counter] &["outcome"],

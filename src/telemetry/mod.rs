@@ -19,6 +19,7 @@ pub mod prices;
 mod process;
 pub mod registry;
 pub mod report;
+pub mod store_metrics;
 pub mod token_counts;
 pub mod trace;
 

@@ -26,6 +26,7 @@ use super::models::{Families, Model, Models, OTHER};
 use super::outcome::Outcome;
 use super::prices::RateCard;
 use super::process::Process;
+use super::store_metrics::StoreMetrics;
 use super::token_counts::Tokens;
 
 /// The most error codes of DashScope with a label value of their own. It documents about a hundred,
@@ -61,6 +62,8 @@ pub struct Metrics {
     spans: IntCounterVec,
     /// The metrics of live sessions.
     pub live: LiveMetrics,
+    /// The metrics of the store.
+    pub store: StoreMetrics,
     /// The limit of calls in flight.
     pub limit: IntGauge,
     /// Whether limits are applied by this replica alone.
@@ -112,10 +115,7 @@ impl Metrics {
             first_token: registrar.histograms(&table::FIRST_TOKEN)?,
             chunk: registrar.histograms(&table::CHUNK)?,
             tokens: registrar.counters(&table::TOKENS)?,
-            cost: {
-                let cost = CounterVec::new(opts(&table::COST), table::COST.labels)?;
-                registrar.add(&table::COST, cost)?
-            },
+            cost: registrar.amounts(&table::COST)?,
         };
         let build = registrar.gauges(&table::BUILD)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -148,14 +148,14 @@ impl Metrics {
             uploaded: registrar.counters(&table::UPLOADED)?,
             spans: registrar.counters(&table::SPANS)?,
             live: LiveMetrics {
-                audio: {
-                    let audio =
-                        CounterVec::new(opts(&table::LIVE_AUDIO), table::LIVE_AUDIO.labels)?;
-                    registrar.add(&table::LIVE_AUDIO, audio)?
-                },
+                audio: registrar.amounts(&table::LIVE_AUDIO)?,
                 first_audio: registrar.histograms(&table::LIVE_FIRST_AUDIO)?,
                 responses: registrar.counters(&table::LIVE_RESPONSES)?,
                 repairs: registrar.counters(&table::LIVE_REPAIRS)?,
+            },
+            store: StoreMetrics {
+                operations: registrar.histograms(&table::STORE_OPERATION)?,
+                up: registrar.gauges(&table::STORE_UP)?,
             },
             limit: registrar.gauge(&table::LIMIT)?,
             limits_unshared: registrar.gauge(&table::LIMITS_UNSHARED)?,
@@ -337,6 +337,10 @@ impl Registrar {
 
     fn gauges(&mut self, metric: &Metric) -> prometheus::Result<IntGaugeVec> {
         self.add(metric, IntGaugeVec::new(opts(metric), metric.labels)?)
+    }
+
+    fn amounts(&mut self, metric: &Metric) -> prometheus::Result<CounterVec> {
+        self.add(metric, CounterVec::new(opts(metric), metric.labels)?)
     }
 
     fn histograms(&mut self, metric: &Metric) -> prometheus::Result<HistogramVec> {

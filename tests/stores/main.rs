@@ -15,12 +15,19 @@
     reason = "a test that meets what it does not expect must fail, and this crate has no users"
 )]
 
+mod command_line;
 mod conversations;
+mod damage;
+mod database;
 mod deleted_conversations;
+mod faults;
 mod kept;
 mod kills;
 mod long_conversations;
 mod managed_conversations;
+mod ownership;
+mod packets;
+mod proxy;
 mod quotas;
 mod rate_limits;
 mod replicas;
@@ -36,19 +43,25 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [
+    let any = [
+        command_line::trials(),
         conversations::trials(),
         deleted_conversations::trials(),
-        turn_kills::trials(),
-        turns::trials(),
         kills::trials(),
         long_conversations::trials(),
         managed_conversations::trials(),
+        ownership::trials(),
         quotas::trials(),
         rate_limits::trials(),
         resumed::trials(),
         shared_calls::trials(),
-    ]
-    .concat();
-    libtest_mimic::run(&arguments, trials::all(trials)).exit_code()
+        turn_kills::trials(),
+        turns::trials(),
+    ];
+    let sqlite = [damage::trials(), command_line::without_a_store()];
+    let postgres = [faults::trials(), packets::trials()];
+    let mut trials = trials::all(&any.concat());
+    trials.extend(trials::sqlite_only(&sqlite.concat()));
+    trials.extend(trials::postgres_only(&postgres.concat()));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -31,21 +31,21 @@ pub fn trials() -> Vec<Test> {
     ]
 }
 
-fn named(name: &str) -> pb::ConverseRequest {
+pub fn named(name: &str) -> pb::ConverseRequest {
     pb::ConverseRequest {
         request_id: name.to_owned(),
         ..ask_whole(question())
     }
 }
 
-fn named_stream(name: &str) -> pb::ConverseStreamRequest {
+pub fn named_stream(name: &str) -> pb::ConverseStreamRequest {
     pb::ConverseStreamRequest {
         request_id: name.to_owned(),
         ..ask_stream(question())
     }
 }
 
-fn text(answer: &pb::ConverseResponse) -> String {
+pub fn text(answer: &pb::ConverseResponse) -> String {
     let message = answer.choices[0].message.as_ref().unwrap();
     match message.content[0].kind.clone().unwrap() {
         content::Kind::Text(text) => text,
@@ -53,12 +53,12 @@ fn text(answer: &pb::ConverseResponse) -> String {
     }
 }
 
-fn reason(status: &tonic::Status) -> String {
+pub fn reason(status: &tonic::Status) -> String {
     status.get_details_error_info().unwrap().reason
 }
 
 /// A DashScope that numbers its answers, each after this pause.
-async fn numbering(pause: Duration) -> Upstream {
+pub async fn numbering(pause: Duration) -> Upstream {
     Upstream::start(move |number, _| {
         let mut steps = vec![Step::Pause(pause)];
         steps.extend(json(200, &whole(&format!("answer {number}"))));
@@ -111,12 +111,12 @@ async fn twins_at_many_replicas_share_one_call(store: StoreSettings) {
     assert_eq!((upstream.seen().len(), replays), (1, 11));
 }
 
-async fn deltas(client: &mut ConversationServiceClient<Client>, name: &str) -> Vec<String> {
+pub async fn deltas(client: &mut ConversationServiceClient<Client>, name: &str) -> Vec<String> {
     let stream = client.converse_stream(named_stream(name)).await.unwrap();
     texts(stream.into_inner()).await
 }
 
-async fn texts(mut stream: tonic::Streaming<pb::ConverseStreamResponse>) -> Vec<String> {
+pub async fn texts(mut stream: tonic::Streaming<pb::ConverseStreamResponse>) -> Vec<String> {
     let mut texts = Vec::new();
     while let Some(message) = stream.next().await {
         match message.unwrap().event.unwrap() {

@@ -38,26 +38,44 @@ fn required() -> bool {
 }
 
 /// Every test with SQLite and with PostgreSQL.
-pub fn all(tests: Vec<Test>) -> Vec<Trial> {
-    let has_postgres = postgres::installed().is_some();
-    let mut trials = Vec::new();
-    for test in tests {
-        let name = test.name.trim_start_matches("stores::");
-        trials.push(Trial::test(format!("sqlite::{name}"), move || {
+pub fn all(tests: &[Test]) -> Vec<Trial> {
+    let mut trials = sqlite_only(tests);
+    trials.extend(postgres_only(tests));
+    trials
+}
+
+/// Every test with SQLite.
+pub fn sqlite_only(tests: &[Test]) -> Vec<Trial> {
+    let trial = |test: &Test| {
+        let test = *test;
+        Trial::test(name("sqlite", test), move || {
             let folder = store::Folder::new();
             run(test, store::settings(&folder.sqlite()));
             Ok(())
-        }));
-        let postgres = Trial::test(format!("postgres::{name}"), move || {
+        })
+    };
+    tests.iter().map(trial).collect()
+}
+
+/// Every test with PostgreSQL.
+pub fn postgres_only(tests: &[Test]) -> Vec<Trial> {
+    let runs = postgres::installed().is_some() || required();
+    let trial = |test: &Test| {
+        let test = *test;
+        let trial = Trial::test(name("postgres", test), move || {
             run(test, store::settings(&postgres::shared().database()));
             Ok(())
         });
-        trials.push(match has_postgres || required() {
-            true => postgres,
-            false => postgres.with_ignored_flag(true).with_kind("no PostgreSQL"),
-        });
-    }
-    trials
+        match runs {
+            true => trial,
+            false => trial.with_ignored_flag(true).with_kind("no PostgreSQL"),
+        }
+    };
+    tests.iter().map(trial).collect()
+}
+
+fn name(engine: &str, test: Test) -> String {
+    format!("{engine}::{}", test.name.trim_start_matches("stores::"))
 }
 
 fn run(test: Test, store: StoreSettings) {

@@ -22,6 +22,10 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "telemetry::*",
             "chat::*",
             "config::*",
+            // `store check` and `store migrate` need no gateway.
+            "store",
+            "store::inspection",
+            "store::migrations",
             "error",
             "secret",
         ],

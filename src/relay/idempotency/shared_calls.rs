@@ -267,6 +267,7 @@ impl SharedCall {
         mut turn: Option<&mut RunningTurn>,
     ) -> Result<(), Error> {
         let mut unwritten = Unwritten::new(self.memory());
+        let usage = events.usage_so_far();
         let mut renewal = self.store.lease() / RENEWALS;
         if turn.is_some() {
             renewal = renewal.min(TURN_RENEWAL);
@@ -283,7 +284,8 @@ impl SharedCall {
                 () = tokio::time::sleep_until(due) => {
                     renew_at = Instant::now() + renewal;
                     if !self.persist(&owned, &mut unwritten).await {
-                        return Err(ownership.lost().await.unwrap_or_else(owner_gone));
+                        let lost = ownership.lost().await.unwrap_or_else(owner_gone);
+                        return Err(lost.with_usage(usage()));
                     }
                     continue;
                 }
@@ -296,10 +298,13 @@ impl SharedCall {
                 None => event?,
             };
             unwritten.add(&event);
-            if let Event::End(_) = event {
+            if let Event::End(end) = &event {
                 let answered = turn.as_mut().and_then(|turn| turn.answered.take());
-                if !self.finish(&owned, &unwritten, answered.as_ref()).await? {
-                    return Err(ownership.lost().await.unwrap_or_else(owner_gone));
+                let finished = self.finish(&owned, &mut unwritten, answered.as_ref());
+                let finished = finished.await;
+                if !finished.map_err(|error| error.with_usage(end.usage.clone()))? {
+                    let lost = ownership.lost().await.unwrap_or_else(owner_gone);
+                    return Err(lost.with_usage(end.usage.clone()));
                 }
                 ownership.leave();
                 self.write(event).await;
@@ -315,9 +320,9 @@ impl SharedCall {
     /// Writes the events so far and renews the lease. An error of the store is no reason to end the
     /// call: until its lease has ended, nobody else may run it, and the next attempt may succeed.
     async fn persist(&self, owned: &Owned, unwritten: &mut Unwritten) -> bool {
-        let written = match unwritten.batch() {
-            Some(batch) => self.store.append(owned, &batch).await,
-            None => self.store.renew(owned).await,
+        let written = match unwritten.batches() {
+            [] => self.store.renew(owned).await,
+            batches => self.store.append(owned, batches).await,
         };
         match written {
             Ok(true) => {
@@ -326,8 +331,9 @@ impl SharedCall {
             }
             Ok(false) => false,
             Err(error) => {
+                let cause = error.cause().unwrap_or_default();
+                tracing::warn!(cause, "the events of a call cannot be stored yet");
                 unwritten.retry();
-                tracing::warn!(%error, "the events of a call cannot be stored yet");
                 true
             }
         }
@@ -338,15 +344,13 @@ impl SharedCall {
     async fn finish(
         &self,
         owned: &Owned,
-        unwritten: &Unwritten,
+        unwritten: &mut Unwritten,
         answered: Option<&Answered>,
     ) -> Result<bool, Error> {
-        let batch = unwritten.batch();
+        let batches = unwritten.batches();
         let until = Instant::now() + FINISH_TIME;
         loop {
-            let done = self
-                .store
-                .complete(owned, batch.as_ref(), self.keep, answered);
+            let done = self.store.complete(owned, batches, self.keep, answered);
             match done.await {
                 Ok(is_owner) => return Ok(is_owner),
                 Err(error) if Instant::now() >= until => {

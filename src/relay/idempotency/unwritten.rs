@@ -1,4 +1,4 @@
-//! The events of a running call that are not in the store yet.
+//! The events of a call that its owner has not stored yet.
 
 use std::time::Duration;
 
@@ -18,6 +18,11 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// Events that are not in the store yet.
 pub(super) struct Unwritten {
+    /// Batches that were attempted to be written. They do not change any more: an attempt may have
+    /// succeeded unnoticed, and other replicas may have read them.
+    attempted: Vec<Batch>,
+    attempted_bytes: usize,
+    /// The events since then.
     bytes: Vec<u8>,
     /// The number of the first of them.
     first: i64,
@@ -32,9 +37,11 @@ pub(super) struct Unwritten {
 }
 
 impl Unwritten {
-    /// None yet, charged to this share.
+    /// None yet. They are charged to this memory.
     pub(super) fn new(memory: Option<Share>) -> Self {
         Self {
+            attempted: Vec::new(),
+            attempted_bytes: 0,
             bytes: Vec::new(),
             first: 0,
             count: 0,
@@ -64,7 +71,7 @@ impl Unwritten {
 
     /// Charges the bytes to the memory of kept answers.
     fn hold(&mut self) -> bool {
-        let bytes = self.bytes.len();
+        let bytes = self.attempted_bytes + self.bytes.len();
         let memory = self.memory.as_mut();
         memory.is_none_or(|memory| memory.hold(bytes, Claim::Running).is_ok())
     }
@@ -74,30 +81,77 @@ impl Unwritten {
         self.dropped = true;
         self.due = None;
         self.bytes = Vec::new();
+        self.attempted = Vec::new();
+        self.attempted_bytes = 0;
         self.hold();
     }
 
-    /// All of them, if there are any and they are to be stored.
-    pub(super) fn batch(&self) -> Option<Batch> {
-        (!self.dropped && self.count > 0).then(|| Batch {
-            first: self.first,
-            events: self.bytes.clone(),
-        })
+    /// All of them, to be written now.
+    pub(super) fn batches(&mut self) -> &[Batch] {
+        if self.count > 0 && !self.dropped {
+            let events = std::mem::take(&mut self.bytes);
+            self.attempted_bytes += events.len();
+            self.attempted.push(Batch {
+                first: self.first,
+                events,
+            });
+            self.first += self.count;
+            self.count = 0;
+        }
+        &self.attempted
     }
 
-    /// Records that the batch was stored.
+    /// What [`Unwritten::batches`] returned is in the store.
     pub(super) fn written(&mut self) {
-        self.first += self.count;
-        self.count = 0;
-        self.bytes.clear();
+        self.attempted.clear();
+        self.attempted_bytes = 0;
         self.due = None;
         self.failed = false;
         self.hold();
     }
 
-    /// Records that the batch could not be stored yet.
+    /// What [`Unwritten::batches`] returned may not be in the store.
     pub(super) fn retry(&mut self) {
         self.failed = true;
         self.due = self.due.map(|_| Instant::now() + BATCH_TIME);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::event::Started;
+
+    fn started() -> Event {
+        Event::Started(Started::default())
+    }
+
+    #[test]
+    fn a_batch_does_not_change_after_an_attempt_to_write_it() {
+        let mut unwritten = Unwritten::new(None);
+        let firsts = |unwritten: &mut Unwritten| -> Vec<(i64, usize)> {
+            let batches = unwritten.batches().iter();
+            batches
+                .map(|batch| {
+                    (
+                        batch.first,
+                        stored_events::decode(&batch.events).unwrap().len(),
+                    )
+                })
+                .collect()
+        };
+        assert!(unwritten.batches().is_empty());
+        unwritten.add(&started());
+        unwritten.add(&started());
+        assert_eq!(firsts(&mut unwritten), [(0, 2)]);
+        unwritten.retry();
+        unwritten.add(&started());
+        assert_eq!(firsts(&mut unwritten), [(0, 2), (2, 1)]);
+        unwritten.written();
+        assert!(unwritten.batches().is_empty());
+        unwritten.add(&started());
+        assert_eq!(firsts(&mut unwritten), [(3, 1)]);
+        unwritten.drop_all();
+        assert!(unwritten.batches().is_empty());
     }
 }

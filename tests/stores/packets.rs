@@ -1,0 +1,104 @@
+//! The connection to PostgreSQL is cut at every packet, before and after the server has received
+//! it.
+
+use std::time::Duration;
+
+use dashgate::config::StoreSettings;
+use dashgate::secret::Secret;
+
+use crate::database;
+use crate::proxy::{Cut, Proxy};
+use crate::replicas::replica;
+use crate::shared_calls::{deltas, named, named_stream, numbering, text, texts};
+use crate::support::*;
+use crate::trials::{Test, tests};
+
+pub fn trials() -> Vec<Test> {
+    tests![
+        a_connection_that_is_cut_at_any_packet_changes_no_answer,
+        events_of_a_commit_without_answer_are_neither_lost_nor_doubled,
+        the_end_of_a_call_whose_commit_has_no_answer_is_stored_once,
+    ]
+}
+
+/// The same store through a proxy.
+fn through_a_proxy(store: &StoreSettings) -> (Proxy, StoreSettings) {
+    let proxy = Proxy::start(postgres::shared().dir());
+    let url = store.url.expose();
+    let database = url.split(['/', '?']).nth(3).unwrap();
+    let mut settings = store.clone();
+    settings.url = Secret::new(proxy.url(database));
+    // So that a packet has the same meaning each time.
+    settings.max_connections = 1;
+    (proxy, settings)
+}
+
+async fn a_connection_that_is_cut_at_any_packet_changes_no_answer(store: StoreSettings) {
+    let (proxy, proxied) = through_a_proxy(&store);
+    let upstream = numbering(Duration::ZERO).await;
+    let one = replica(&upstream, &proxied).await;
+    let two = replica(&upstream, &store).await;
+    one.conversation().converse(named("warm")).await.unwrap();
+    let mut calls = 1;
+    for cut in [Cut::Before, Cut::After] {
+        let mut cuts = 0;
+        for packet in 0..100 {
+            let cut = cut(packet);
+            let name = format!("{cut:?}");
+            proxy.cut(cut);
+            let answer = one.conversation().converse(named(&name)).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{cut:?}: {error:?}"));
+            assert_eq!(text(answer.get_ref()), format!("answer {calls}"), "{cut:?}");
+            calls += 1;
+            let again = two.conversation().converse(named(&name)).await.unwrap();
+            assert_eq!(text(again.get_ref()), text(answer.get_ref()), "{cut:?}");
+            assert_eq!(upstream.seen().len(), calls, "{cut:?}");
+            if proxy.spare() {
+                break;
+            }
+            cuts += 1;
+        }
+        // Begin, the end, and a check of the connection before each.
+        assert!((6..99).contains(&cuts), "{cuts}");
+    }
+    let rows = database::number(&store, "SELECT count(*) FROM calls").await;
+    assert_eq!(rows, i64::try_from(calls).unwrap());
+}
+
+async fn events_of_a_commit_without_answer_are_neither_lost_nor_doubled(store: StoreSettings) {
+    let (proxy, proxied) = through_a_proxy(&store);
+    let mut steps = vec![sse()];
+    for number in 1..30 {
+        steps.push(piece(frame(number, &format!("{number} "), "null")));
+        steps.push(Step::Pause(Duration::from_millis(60)));
+    }
+    steps.extend([piece(frame(30, "end", "stop")), end()]);
+    let upstream = Upstream::always(steps).await;
+    let one = replica(&upstream, &proxied).await;
+    let two = replica(&upstream, &store).await;
+    proxy.cut(Cut::Outage("COMMIT", Duration::from_millis(900)));
+    let mut first = one.conversation();
+    let first = first.converse_stream(named_stream("s")).await.unwrap();
+    let mut second = two.conversation();
+    let second = second.converse_stream(named_stream("s")).await.unwrap();
+    let (first, second) = tokio::join!(texts(first.into_inner()), texts(second.into_inner()));
+    assert!(!proxy.spare());
+    assert_eq!(first.len(), 30);
+    assert_eq!(first, second);
+    let three = replica(&upstream, &store).await;
+    assert_eq!(deltas(&mut three.conversation(), "s").await, first);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+async fn the_end_of_a_call_whose_commit_has_no_answer_is_stored_once(store: StoreSettings) {
+    let (proxy, proxied) = through_a_proxy(&store);
+    let upstream = numbering(Duration::ZERO).await;
+    let one = replica(&upstream, &proxied).await;
+    proxy.cut(Cut::Outage("COMMIT", Duration::from_millis(1500)));
+    let answer = one.conversation().converse(named("a")).await.unwrap();
+    assert!(!proxy.spare());
+    let two = replica(&upstream, &store).await;
+    let again = two.conversation().converse(named("a")).await.unwrap();
+    assert_eq!(text(answer.get_ref()), text(again.get_ref()));
+    assert_eq!(upstream.seen().len(), 1);
+}
