@@ -87,10 +87,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let tls = tls.map(module_configs::tls).transpose()?;
     let (listener, address) = listener(&settings.server.listen).await?;
     let admin = admin_listener(settings).await?;
-    let embedded = match Embedded::is_wanted(settings) {
-        true => Some(Embedded::start().await?),
-        false => None,
-    };
+    let embedded = embedded(settings).await?;
     let base_url = embedded.as_ref().map(|embedded| &embedded.base_url);
     let accounts = upstreams::accounts(settings, base_url)?;
     let first = accounts.first().map(|account| account.upstream.address());
@@ -151,6 +148,14 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         effective: Arc::new(RwLock::new(settings.effective.clone())),
         changes: None,
     })
+}
+
+/// The emulator, if there is no key.
+async fn embedded(settings: &Settings) -> Result<Option<Embedded>, Error> {
+    match Embedded::is_wanted(settings) {
+        true => Embedded::start().await.map(Some),
+        false => Ok(None),
+    }
 }
 
 /// Binds this address. Returns it with the actual port.
@@ -264,21 +269,10 @@ impl Gateway {
         let shown = (effective, self.admin_hosts, store);
         let pages = pages(&relay, &telemetry, &phase, shown);
         let mut admin = Box::pin(admin::serve(admin, pages, Arc::clone(&telemetry)));
+        let delays = (self.drain_delay, self.drain_timeout);
         let mut going_down = Box::pin(async {
             shutdown.await;
-            tracing::info!(in_flight = relay.in_flight(), "draining");
-            phase.send_replace(Phase::Draining);
-            tokio::time::sleep(self.drain_delay).await;
-            phase.send_replace(Phase::Closing);
-            sessions.drain(self.drain_timeout);
-            tokio::time::sleep(self.drain_timeout).await;
-            tracing::warn!(
-                in_flight = relay.in_flight(),
-                "drain timeout reached, ending remaining calls"
-            );
-            relay.shut_down();
-            sessions.shut_down();
-            tokio::time::sleep(STATUS_TIMEOUT).await;
+            drain((&relay, &sessions), &phase, delays).await;
         });
         tokio::select! {
             () = &mut server => {}
@@ -292,6 +286,27 @@ impl Gateway {
         finished(exporting, self.embedded, refresher).await;
         Ok(())
     }
+}
+
+/// Drains the gateway: no new calls, then no calls.
+async fn drain(
+    (relay, sessions): (&Relay, &LiveSessions),
+    phase: &PhaseSender,
+    (delay, timeout): (Duration, Duration),
+) {
+    tracing::info!(in_flight = relay.in_flight(), "draining");
+    phase.send_replace(Phase::Draining);
+    tokio::time::sleep(delay).await;
+    phase.send_replace(Phase::Closing);
+    sessions.drain(timeout);
+    tokio::time::sleep(timeout).await;
+    tracing::warn!(
+        in_flight = relay.in_flight(),
+        "drain timeout reached, ending remaining calls"
+    );
+    relay.shut_down();
+    sessions.shut_down();
+    tokio::time::sleep(STATUS_TIMEOUT).await;
 }
 
 /// What modules do besides calls, until it is dropped.

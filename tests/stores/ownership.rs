@@ -41,7 +41,11 @@ fn key() -> CallKey {
 }
 
 async fn begin(store: &Store) -> Owned {
-    match store.begin(&key(), b"fingerprint", KEEP).await.unwrap() {
+    match store
+        .begin(&key(), b"fingerprint", KEEP, None)
+        .await
+        .unwrap()
+    {
         Begun::Owned(owned) => owned,
         Begun::Found(found, _) => panic!("{found:?}"),
     }
@@ -67,7 +71,7 @@ async fn forgetting_a_complete_call_changes_nothing(settings: StoreSettings) {
     let store = open(&settings).await;
     let owned = begin(&store).await;
     let events = [batch(0, b"one"), batch(1, b"two")];
-    assert!(store.complete(&owned, &events, KEEP).await.unwrap());
+    assert!(store.complete(&owned, &events, KEEP, None).await.unwrap());
     store.forget(&owned).await.unwrap();
     let (found, fingerprint) = store.find(&key()).await.unwrap();
     let Found::Complete(fence) = found else {
@@ -88,7 +92,7 @@ async fn events_are_forgotten_with_their_call(settings: StoreSettings) {
     assert!(!store.append(&owned, &[batch(1, b"two")]).await.unwrap());
     assert!(
         !store
-            .complete(&owned, &[batch(1, b"two")], KEEP)
+            .complete(&owned, &[batch(1, b"two")], KEEP, None)
             .await
             .unwrap()
     );
@@ -99,7 +103,7 @@ async fn an_answer_that_is_too_long_leaves_no_events(settings: StoreSettings) {
     let store = open(&settings).await;
     let owned = begin(&store).await;
     assert!(store.append(&owned, &[batch(0, b"one")]).await.unwrap());
-    assert!(store.complete(&owned, &[], KEEP).await.unwrap());
+    assert!(store.complete(&owned, &[], KEEP, None).await.unwrap());
     assert_eq!(rows(&settings).await, (1, 0));
     assert_eq!(store.find(&key()).await.unwrap().0, Found::TooLong);
 }
@@ -108,20 +112,20 @@ async fn a_later_owner_has_none_of_the_events_of_an_earlier_one(settings: StoreS
     let (one, two) = (open(&settings).await, open(&settings).await);
     let first = begin(&one).await;
     assert!(one.append(&first, &[batch(0, b"old")]).await.unwrap());
-    let running = two.begin(&key(), b"fingerprint", KEEP).await.unwrap();
+    let running = two.begin(&key(), b"fingerprint", KEEP, None).await.unwrap();
     assert!(matches!(running, Begun::Found(Found::Running(_), _)));
     database::execute(&settings, "UPDATE calls SET lease_until = 0").await;
     let second = begin(&two).await;
     assert!(!one.renew(&first).await.unwrap());
     assert!(!one.append(&first, &[batch(1, b"old")]).await.unwrap());
     assert!(
-        !one.complete(&first, &[batch(1, b"old")], KEEP)
+        !one.complete(&first, &[batch(1, b"old")], KEEP, None)
             .await
             .unwrap()
     );
     one.forget(&first).await.unwrap();
     let events = [batch(0, b"new")];
-    assert!(two.complete(&second, &events, KEEP).await.unwrap());
+    assert!(two.complete(&second, &events, KEEP, None).await.unwrap());
     let Found::Complete(fence) = one.find(&key()).await.unwrap().0 else {
         panic!("it is complete");
     };
@@ -147,7 +151,7 @@ async fn expired_calls_are_swept_with_their_events_and_others_stay(settings: Sto
             request_id: id.into(),
             ..key()
         };
-        let begun = store.begin(&key, b"f", KEEP).await.unwrap();
+        let begun = store.begin(&key, b"f", KEEP, None).await.unwrap();
         let Begun::Owned(owned) = begun else {
             panic!("{begun:?}");
         };
