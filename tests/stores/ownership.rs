@@ -47,7 +47,7 @@ async fn begin(store: &Store) -> Owned {
         .unwrap()
     {
         Begun::Owned(owned) => owned,
-        Begun::Found(found, _) => panic!("{found:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -139,8 +139,8 @@ async fn a_batch_that_is_written_twice_is_stored_once(settings: StoreSettings) {
     assert!(store.append(&owned, &events).await.unwrap());
     assert!(store.append(&owned, &events).await.unwrap());
     let all = [events[0].clone(), batch(1, b"two")];
-    assert!(store.complete(&owned, &all, KEEP).await.unwrap());
-    assert!(store.complete(&owned, &all, KEEP).await.unwrap());
+    assert!(store.complete(&owned, &all, KEEP, None).await.unwrap());
+    assert!(store.complete(&owned, &all, KEEP, None).await.unwrap());
     assert_eq!(rows(&settings).await, (1, 2));
 }
 
@@ -157,7 +157,7 @@ async fn expired_calls_are_swept_with_their_events_and_others_stay(settings: Sto
         };
         let events = [batch(0, b"one")];
         let keep = Duration::from_secs(keep);
-        assert!(store.complete(&owned, &events, keep).await.unwrap());
+        assert!(store.complete(&owned, &events, keep, None).await.unwrap());
     }
     // Until the clock of the store has advanced.
     while rows(&settings).await != (1, 1) {
