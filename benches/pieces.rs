@@ -166,7 +166,7 @@ fn answers(criterion: &mut Criterion) -> Result<()> {
             |events| {
                 let messages = events.into_iter().map(|event| pb::ConverseStreamResponse {
                     sequence: 1,
-                    event: Some(response::event(event, "request", || took)),
+                    event: Some(response::event(event, ("request", false), || took)),
                 });
                 messages.map(|all| all.encode_to_vec().len()).sum::<usize>()
             },
@@ -268,6 +268,7 @@ fn call(request: pb::ConverseRequest) -> Result<Arc<Call>> {
         uses_model: false,
         after_sequence: 0,
         detached: false,
+        resumable: false,
     };
     Ok(request::call(ask, &context, &settings)?)
 }

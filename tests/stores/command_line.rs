@@ -99,7 +99,9 @@ async fn a_check_shows_schema_latency_size_and_calls(settings: StoreSettings) {
 
 async fn a_schema_that_is_missing_is_a_failure_unless_serve_migrates(settings: StoreSettings) {
     store(&settings, &["migrate"]).await;
-    store(&settings, &["migrate", "--to", "0"]).await;
+    for version in (0..dashgate::store::migrations::LATEST).rev() {
+        store(&settings, &["migrate", "--to", &version.to_string()]).await;
+    }
     let manual = ["--set", "store.migrate=false"];
     let (code, out, _) = store(&settings, &[&["check"], &manual[..]].concat()).await;
     assert_eq!(code, 1, "{out}");

@@ -250,7 +250,7 @@ async fn a_resumable_stream_without_a_reader_ends_after_its_grace(store: StoreSe
     let one = gateway_with(settings).await;
     let mut first = open(&one, resumable(0)).await.unwrap();
     next(&mut first).await.unwrap();
-    let dropped = std::time::Instant::now();
+    let dropped = tokio::time::Instant::now();
     drop(first);
     upstream.closed().await;
     assert!(dropped.elapsed() >= Duration::from_millis(500));
