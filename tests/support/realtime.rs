@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use dashgate::grpc::pb;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -90,7 +90,11 @@ impl Drop for RealtimeUpstream {
 impl RealtimeUpstream {
     /// Starts the listener.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Hundreds of sessions may connect before any is accepted, and paused time does not wait for
+        // the second attempt of the kernel.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(4096).unwrap();
         let address = listener.local_addr().unwrap();
         let (accepted, sockets) = mpsc::channel(QUEUE);
         let refusals: Arc<Mutex<VecDeque<Refusal>>> = Arc::default();
