@@ -90,8 +90,8 @@ impl Drop for RealtimeUpstream {
 impl RealtimeUpstream {
     /// Starts the listener.
     pub async fn start() -> Self {
-        // Hundreds of sessions may connect before any is accepted, and paused time does not wait for
-        // the second attempt of the kernel.
+        // Hundreds of sessions may connect before any is accepted, and paused time does not wait
+        // for the second attempt of the kernel.
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(4096).unwrap();
