@@ -20,7 +20,7 @@ static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
         max_tracked: 100,
         ..CallersConfig::default()
     };
-    Callers::new(&settings).expect("it names no files")
+    Callers::new(&settings, None).expect("it names no files")
 });
 
 fuzz_target!(|text: &[u8]| {

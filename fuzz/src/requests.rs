@@ -59,7 +59,13 @@ pub fn call(request: pb::ConverseRequest, delivery: Delivery) -> Result<Arc<Call
         conversation: request.conversation,
         options: request.options,
         request_id: request.request_id,
+        expected_turn: request.expected_turn,
+        history: request.history,
+        uses_model: false,
         delivery,
+        after_sequence: 0,
+        detached: request.detached,
+        resumable: false,
     };
     request::call(ask, &context.expect("no metadata"), &settings)
 }
