@@ -50,7 +50,8 @@ fn is_expected(status: &Status) -> bool {
     match reason.as_deref() {
         // The connection broke: it is no status of the gateway.
         None => true,
-        Some("OWNER_LOST" | "CONVERSATION_BUSY") => true,
+        // STORE_DOWN: on a machine that is busy, no connection may be free in time.
+        Some("OWNER_LOST" | "CONVERSATION_BUSY" | "STORE_DOWN") => true,
         Some(_) => false,
     }
 }
