@@ -19,11 +19,11 @@ settings! {
     "idempotency.detached_grace" [Duration("1s", "24h")] = "5m",
         "DASHGATE_IDEMPOTENCY_DETACHED_GRACE":
         "How long a detached call goes on without a reader.",
-        "Longer than a client takes to restart; tokens that nobody fetches cost money.";
+        "Longer than a client takes to restart; tokens that are never fetched cost money.";
     "idempotency.resume_grace" [Duration("1s", "5m")] = "15s",
         "DASHGATE_IDEMPOTENCY_RESUME_GRACE":
         "How long a stream whose connection was lost waits to be resumed.",
-        "The clients try for about 6 seconds; tokens that nobody reads cost money.";
+        "The clients try for about 6 seconds; tokens that are never read cost money.";
     "store.url" [Secret] = "",
         "DASHGATE_STORE_URL":
         "Where state is kept that outlives the process: `sqlite:FILE`, or \

@@ -17,7 +17,7 @@ use super::share::Share;
 /// How many shares may wait to be renewed. One that finds no place is renewed in the next round.
 const QUEUE: usize = 4096;
 
-/// How many limits are known before those that nobody uses are forgotten.
+/// How many limits are known before the unused ones are forgotten.
 const KNOWN: usize = 1024;
 
 /// The highest amount, so that sums of many fit.
@@ -65,7 +65,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct Known {
     limits: HashMap<QuotaKey, Weak<Inner>>,
-    /// The size at which those that nobody uses are forgotten.
+    /// The size at which the unused ones are forgotten.
     forget_at: usize,
 }
 

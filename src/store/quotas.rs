@@ -195,7 +195,7 @@ impl Store {
         done.map(drop)
     }
 
-    /// Deletes limits that nobody uses, and shares of replicas that are gone.
+    /// Deletes unused limits, and shares of replicas that are gone.
     pub(super) async fn sweep_quotas(&self) -> Result<bool, Error> {
         let replicas = repeat!(self, "sweep_quotas", {
             let old = sqlx::query(OLD_REPLICAS.text(self.engine)).bind(millis(KEEP));

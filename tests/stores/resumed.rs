@@ -24,7 +24,7 @@ pub fn trials() -> Vec<Test> {
         a_resumable_stream_waits_for_its_reader_at_any_replica,
         a_resumable_stream_without_a_reader_ends_after_its_grace,
         a_call_is_cancelled_at_another_replica,
-        a_detached_call_is_cancelled_where_nobody_reads_it,
+        a_detached_call_without_a_reader_is_cancelled,
         only_the_caller_of_a_running_call_can_cancel_it,
     ]
 }
@@ -303,7 +303,7 @@ async fn a_call_is_cancelled_at_another_replica(store: StoreSettings) {
     }
 }
 
-async fn a_detached_call_is_cancelled_where_nobody_reads_it(store: StoreSettings) {
+async fn a_detached_call_without_a_reader_is_cancelled(store: StoreSettings) {
     let mut upstream = three(Step::Hang).await;
     let (one, two) = (
         replica(&upstream, &store).await,

@@ -186,7 +186,7 @@ async fn check(
     }
     assert!(
         found.is_empty(),
-        "turns that nobody has received: {found:?}"
+        "turns that no caller has received: {found:?}"
     );
     println!("{} turns, {} requests", received.len(), seen.len());
 }

@@ -117,7 +117,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   async *#run(): AsyncGenerator<ConverseStreamResponse, void> {
     const call = this.#settings.begin();
     this.#call = call;
-    // Also if nobody reads any more.
+    // Also without a reader.
     call.onStop((reason) => {
       this.#leave(call, reason);
     });

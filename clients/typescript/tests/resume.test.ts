@@ -231,7 +231,7 @@ test("leaving a stream cancels its call, also if the client is closed at once", 
   deepEqual(gateway.keys, ["Bearer k"]);
 });
 
-test("a signal cancels the call of a stream that nobody reads at the moment", async () => {
+test("a signal cancels the call of a stream between two reads", async () => {
   await using gateway = await playing(waits(...numbered(1, started)));
   using client = new Client(gateway.address);
   const controller = new AbortController();
