@@ -318,7 +318,8 @@ impl SharedCall {
     }
 
     /// Writes the events so far and renews the lease. An error of the store is no reason to end the
-    /// call: until its lease has ended, no other replica may run it, and the next attempt may succeed.
+    /// call: until its lease has ended, no other replica may run it, and the next attempt may
+    /// succeed.
     async fn persist(&self, owned: &Owned, unwritten: &mut Unwritten) -> bool {
         let written = match unwritten.batches() {
             [] => self.store.renew(owned).await,
