@@ -13,6 +13,9 @@ use super::tools::Tool;
 
 const EVERYTHING: &str = "deploy/helm/everything.yaml";
 
+/// Replicas without a store, which the chart refuses otherwise.
+const SEPARATE: &str = "replicasWithoutStore=true";
+
 pub(crate) const CASES: &[Case] = &[
     (
         "kubernetes_the_chart_renders_what_kubernetes_takes",
@@ -23,6 +26,11 @@ pub(crate) const CASES: &[Case] = &[
         "kubernetes_the_chart_with_everything_is_taken_too",
         Tool::Kubernetes,
         renders_everything,
+    ),
+    (
+        "kubernetes_replicas_share_a_store_that_a_job_migrates",
+        Tool::Kubernetes,
+        shares_a_store,
     ),
     (
         "kubernetes_the_chart_refuses_what_is_wrong",
@@ -42,7 +50,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 fn renders(tools: &Path) -> Result<(), String> {
-    let all = rendered(tools, "default", &[])?;
+    let all = rendered(tools, "default", &["--set", SEPARATE])?;
     let kinds = [
         "ConfigMap",
         "Deployment",
@@ -79,13 +87,21 @@ fn renders(tools: &Path) -> Result<(), String> {
         "grpc",
     )?;
     settings(&all, "default")?;
-    let open = rendered(tools, "open", &["--set", "networkPolicy.enabled=false"])?;
+    let open = rendered(
+        tools,
+        "open",
+        &["--set", SEPARATE, "--set", "networkPolicy.enabled=false"],
+    )?;
     holds(
         "no policy",
         kind(&open, "NetworkPolicy").is_err(),
         names(&open),
     )?;
-    let nobody = rendered(tools, "nobody", &["--set", "callers.existingSecret="])?;
+    let nobody = rendered(
+        tools,
+        "nobody",
+        &["--set", SEPARATE, "--set", "callers.existingSecret="],
+    )?;
     let mounts = super::manifests::pod(&nobody)?.to_string();
     holds(
         "no keys",
@@ -163,8 +179,53 @@ fn renders_everything(tools: &Path) -> Result<(), String> {
     settings(&all, "everything")
 }
 
+fn shares_a_store(tools: &Path) -> Result<(), String> {
+    let store = "store.existingSecret=state";
+    let all = rendered(tools, "store", &["--set", store])?;
+    let job = kind(&all, "Job")?;
+    equal(
+        "the time of the job",
+        text(job, "/metadata/annotations/helm.sh~1hook"),
+        "pre-install,pre-upgrade",
+    )?;
+    let migrating = &job["spec"]["template"]["spec"];
+    restricted(migrating)?;
+    let migrating = &migrating["containers"][0];
+    equal(
+        "the command",
+        &migrating["args"],
+        &json!(["store", "migrate"]),
+    )?;
+    let url = json!({"name": "DASHGATE_STORE_URL",
+        "valueFrom": {"secretKeyRef": {"name": "state", "key": "url"}}});
+    equal("the URL of the job", &migrating["env"], &json!([url]))?;
+    // The Service must not send calls to it.
+    let selector = &kind(&all, "Service")?["spec"]["selector"];
+    let labels = &job["spec"]["template"]["metadata"]["labels"];
+    holds("other labels", !has(labels, selector), labels)?;
+    let at_start = |all: &[Value]| -> Result<bool, String> {
+        let variables = &pod(all)?["containers"][0]["env"];
+        let variables = variables.as_array().ok_or("no variables")?;
+        holds("the URL of the pods", variables.contains(&url), variables)?;
+        let migrate = json!({"name": "DASHGATE_STORE_MIGRATE", "value": "false"});
+        Ok(!variables.contains(&migrate))
+    };
+    equal("pods migrate beside a job", at_start(&all)?, false)?;
+    settings(&all, "store")?;
+    let values = ["--set", store, "--set", "store.migrationJob=false"];
+    let all = rendered(tools, "store-at-start", &values)?;
+    holds("no job", kind(&all, "Job").is_err(), names(&all))?;
+    equal("pods migrate without a job", at_start(&all)?, true)
+}
+
 fn refuses(tools: &Path) -> Result<(), String> {
     for (given, said) in [
+        ("replicas=2", "store.existingSecret"),
+        (
+            "replicas=1,autoscaling.enabled=true",
+            "store.existingSecret",
+        ),
+        ("config.store.url=sqlite:x", "url"),
         ("replica=3", "replica"),
         ("config.server.listen=0.0.0.0:1", "listen"),
         ("config.upstream.api_key=sk-1", "api_key"),
@@ -173,9 +234,9 @@ fn refuses(tools: &Path) -> Result<(), String> {
         ("image.digest=sha256:12", "digest"),
         ("podDisruptionBudget.maxUnavailable=0", "maxUnavailable"),
         ("terminationSlackSeconds=0", "terminationSlackSeconds"),
-        ("grpcRoute.enabled=true", "grpcRoute.parentRefs"),
+        ("grpcRoute.enabled=true,replicas=1", "grpcRoute.parentRefs"),
         (
-            "serviceMonitor.enabled=true,admin.enabled=false",
+            "serviceMonitor.enabled=true,admin.enabled=false,replicas=1",
             "admin.enabled",
         ),
     ] {
@@ -196,7 +257,7 @@ fn plain(tools: &Path) -> Result<(), String> {
     let level = &namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
     equal("the level", level, &json!("restricted"))?;
     settings(&here, "plain")?;
-    let mut chart = rendered_as(tools, "dashgate", "plain", &[])?;
+    let mut chart = rendered_as(tools, "dashgate", "plain", &["--set", SEPARATE])?;
     for one in chart.iter_mut().chain(&mut here) {
         if let Some(meta) = one["metadata"].as_object_mut() {
             meta.remove("namespace");

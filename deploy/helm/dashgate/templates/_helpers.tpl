@@ -71,3 +71,14 @@ Helm's own toToml writes whole numbers as fractions, which the gateway refuses.
 {{- toRawJson . -}}
 {{- end -}}
 {{- end -}}
+
+{{/*
+The variable with the URL of the store. From the Secret, so that it is in no manifest.
+*/}}
+{{- define "dashgate.storeUrl" -}}
+- name: DASHGATE_STORE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.store.existingSecret }}
+      key: {{ .Values.store.urlEntry }}
+{{- end -}}
