@@ -66,8 +66,21 @@ type Row = (
     i64,
     i64,
     String,
-    i64,
 );
+
+/// The columns of a row. The turn that runs does so only as long as its call does: its replica may
+/// be gone.
+macro_rules! select {
+    ($($condition:tt)+) => {
+        statement!(
+            "SELECT id, model, labels, ttl, created, updated, expires, last_turn, turns,
+               coalesce((SELECT request_id FROM calls c
+                 WHERE c.tenant = conversations.tenant AND c.request_id = running
+                   AND c.fence = running_fence AND c.state = 0 AND c.lease_until >= " now "), '')
+             FROM conversations " $($condition)+
+        )
+    };
+}
 
 const CREATE: Statement = statement!(
     "INSERT INTO conversations (tenant, id, model, labels, ttl, created, updated, expires, numbered,
@@ -76,17 +89,10 @@ const CREATE: Statement = statement!(
      ON CONFLICT DO NOTHING"
 );
 
-const GET: Statement = statement!(
-    "SELECT id, model, labels, ttl, created, updated, expires, last_turn, turns, running,
-       running_fence
-     FROM conversations WHERE tenant = $1 AND id = $2 AND expires > " now
-);
+const GET: Statement = select!("WHERE tenant = $1 AND id = $2 AND expires > " now);
 
-const LIST: Statement = statement!(
-    "SELECT id, model, labels, ttl, created, updated, expires, last_turn, turns, running,
-       running_fence
-     FROM conversations
-     WHERE tenant = $1 AND expires > " now " AND (updated < $2 OR (updated = $2 AND id < $3))
+const LIST: Statement = select!(
+    "WHERE tenant = $1 AND expires > " now " AND (updated < $2 OR (updated = $2 AND id < $3))
      ORDER BY updated DESC, id DESC LIMIT $4"
 );
 
@@ -134,10 +140,7 @@ impl Store {
                 .fetch_optional(&self.pool)
                 .await
         })?;
-        match row {
-            Some(row) => self.checked(tenant, row).await.map(Some),
-            None => Ok(None),
-        }
+        Ok(row.map(conversation_row))
     }
 
     /// Conversations of a tenant that come after this update and id, the latest update first.
@@ -156,28 +159,7 @@ impl Store {
                 .fetch_all(&self.pool)
                 .await
         })?;
-        let mut checked = Vec::with_capacity(rows.len());
-        for row in rows {
-            checked.push(self.checked(tenant, row).await?);
-        }
-        Ok(checked)
-    }
-
-    /// A row without the running turn if its replica is gone.
-    async fn checked(&self, tenant: &Tenant, row: Row) -> Result<ConversationRow, Error> {
-        let fence = row.10;
-        let mut row = conversation_row(row);
-        if !row.running.is_empty() {
-            let call = (tenant, row.running.as_str(), fence);
-            let is_running = repeat!(self, "checked", {
-                let mut connection = self.pool.acquire().await?;
-                self.is_running(&mut connection, call).await
-            })?;
-            if !is_running {
-                row.running.clear();
-            }
-        }
-        Ok(row)
+        Ok(rows.into_iter().map(conversation_row).collect())
     }
 
     /// Changes a conversation. Returns false if there is no such conversation.
@@ -234,7 +216,7 @@ impl Store {
 }
 
 fn conversation_row(row: Row) -> ConversationRow {
-    let (id, model, labels, ttl, created, updated, expires, last_turn, turns, running, _) = row;
+    let (id, model, labels, ttl, created, updated, expires, last_turn, turns, running) = row;
     let ttl = Duration::from_millis(u64::try_from(ttl).unwrap_or_default());
     ConversationRow {
         id,

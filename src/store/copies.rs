@@ -21,9 +21,9 @@ const COPY: Statement = statement!(
 );
 
 const COPY_TURNS: Statement = statement!(
-    "INSERT INTO turns (tenant, conversation, number, request_id, state, system, model, reason,
-       tokens, bytes, media_bytes, created, ended, usage, messages, answer)
-     SELECT tenant, $3, number, '', state, system, model, reason, tokens, bytes, media_bytes,
+    "INSERT INTO turns (tenant, conversation, number, request_id, fence, state, system, model,
+       reason, tokens, bytes, media_bytes, created, ended, usage, messages, answer)
+     SELECT tenant, $3, number, '', 0, state, system, model, reason, tokens, bytes, media_bytes,
        created, ended, usage, messages, answer
      FROM turns WHERE tenant = $1 AND conversation = $2 AND state = 1 AND number <= $4"
 );

@@ -15,16 +15,30 @@ use super::{Engine, Store};
 /// How many expired conversations are deleted at once.
 const SWEEP: i64 = 50;
 
+/// How many turns are deleted in one transaction, which has a time limit.
+const TURNS_AT_ONCE: i64 = 1000;
+
+/// With their fences: a request id may have been used again, after a turn that failed.
 const DELETE_EVENTS: Statement = statement!(
-    "DELETE FROM call_events WHERE tenant = $1 AND request_id IN (
-       SELECT request_id FROM turns WHERE tenant = $1 AND conversation = $2
+    "DELETE FROM call_events WHERE tenant = $1 AND (request_id, fence) IN (
+       SELECT request_id, fence FROM turns WHERE tenant = $1 AND conversation = $2
          AND number BETWEEN $3 AND $4 AND request_id <> '')"
 );
 
 const DELETE_CALLS: Statement = statement!(
-    "DELETE FROM calls WHERE tenant = $1 AND request_id IN (
-       SELECT request_id FROM turns WHERE tenant = $1 AND conversation = $2
+    "DELETE FROM calls WHERE tenant = $1 AND (request_id, fence) IN (
+       SELECT request_id, fence FROM turns WHERE tenant = $1 AND conversation = $2
          AND number BETWEEN $3 AND $4 AND request_id <> '')"
+);
+
+/// The number of the turn before the latest ones, which one transaction deletes.
+const FLOOR: Statement = statement!(
+    "SELECT number FROM turns WHERE tenant = $1 AND conversation = $2
+     ORDER BY number DESC LIMIT 1 OFFSET $3"
+);
+
+const EXPIRE: Statement = statement!(
+    "UPDATE conversations SET expires = 0, running = '' WHERE tenant = $1 AND id = $2"
 );
 
 const DELETE_TURNS: Statement = statement!(
@@ -45,6 +59,17 @@ const EXPIRED: Statement = statement!(
      ORDER BY expires LIMIT $1"
 );
 
+/// What one transaction has deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deleted {
+    /// There is no such conversation.
+    Nothing,
+    /// Its latest turns, and others are left.
+    Turns,
+    /// The conversation, with all turns that were left.
+    Conversation,
+}
+
 impl Store {
     /// Deletes a conversation with its turns, media and stored answers. A turn that runs loses its
     /// call. Returns false if there is no such conversation.
@@ -61,31 +86,52 @@ impl Store {
         self.delete_locked(of, LOCK_EXPIRED).await
     }
 
-    async fn delete_locked(
+    async fn delete_locked(&self, of: (&Tenant, &str), lock: Statement) -> Result<bool, Error> {
+        let first = self.delete_latest(of, lock).await?;
+        let mut last = first;
+        while last == Deleted::Turns {
+            last = self.delete_latest(of, LOCK_EXPIRED).await?;
+        }
+        Ok(first != Deleted::Nothing)
+    }
+
+    /// Deletes the latest turns of a conversation, and with the first ones the conversation. Until
+    /// then it has expired; if this replica does not continue, the next sweep does.
+    async fn delete_latest(
         &self,
         (tenant, id): (&Tenant, &str),
         lock: Statement,
-    ) -> Result<bool, Error> {
-        repeat!(self, "delete_locked", {
+    ) -> Result<Deleted, Error> {
+        repeat!(self, "delete_latest", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             if !self.lock(&mut transaction, lock, (tenant, id)).await? {
                 transaction.rollback().await?;
-                return Ok(false);
+                return Ok(Deleted::Nothing);
             }
+            let floor = sqlx::query_scalar::<_, i64>(FLOOR.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .bind(TURNS_AT_ONCE)
+                .fetch_optional(&mut *transaction)
+                .await?;
             let turns = TurnRange {
                 tenant,
                 conversation: id,
-                numbers: (0, MAX_TURNS),
+                numbers: (floor.map_or(0, |floor| floor + 1), MAX_TURNS),
             };
             self.delete_turns(&mut transaction, turns).await?;
-            sqlx::query(DELETE.text(self.engine))
+            let (statement, deleted) = match floor {
+                Some(_) => (EXPIRE, Deleted::Turns),
+                None => (DELETE, Deleted::Conversation),
+            };
+            sqlx::query(statement.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
                 .execute(&mut *transaction)
                 .await?;
             transaction.commit().await?;
-            Ok(true)
+            Ok(deleted)
         })
     }
 
@@ -98,15 +144,6 @@ impl Store {
         for statement in [DELETE_EVENTS, DELETE_CALLS] {
             self.for_turns(connection, statement, turns).await?;
         }
-        self.delete_turn_rows(connection, turns).await
-    }
-
-    /// Deletes turns with their media.
-    pub(super) async fn delete_turn_rows(
-        &self,
-        connection: &mut AnyConnection,
-        turns: TurnRange<'_>,
-    ) -> Result<(), sqlx::Error> {
         self.release_media(connection, turns).await?;
         self.for_turns(connection, DELETE_TURNS, turns).await
     }

@@ -36,12 +36,10 @@ const ADD: Statement = statement!(
 );
 
 const RELEASE: Statement = statement!(
-    "UPDATE media SET uses = uses - (
-       SELECT count(*) FROM turn_media m WHERE m.tenant = $1 AND m.conversation = $2
-         AND m.number BETWEEN $3 AND $4 AND m.digest = media.digest)
-     WHERE tenant = $1 AND digest IN (
-       SELECT digest FROM turn_media WHERE tenant = $1 AND conversation = $2
-         AND number BETWEEN $3 AND $4)"
+    "UPDATE media SET uses = uses - released.count FROM (
+       SELECT digest, count(*) AS count FROM turn_media WHERE tenant = $1 AND conversation = $2
+         AND number BETWEEN $3 AND $4 GROUP BY digest) AS released
+     WHERE media.tenant = $1 AND media.digest = released.digest"
 );
 
 const DELETE_UNUSED: Statement = statement!(
@@ -55,12 +53,10 @@ const DELETE_REFERENCES: Statement = statement!(
 );
 
 const COPY_USES: Statement = statement!(
-    "UPDATE media SET uses = uses + (
-       SELECT count(*) FROM turn_media m WHERE m.tenant = $1 AND m.conversation = $2
-         AND m.number BETWEEN $3 AND $4 AND m.digest = media.digest)
-     WHERE tenant = $1 AND digest IN (
-       SELECT digest FROM turn_media WHERE tenant = $1 AND conversation = $2
-         AND number BETWEEN $3 AND $4)"
+    "UPDATE media SET uses = uses + copied.count FROM (
+       SELECT digest, count(*) AS count FROM turn_media WHERE tenant = $1 AND conversation = $2
+         AND number BETWEEN $3 AND $4 GROUP BY digest) AS copied
+     WHERE media.tenant = $1 AND media.digest = copied.digest"
 );
 
 const READ: Statement = statement!("SELECT content FROM media WHERE tenant = $1 AND digest = $2");

@@ -45,9 +45,9 @@ const IS_RUNNING: Statement = statement!(
 );
 
 const INSERT: Statement = statement!(
-    "INSERT INTO turns (tenant, conversation, number, request_id, state, system, model, reason,
-       tokens, bytes, media_bytes, created, ended, usage, messages, answer)
-     VALUES ($1, $2, $3, $4, 0, $5, $6, '', $7, $8, $9, " now ", 0, $10, $11, $10)"
+    "INSERT INTO turns (tenant, conversation, number, request_id, fence, state, system, model,
+       reason, tokens, bytes, media_bytes, created, ended, usage, messages, answer)
+     VALUES ($1, $2, $3, $4, $5, 0, $6, $7, '', $8, $9, $10, " now ", 0, $11, $12, $11)"
 );
 
 const RUN: Statement = statement!(
@@ -129,9 +129,10 @@ impl Store {
                 conversation,
                 numbers,
             };
-            self.delete_turn_rows(connection, again).await?;
+            self.delete_turns(connection, again).await?;
         }
-        self.insert_turn(connection, key, (number, turn)).await?;
+        self.insert_turn(connection, (key, fence), (number, turn))
+            .await?;
         sqlx::query(RUN.text(self.engine))
             .bind(tenant.as_bytes())
             .bind(id)
@@ -153,7 +154,7 @@ impl Store {
     async fn insert_turn(
         &self,
         connection: &mut AnyConnection,
-        key: &CallKey,
+        (key, fence): (&CallKey, i64),
         (number, turn): (i64, &NewTurn),
     ) -> Result<(), sqlx::Error> {
         let messages = &turn.messages;
@@ -162,6 +163,7 @@ impl Store {
             .bind(&*turn.conversation)
             .bind(number)
             .bind(&*key.request_id)
+            .bind(fence)
             .bind(i64::from(turn.has_system))
             .bind(&*turn.model)
             .bind(messages.tokens)

@@ -51,9 +51,9 @@ async fn of_ten_thousand_turns_only_the_latest_are_read(store: StoreSettings) {
     sql(
         &store,
         "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-         INSERT INTO turns (tenant, conversation, number, request_id, state, system, model, reason,
-           tokens, bytes, media_bytes, created, ended, usage, messages, answer)
-         SELECT tenant, conversation, i, '', state, system, model, reason, tokens, bytes,
+         INSERT INTO turns (tenant, conversation, number, request_id, fence, state, system, model,
+           reason, tokens, bytes, media_bytes, created, ended, usage, messages, answer)
+         SELECT tenant, conversation, i, '', 0, state, system, model, reason, tokens, bytes,
            media_bytes, created, ended, usage, messages, answer
          FROM turns, n WHERE number = 1",
     )
