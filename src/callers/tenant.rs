@@ -24,8 +24,9 @@ pub(super) fn of_anyone(credentials: &Credentials<'_>) -> Tenant {
     }
 }
 
-/// Each part is preceded by its length, so that no two lists of parts have the same bytes.
-fn hash<const N: usize>(parts: [&[u8]; N]) -> Tenant {
+/// The hash of a kind and what identifies one of it. Each part is preceded by its length, so that
+/// no two lists of parts have the same bytes.
+pub(crate) fn hash<const N: usize>(parts: [&[u8]; N]) -> Tenant {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&part.len().to_le_bytes());

@@ -6,6 +6,7 @@ use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
 
 use super::conversation_names::COLLECTION;
+use super::gateway_output::columns;
 
 fn time(at: Option<prost_types::Timestamp>) -> String {
     at.map_or_else(String::new, |at| {
@@ -17,9 +18,9 @@ fn time(at: Option<prost_types::Timestamp>) -> String {
     })
 }
 
-/// One line for each conversation, with columns as wide as their widest value.
+/// One line for each conversation.
 pub(super) fn table(all: &[pb::Conversation]) -> String {
-    let head = ["ID", "MODEL", "TURNS", "UPDATED", "EXPIRES"].map(str::to_owned);
+    let head = ["ID", "MODEL", "TURNS", "UPDATED", "EXPIRES"];
     let rows = all.iter().map(|one| {
         let model = match one.model.is_empty() {
             true => "-".to_owned(),
@@ -36,21 +37,7 @@ pub(super) fn table(all: &[pb::Conversation]) -> String {
             time(one.expire_time),
         ]
     });
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    let mut widths = [0; 5];
-    for row in &rows {
-        for (width, value) in widths.iter_mut().zip(row) {
-            *width = (*width).max(value.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths);
-        let cells = cells.map(|(value, width)| format!("{value:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
+    columns(head, rows)
 }
 
 /// The properties of a conversation, and its turns.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tonic::Code;
 
-use crate::config::{self, Flags, ProcessEnvironment};
 use crate::grpc::pb;
 
 use super::conversation_media::save_media;
@@ -16,9 +15,9 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::gateway::Gateway;
 use super::gateway_flags::{Choices, timeout};
+use super::gateway_output;
 use super::message_json::{self, Fields, Shown};
 use super::schema::Schema;
-use super::signals::Signals;
 use super::terminal::Terminal;
 
 /// Text below the help of `conversations`.
@@ -94,48 +93,13 @@ enum Verb {
 
 /// Runs the command. With `--json`, a failure is also an object on stdout.
 pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let at = (arguments.server.as_deref(), arguments.tls_ca.as_deref());
+    let flags = gateway_output::flags("conversations", &arguments.choices, at);
     let json = arguments.json || matches!(arguments.verb, Verb::Export { .. });
-    match start(&arguments, terminal).await {
-        Err(failure) if json && failure.exit() != Exit::Done => {
-            let exit = failure.exit();
-            terminal.answer(&format!("{}\n", failure.json()))?;
-            Ok(exit)
-        }
-        done => done,
-    }
-}
-
-async fn start(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    let flags = flags(arguments);
-    let client = config::load_client(&flags, &ProcessEnvironment)?;
-    let mut signals = Signals::listen()
-        .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
-    let gateway = Gateway::open(&flags, &client).await?;
-    let asking = Box::pin(text(&gateway, arguments));
-    let done = tokio::select! {
-        done = asking => done,
-        failure = gateway.silent() => Err(failure),
-        _ = signals.next() => Err(Failure::cancelled()),
-    };
-    let done = match done {
-        Ok(text) => terminal.answer(&text).map_err(Failure::from),
-        Err(failure) => Err(gateway.explained(failure).await),
-    };
-    gateway.stop().await;
-    done.map(|()| Exit::Done)
-}
-
-fn flags(arguments: &Arguments) -> Flags {
-    let mut flags = arguments
-        .choices
-        .flags()
-        .with("--server", "client.server", arguments.server.as_deref())
-        .with("--tls-ca", "client.tls.ca", arguments.tls_ca.as_deref())
-        // The gateway of this process is private, whatever the settings say.
-        .with("conversations", "server.listen", Some("127.0.0.1:0"));
-    // Failures are part of the output; the log would repeat them.
-    flags.defaults.push(("log.level", "off"));
-    flags
+    gateway_output::print((flags, json), terminal, async |gateway| {
+        text(gateway, &arguments).await
+    })
+    .await
 }
 
 /// The output.
@@ -287,9 +251,7 @@ fn line(fields: Vec<(&str, Shown)>) -> Result<String, Failure> {
     let fields = fields
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
-    let json = serde_json::to_string(&Fields(fields.collect()));
-    json.map(|json| format!("{json}\n"))
-        .map_err(|error| Failure::usage(error.to_string()))
+    gateway_output::line(&Fields(fields.collect()))
 }
 
 fn list<T: prost::Message>(kind: &str, items: &[T]) -> Shown {

@@ -21,6 +21,7 @@ mod exit;
 mod file_arguments;
 mod gateway;
 mod gateway_flags;
+mod gateway_output;
 mod health;
 mod hidden_parts;
 mod input_lines;

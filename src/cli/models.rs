@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::{self, Flags, ProcessEnvironment};
 use crate::grpc::pb::{self, GetModelRequest, ListModelsRequest};
 
 use super::error::Failure;
 use super::exit::Exit;
 use super::gateway::Gateway;
 use super::gateway_flags::{Choices, timeout};
+use super::gateway_output::{self, columns, line};
 use super::message_json::{self, Fields, Shown};
 use super::schema::Schema;
-use super::signals::Signals;
 use super::terminal::Terminal;
 
 /// Text below the help of `models`.
@@ -69,47 +68,13 @@ pub(crate) struct Arguments {
 
 /// Runs the command. With `--json`, a failure is also an object on stdout.
 pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    match start(&arguments, terminal).await {
-        Err(failure) if arguments.json && failure.exit() != Exit::Done => {
-            let exit = failure.exit();
-            terminal.answer(&format!("{}\n", failure.json()))?;
-            Ok(exit)
-        }
-        done => done,
-    }
-}
-
-async fn start(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
-    let flags = flags(arguments);
-    let client = config::load_client(&flags, &ProcessEnvironment)?;
-    let mut signals = Signals::listen()
-        .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
-    let gateway = Gateway::open(&flags, &client).await?;
-    let asking = text(&gateway, arguments);
-    let done = tokio::select! {
-        done = asking => done,
-        failure = gateway.silent() => Err(failure),
-        _ = signals.next() => Err(Failure::cancelled()),
-    };
-    let done = match done {
-        Ok(text) => terminal.answer(&text).map_err(Failure::from),
-        Err(failure) => Err(gateway.explained(failure).await),
-    };
-    gateway.stop().await;
-    done.map(|()| Exit::Done)
-}
-
-fn flags(arguments: &Arguments) -> Flags {
-    let mut flags = arguments
-        .choices
-        .flags()
-        .with("--server", "client.server", arguments.server.as_deref())
-        .with("--tls-ca", "client.tls.ca", arguments.tls_ca.as_deref())
-        // The gateway of this process is private, whatever the settings say.
-        .with("models", "server.listen", Some("127.0.0.1:0"));
-    // Failures are part of the output; the log would repeat them.
-    flags.defaults.push(("log.level", "off"));
-    flags
+    let at = (arguments.server.as_deref(), arguments.tls_ca.as_deref());
+    let flags = gateway_output::flags("models", &arguments.choices, at);
+    let json = arguments.json;
+    gateway_output::print((flags, json), terminal, async |gateway| {
+        text(gateway, &arguments).await
+    })
+    .await
 }
 
 /// The output: of one model, or of all.
@@ -136,12 +101,6 @@ async fn text(gateway: &Gateway, arguments: &Arguments) -> Result<String, Failur
             }
         }
     }
-}
-
-fn line(fields: &Fields) -> Result<String, Failure> {
-    let json = serde_json::to_string(fields);
-    json.map(|json| format!("{json}\n"))
-        .map_err(|error| Failure::usage(error.to_string()))
 }
 
 async fn one(gateway: &Gateway, name: &str, timeout: Duration) -> Result<pb::Model, Failure> {
@@ -175,9 +134,9 @@ async fn all(gateway: &Gateway, timeout: Duration) -> Result<Vec<pb::Model>, Fai
     }
 }
 
-/// One line for each model, with columns as wide as their widest value.
+/// One line for each model.
 fn table(models: &[pb::Model]) -> String {
-    let head = ["NAME", "MODEL", "INPUT", "OUTPUT", "STATE"].map(str::to_owned);
+    let head = ["NAME", "MODEL", "INPUT", "OUTPUT", "STATE"];
     let rows = models.iter().map(|model| {
         let upstream = match model.upstream_model == model.name {
             true => "-".to_owned(),
@@ -198,21 +157,7 @@ fn table(models: &[pb::Model]) -> String {
             state(model),
         ]
     });
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    let mut widths = [0; 5];
-    for row in &rows {
-        for (width, value) in widths.iter_mut().zip(row) {
-            *width = (*width).max(value.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths);
-        let cells = cells.map(|(value, width)| format!("{value:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
+    columns(head, rows)
 }
 
 /// One line for each property.

@@ -3,32 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use crate::chat::model::{ModelHealth, ModelLimits, ModelModality, ModelState};
 use crate::error::{Error, Reason, Violation};
-use crate::memory::{self, CallMemory};
+use crate::memory::CallMemory;
 use crate::relay::Relay;
 use crate::relay::models::{ModelCatalog, ModelInfo, UpstreamKind};
-use crate::server::call_clock::{self, PendingCall};
+use crate::server::call_clock;
 
 use super::call_context::CallContext;
 use super::config::GrpcConfig;
 use super::pb;
 use super::pb::model_service_server::ModelService;
 use super::pb::{GetModelRequest, GetModelResponse, ListModelsRequest, ListModelsResponse};
-use super::status;
+use super::{page, small_response};
 
-/// The number of models in a page of a caller that does not choose one. Most gateways have fewer.
-const DEFAULT_PAGE_SIZE: usize = 100;
-
-/// The maximum number of models in a page. With names of usual length, their message is below
-/// 100 KB.
-const MAX_PAGE_SIZE: usize = 200;
+/// The default and the maximum number of models in a page. Most gateways have fewer; with names of
+/// usual length, the message is below 100 KB.
+const PAGE_SIZE: (u32, u32) = (100, 200);
 
 /// The service, for one call.
 pub struct Models {
@@ -49,7 +43,7 @@ impl ModelService for Models {
         request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
         let page = self.page(&request.into_inner()).await;
-        self.finish(page, ListModelsResponse::encoded_len)
+        self.finish(page)
     }
 
     async fn get_model(
@@ -57,18 +51,15 @@ impl ModelService for Models {
         request: Request<GetModelRequest>,
     ) -> Result<Response<GetModelResponse>, Status> {
         let model = self.model(&request.into_inner().name).await;
-        self.finish(model, GetModelResponse::encoded_len)
+        self.finish(model)
     }
 }
 
 impl Models {
     async fn page(&self, request: &ListModelsRequest) -> Result<ListModelsResponse, Error> {
-        let page_size = match usize::try_from(request.page_size) {
-            Ok(0) => DEFAULT_PAGE_SIZE,
-            Ok(size) => size.min(MAX_PAGE_SIZE),
-            Err(_) => return Err(Error::field("page_size", "must not be negative")),
-        };
-        let after = last_name(&request.page_token)?;
+        let page_size = page::size(request.page_size, PAGE_SIZE)?;
+        let after = page::after(&request.page_token, |name| Some(name.to_owned()))?;
+        let after = after.unwrap_or_default();
         let catalog = self.catalog().await?;
         let who = &self.context.identity;
         let mut names = catalog
@@ -77,14 +68,14 @@ impl Models {
             .filter(|name| ***name > *after && who.may_use(name))
             .peekable();
         let mut models = Vec::new();
-        while models.len() < page_size
+        while models.len() < usize::try_from(page_size).unwrap_or(usize::MAX)
             && let Some(name) = names.next()
         {
             models.extend(self.describe(&catalog, name));
         }
         let last = models.last().filter(|_| names.peek().is_some());
         Ok(ListModelsResponse {
-            next_page_token: last.map_or_else(String::new, |last| page_token(&last.name)),
+            next_page_token: page::token(last.map(|last| last.name.clone())),
             models,
         })
     }
@@ -117,48 +108,9 @@ impl Models {
         catalog.describe(name, identity, passing).map(model)
     }
 
-    /// Charges the response until the caller has read it, and records the call.
-    fn finish<T>(
-        &self,
-        response: Result<T, Error>,
-        encoded_len: impl FnOnce(&T) -> usize,
-    ) -> Result<Response<T>, Status> {
-        let context = &self.context;
-        let charged = response.and_then(|response| {
-            // The message and its encoded form exist at the same time.
-            let bytes = 2 * encoded_len(&response);
-            self.memory.answer(bytes.saturating_sub(memory::CALL))?;
-            Ok(response)
-        });
-        let unread = UnreadModels {
-            deadline: self.deadline(),
-        };
-        context.clock.hold(Box::new(unread), &self.memory);
-        let error = charged.as_ref().err();
-        self.relay.record(context.report(), context.at, error);
-        charged
-            .map(Response::new)
-            .map_err(|error| status::status(&error, &context.request_id, false))
-    }
-}
-
-/// A response that is not completely read.
-#[derive(Debug)]
-struct UnreadModels {
-    deadline: Instant,
-}
-
-impl PendingCall for UnreadModels {
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn end_at_deadline(self: Box<Self>) -> Error {
-        call_clock::too_late()
-    }
-
-    fn end(self: Box<Self>, error: Error) -> Error {
-        error
+    fn finish<T: prost::Message>(&self, response: Result<T, Error>) -> Result<Response<T>, Status> {
+        let of = (&*self.context, self.deadline());
+        small_response::finish(response, of, (&self.relay, &self.memory))
     }
 }
 
@@ -169,22 +121,6 @@ fn unknown() -> Error {
     Error::new(Reason::ModelNotFound, message).with_violation(Violation {
         field: "name".to_owned(),
         description: "is not the name of a known model; use a name from ListModels".to_owned(),
-    })
-}
-
-/// The token of the page after this name. It is independent of the configuration, so that a reload
-/// between two pages repeats and skips no model that was there before and after.
-fn page_token(last: &str) -> String {
-    URL_SAFE_NO_PAD.encode(last)
-}
-
-/// The last name of the previous page; empty before the first page.
-fn last_name(token: &str) -> Result<String, Error> {
-    let decoded = URL_SAFE_NO_PAD.decode(token).ok();
-    let name = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    name.ok_or_else(|| {
-        let fix = "is not a token of ListModels; send the next_page_token of the previous page";
-        Error::field("page_token", fix)
     })
 }
 

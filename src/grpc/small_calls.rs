@@ -20,6 +20,7 @@ use super::pb::call_service_server::CallServiceServer;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::model_service_server::ModelServiceServer;
 use super::registry::Registry;
+use super::request_body::RequestBody;
 use super::service::Answering;
 
 /// The maximum message of the model service: the name of a model, or the token of a page.
@@ -43,6 +44,23 @@ impl Registry {
         Ok(CallMemory::new(share))
     }
 
+    /// A request whose message may have this many bytes, with its memory; or its refusal.
+    fn small(
+        &self,
+        request: Request<Clocked>,
+        context: &CallContext,
+        most: usize,
+    ) -> Result<(Request<Box<RequestBody<Clocked>>>, CallMemory), Answering> {
+        match self.count(context) {
+            Ok(memory) => {
+                let limits = self.limits(most, context);
+                let request = checked(request, limits, &memory, context, None);
+                Ok((request, memory))
+            }
+            Err(error) => Err(refused(request, error)),
+        }
+    }
+
     /// The model service.
     pub(super) fn models(
         &self,
@@ -50,12 +68,10 @@ impl Registry {
         context: Box<CallContext>,
         settings: Arc<GrpcConfig>,
     ) -> Answering {
-        let memory = match self.count(&context) {
-            Ok(memory) => memory,
-            Err(error) => return refused(request, error),
+        let (request, memory) = match self.small(request, &context, MODEL_BYTES) {
+            Ok(admitted) => admitted,
+            Err(refused) => return refused,
         };
-        let limits = self.limits(MODEL_BYTES, &context);
-        let request = checked(request, limits, &memory, &context, None);
         let service = Models {
             relay: self.relay.clone(),
             settings,
@@ -73,12 +89,10 @@ impl Registry {
         context: Box<CallContext>,
         settings: Arc<GrpcConfig>,
     ) -> Answering {
-        let memory = match self.count(&context) {
-            Ok(memory) => memory,
-            Err(error) => return refused(request, error),
+        let (request, memory) = match self.small(request, &context, CALL_BYTES) {
+            Ok(admitted) => admitted,
+            Err(refused) => return refused,
         };
-        let limits = self.limits(CALL_BYTES, &context);
-        let request = checked(request, limits, &memory, &context, None);
         let service = Calls {
             relay: self.relay.clone(),
             settings,
@@ -96,12 +110,10 @@ impl Registry {
         context: Box<CallContext>,
         settings: Arc<GrpcConfig>,
     ) -> Answering {
-        let memory = match self.count(&context) {
-            Ok(memory) => memory,
-            Err(error) => return refused(request, error),
+        let (request, memory) = match self.small(request, &context, CONVERSATION_BYTES) {
+            Ok(admitted) => admitted,
+            Err(refused) => return refused,
         };
-        let limits = self.limits(CONVERSATION_BYTES, &context);
-        let request = checked(request, limits, &memory, &context, None);
         let service = Conversation {
             relay: self.relay.clone(),
             settings,

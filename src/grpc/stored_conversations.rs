@@ -2,31 +2,28 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tonic::{Response, Status};
 
 use crate::chat::call::Tenant;
 use crate::conversations::Conversations;
 use crate::conversations::management::{self, Choices, StoredTurn, TurnPage, TurnState};
 use crate::error::Error;
-use crate::memory;
-use crate::server::call_clock::{self, PendingCall};
+use crate::server::call_clock;
 
 use super::conversation::Conversation;
 use super::pb;
 use super::response::{duration, message};
-use super::status;
 use super::stored_request::{labels, name, new_id, no_store, required_id, ttl, turn_name, turn_of};
 use super::usage::usage;
+use super::{page, small_response};
 
 /// The default and the maximum number of conversations in a page: with labels of usual length, its
 /// message is below 100 KB.
-const CONVERSATIONS: (i64, i64) = (50, 200);
+const CONVERSATIONS: (u32, u32) = (50, 200);
 
 /// The default and the maximum number of turns in a page. Its bytes are limited, too.
-const TURNS: (i64, i64) = (20, 100);
+const TURNS: (u32, u32) = (20, 100);
 
 /// The fields that an update may change.
 const FIELDS: [&str; 3] = ["labels", "ttl", "model"];
@@ -87,25 +84,21 @@ impl Conversation {
         request: pb::ListConversationsRequest,
     ) -> Result<pb::ListConversationsResponse, Error> {
         let conversations = self.conversations()?;
-        let size = page_size(request.page_size, CONVERSATIONS)?;
-        let (updated, id) = match request.page_token.as_str() {
-            "" => (i64::MAX, String::new()),
-            token => {
-                let text = token_text(token).ok_or_else(bad_token)?;
-                let (updated, id) = text.split_once(':').ok_or_else(bad_token)?;
-                (updated.parse().map_err(|_| bad_token())?, id.to_owned())
-            }
-        };
-        let page = conversations.list(self.tenant(), (updated, &id), size + 1);
+        let size = page::size(request.page_size, CONVERSATIONS)?;
+        let after = page::after(&request.page_token, |text| {
+            let (updated, id) = text.split_once(':')?;
+            Some((updated.parse().ok()?, id.to_owned()))
+        })?;
+        let (updated, id) = after.unwrap_or((i64::MAX, String::new()));
+        let one_more = i64::from(size) + 1;
+        let page = conversations.list(self.tenant(), (updated, &id), one_more);
         let mut page = page.await?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let has_more = page.len() > size;
         page.truncate(size);
         let last = page.last().filter(|_| has_more);
         Ok(pb::ListConversationsResponse {
-            next_page_token: last.map_or_else(String::new, |last| {
-                URL_SAFE_NO_PAD.encode(format!("{}:{}", last.updated, last.id))
-            }),
+            next_page_token: page::token(last.map(|last| format!("{}:{}", last.updated, last.id))),
             conversations: page.into_iter().map(conversation).collect(),
         })
     }
@@ -159,26 +152,18 @@ impl Conversation {
         let conversations = self.conversations()?;
         let id = required_id("name", &request.name)?;
         let newest_first = request.newest_first;
-        let from = match request.page_token.as_str() {
-            "" if newest_first => i64::MAX,
-            "" => 0,
-            token => {
-                let text = token_text(token).ok_or_else(bad_token)?;
-                text.parse().map_err(|_| bad_token())?
-            }
-        };
+        let after = page::after(&request.page_token, |text| text.parse().ok())?;
+        let from = after.unwrap_or(if newest_first { i64::MAX } else { 0 });
         let page = TurnPage {
             from,
             newest_first,
-            limit: page_size(request.page_size, TURNS)?,
+            limit: page::size(request.page_size, TURNS)?.into(),
             include_media: request.include_media,
         };
         let (turns, has_more) = conversations.turns((self.tenant(), id), page).await?;
         let last = turns.last().filter(|_| has_more);
         Ok(pb::ListTurnsResponse {
-            next_page_token: last.map_or_else(String::new, |last| {
-                URL_SAFE_NO_PAD.encode(last.number.to_string())
-            }),
+            next_page_token: page::token(last.map(|last| last.number.to_string())),
             turns: turns.into_iter().map(|stored| turn(id, stored)).collect(),
         })
     }
@@ -234,59 +219,9 @@ impl Conversation {
         let deadline = context.at + context.timeout(self.settings.unary_timeout, &self.settings);
         let response = timeout_at(deadline, Box::pin(response)).await;
         let response = response.unwrap_or_else(|_| Err(call_clock::too_late()));
-        let charged = response.and_then(|response| {
-            // The message and its encoded form exist at the same time.
-            let bytes = 2 * response.encoded_len();
-            self.memory.answer(bytes.saturating_sub(memory::CALL))?;
-            Ok(response)
-        });
-        context
-            .clock
-            .hold(Box::new(UnreadResponse { deadline }), &self.memory);
-        let error = charged.as_ref().err();
-        self.relay.record(context.report(), context.at, error);
-        charged
-            .map(Response::new)
-            .map_err(|error| status::status(&error, &context.request_id, false))
+        let of = (&**context, deadline);
+        small_response::finish(response, of, (&self.relay, &self.memory))
     }
-}
-
-/// A response that is not completely read.
-#[derive(Debug)]
-struct UnreadResponse {
-    deadline: Instant,
-}
-
-impl PendingCall for UnreadResponse {
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn end_at_deadline(self: Box<Self>) -> Error {
-        call_clock::too_late()
-    }
-
-    fn end(self: Box<Self>, error: Error) -> Error {
-        error
-    }
-}
-
-fn page_size(asked: i32, (default, most): (i64, i64)) -> Result<i64, Error> {
-    match asked {
-        0 => Ok(default),
-        size if size > 0 => Ok(i64::from(size).min(most)),
-        _ => Err(Error::field("page_size", "must not be negative")),
-    }
-}
-
-fn token_text(token: &str) -> Option<String> {
-    let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
-    String::from_utf8(bytes).ok()
-}
-
-fn bad_token() -> Error {
-    let fix = "is not a token of this method; send the next_page_token of the previous page";
-    Error::field("page_token", fix)
 }
 
 fn model(model: String) -> Result<String, Error> {

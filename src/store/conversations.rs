@@ -74,7 +74,7 @@ macro_rules! select {
     ($($condition:tt)+) => {
         statement!(
             "SELECT id, model, labels, ttl, created, updated, expires, last_turn, turns,
-               coalesce((SELECT request_id FROM calls c
+               coalesce((SELECT c.request_id FROM calls c
                  WHERE c.tenant = conversations.tenant AND c.request_id = running
                    AND c.fence = running_fence AND c.state = 0 AND c.lease_until >= " now "), '')
              FROM conversations " $($condition)+

@@ -37,9 +37,8 @@ const FLOOR: Statement = statement!(
      ORDER BY number DESC LIMIT 1 OFFSET $3"
 );
 
-const EXPIRE: Statement = statement!(
-    "UPDATE conversations SET expires = 0, running = '' WHERE tenant = $1 AND id = $2"
-);
+const EXPIRE: Statement =
+    statement!("UPDATE conversations SET expires = 0, running = '' WHERE tenant = $1 AND id = $2");
 
 const DELETE_TURNS: Statement = statement!(
     "DELETE FROM turns WHERE tenant = $1 AND conversation = $2 AND number BETWEEN $3 AND $4"

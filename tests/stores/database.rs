@@ -10,7 +10,7 @@ pub async fn connection(store: &StoreSettings) -> AnyConnection {
 }
 
 /// Runs SQL.
-pub async fn execute(store: &StoreSettings, sql: &'static str) {
+pub async fn execute(store: &StoreSettings, sql: impl sqlx::SqlSafeStr) {
     let mut connection = connection(store).await;
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();

@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Test> {
         another_caller_finds_no_conversation_with_any_method,
         a_name_that_does_not_exist_is_not_found_with_any_method,
         a_deleted_turn_is_no_history,
+        a_deleted_failed_turn_leaves_the_turn_of_its_retry,
         a_deleted_conversation_leaves_nothing_in_the_store,
         media_are_deleted_with_the_last_turn_that_has_them,
         an_expired_conversation_is_not_found,
@@ -148,6 +149,40 @@ async fn a_deleted_turn_is_no_history(store: StoreSettings) {
     let again = client.converse(mine(say_once("two", "two"))).await;
     assert_eq!(again.unwrap().into_inner().history_used.unwrap().turn, 3);
     assert_eq!(sent(&upstream), ["one", "answer 0", "two"]);
+}
+
+async fn a_deleted_failed_turn_leaves_the_turn_of_its_retry(store: StoreSettings) {
+    let refused = r#"{"code":"DataInspectionFailed","message":"no","request_id":"r"}"#;
+    let slow = Step::Pause(Duration::from_millis(700));
+    let upstream = Upstream::start(move |number, _| match number {
+        0 => json(400, refused),
+        _ => [vec![slow.clone()], json(200, &whole("fine"))].concat(),
+    })
+    .await;
+    let one = replica(&upstream, &store).await;
+    let mut client = one.conversation();
+    create(&mut client).await;
+    let request = say_once("one", "r1");
+    client.converse(mine(request.clone())).await.unwrap_err();
+    let mut again = one.conversation();
+    let retry = request.clone();
+    let retried = tokio::spawn(async move { again.converse(mine(retry)).await });
+    upstream.wait_for_requests(2).await;
+    let name = format!("{NAME}/turns/1");
+    let delete = pb::DeleteTurnRequest { name };
+    client.delete_turn(mine(delete)).await.unwrap();
+    // The retry still runs, and its answer is stored.
+    let retried = retried.await.unwrap().unwrap().into_inner();
+    assert_eq!(text(&retried), "fine");
+    let replayed = client.converse(mine(request)).await.unwrap();
+    assert!(replayed.metadata().contains_key("idempotent-replay"));
+    assert_eq!(upstream.seen().len(), 2);
+    let names: Vec<_> = turns(&mut client)
+        .await
+        .iter()
+        .map(|turn| turn.name.clone())
+        .collect();
+    assert_eq!(names, [format!("{NAME}/turns/2")]);
 }
 
 /// All bytes of the store.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use dashgate::config::{CallerLimits, LimitsWhenDown, StoreSettings};
 use dashgate::grpc::pb;
 use dashgate::grpc::pb::conversation_service_client::ConversationServiceClient;
-use sqlx::{AnyConnection, Connection};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
+use crate::database::{execute, number};
 use crate::support::keys::Folder;
 use crate::support::*;
 use crate::trials::{Test, tests};
@@ -281,29 +281,22 @@ async fn until(
 
 /// Makes every exchange with the store fail, or succeed again.
 async fn fail(store: &StoreSettings, fails: bool) {
-    let url = store.url.expose().to_owned();
-    let mut connection = AnyConnection::connect(&url).await.unwrap();
     for table in ["quotas", "replicas"] {
         let (from, to) = match fails {
             true => (table.to_owned(), format!("no_{table}")),
             false => (format!("no_{table}"), table.to_owned()),
         };
         let text = format!("ALTER TABLE {from} RENAME TO {to}");
-        sqlx::query(sqlx::AssertSqlSafe(text))
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        execute(store, sqlx::AssertSqlSafe(text)).await;
     }
 }
 
 /// Waits until this many calls have been reported.
 async fn reported(store: &StoreSettings, calls: u64) {
-    let mut connection = AnyConnection::connect(store.url.expose()).await.unwrap();
     let right = i64::try_from(calls * TOKENS * 60_000).unwrap();
     let start = Instant::now();
     loop {
-        let used = sqlx::query_scalar::<_, i64>("SELECT max(used) FROM quotas");
-        if used.fetch_one(&mut connection).await.unwrap() >= right {
+        if number(store, "SELECT max(used) FROM quotas").await >= right {
             return;
         }
         assert!(start.elapsed() < Duration::from_secs(15));

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::callers::tenant;
 use crate::chat::call::Tenant;
 use crate::error::{self, Error, Reason, Scope};
 use crate::quotas::{Quota, QuotaKind, Quotas, Verdict};
@@ -206,12 +206,6 @@ fn wait(quota: &Quota, limit: u64, now: Instant) -> Option<Duration> {
 fn id(upstream: &Upstream, key: Option<&Secret>) -> Tenant {
     let (host, port) = upstream.address();
     let key = key.map_or("", |key| key.expose());
-    let mut context = Context::new(&SHA256);
-    for part in ["account", &host, &port.to_string(), key] {
-        context.update(&part.len().to_le_bytes());
-        context.update(part.as_bytes());
-    }
-    let mut id = Tenant::default();
-    id.0.copy_from_slice(context.finish().as_ref());
-    id
+    let parts = ["account", &host, &port.to_string(), key];
+    tenant::hash(parts.map(str::as_bytes))
 }
