@@ -33,6 +33,7 @@
 //! - [`error`]: errors and their reasons
 //! - [`secret`]: text that is never printed
 //! - [`quoted`]: text as JSON strings
+//! - [`hex`]: bytes as hexadecimal digits
 //! - [`descriptors`]: detection of used-up file descriptors
 //! - [`token_bucket`]: limits of a rate, for callers and for accounts
 //! - [`turns`]: yielding to other tasks and to the sockets
@@ -52,6 +53,7 @@ pub mod descriptors;
 pub mod emulator;
 pub mod error;
 pub mod grpc;
+pub mod hex;
 pub mod http1;
 pub mod live;
 pub mod memory;

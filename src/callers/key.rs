@@ -8,6 +8,7 @@
 use aws_lc_rs::{constant_time, digest, rand};
 
 use crate::error::{Error, Reason};
+use crate::hex;
 use crate::secret::Secret;
 
 /// The prefix of every key, which scanners of source code can search for.
@@ -42,8 +43,8 @@ pub fn generate() -> Result<NewKey, Error> {
         Error::new(Reason::GatewayConfig, message)
     })?;
     let (id, secret) = bytes.split_at(ID_BYTES);
-    let id = hex(id);
-    let text = format!("{PREFIX}{id}_{}", hex(secret));
+    let id = hex::encode(id);
+    let text = format!("{PREFIX}{id}_{}", hex::encode(secret));
     Ok(NewKey {
         digest: Digest::of(&text),
         text: Secret::new(text),
@@ -76,35 +77,18 @@ impl Digest {
 
     /// Parses 64 hexadecimal digits.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if text.len() != 2 * bytes.len() {
-            return None;
-        }
-        let mut digits = text.chars().map(|digit| digit.to_digit(16));
-        for byte in &mut bytes {
-            let (high, low) = (digits.next()??, digits.next()??);
-            *byte = u8::try_from(high * 16 + low).ok()?;
-        }
-        Some(Self(bytes))
+        hex::decode(text)?.try_into().ok().map(Self)
     }
 
     /// Formats as 64 hexadecimal digits.
     pub fn hex(self) -> String {
-        hex(&self.0)
+        hex::encode(&self.0)
     }
 
     /// Compares in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use crate::hex;
+
 /// The number of bytes needed for detection: no rule reads more.
 pub const HEAD_BYTES: usize = 400;
 
@@ -234,8 +236,8 @@ impl Condition {
         let (place, pattern) = text.split_once(':')?;
         let (first, last) = place.split_once('-').unwrap_or((place, place));
         let (bytes, mask) = match pattern.split_once('/') {
-            Some((bytes, mask)) => (hex(bytes)?, hex(mask)?),
-            None => (hex(pattern)?, vec![0xff; pattern.len() / 2]),
+            Some((bytes, mask)) => (hex::decode(bytes)?, hex::decode(mask)?),
+            None => (hex::decode(pattern)?, vec![0xff; pattern.len() / 2]),
         };
         Some(Self {
             first: first.parse().ok()?,
@@ -259,11 +261,6 @@ impl Condition {
                 .all(|(byte, (wanted, mask))| byte & mask == *wanted)
         })
     }
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    (0..text.len()).step_by(2).map(digits).collect()
 }
 
 /// The types that the bytes may have, the most common first; empty if unknown.
@@ -392,7 +389,7 @@ mod tests {
     fn every_sample_of_the_table_is_detected() {
         for sample in table()["samples"].as_array().unwrap() {
             let field = |name: &str| sample[name].as_str().unwrap();
-            let head = hex(field("head")).unwrap();
+            let head = hex::decode(field("head")).unwrap();
             let part = [Modality::Audio, Modality::Image, Modality::Video]
                 .into_iter()
                 .find(|part| part.name() == field("kind"));

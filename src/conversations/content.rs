@@ -9,6 +9,7 @@ use crate::chat::estimate;
 use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::message::{Body, Turn};
 use crate::error::Error;
+use crate::hex;
 use crate::store::Store;
 use crate::store::turn::{Digest, StoredContent};
 
@@ -118,26 +119,14 @@ fn sha256(bytes: &[u8]) -> Digest {
 }
 
 fn reference(digest: &Digest) -> String {
-    let mut text = SCHEME.to_owned();
-    for byte in digest {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
+    format!("{SCHEME}{}", hex::encode(digest))
 }
 
 fn digest_of(medium: &Medium) -> Option<Digest> {
     let Source::Uri(uri) = &medium.source else {
         return None;
     };
-    let digits = uri.strip_prefix(SCHEME)?;
-    let mut digest = Digest::default();
-    if digits.len() != 2 * digest.len() {
-        return None;
-    }
-    for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(digest)
+    hex::decode(uri.strip_prefix(SCHEME)?)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 
+use crate::hex;
+
 use super::clock::{Clock, iso, parse_iso};
 
 /// The lifetime of a policy, as recorded.
@@ -191,7 +193,7 @@ impl Signer {
 
     fn token_for(&self, expires: u64) -> String {
         let mac = self.mac(&format!("token {expires}"));
-        format!("st-{expires:x}-{}", hex(&mac))
+        format!("st-{expires:x}-{}", hex::encode(&mac))
     }
 
     /// Whether a temporary key was issued by this signer and has not expired.
@@ -210,16 +212,12 @@ impl Signer {
 /// the model.
 pub(super) fn mark(model: &str) -> String {
     let digest = Sha1::digest(format!("model {model}"));
-    hex(&digest).chars().take(32).collect()
+    hex::encode(&digest).chars().take(32).collect()
 }
 
 /// The tag in an object's key.
 pub(super) fn mark_of(key: &str) -> &str {
     key.split('/').nth(1).unwrap_or_default()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn denied(why: &str) -> OssError {

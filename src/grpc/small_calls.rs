@@ -32,6 +32,9 @@ const CALL_BYTES: usize = 4 * 1024;
 /// The maximum message about a stored conversation: its labels.
 const CONVERSATION_BYTES: usize = 64 * 1024;
 
+/// A request whose message is limited, and counted in the memory of its call.
+type SmallRequest = Request<Box<RequestBody<Clocked>>>;
+
 impl Registry {
     /// The memory of a small request that takes no permit, because nothing is sent for it: it also
     /// works while all permits of calls are taken.
@@ -50,7 +53,7 @@ impl Registry {
         request: Request<Clocked>,
         context: &CallContext,
         most: usize,
-    ) -> Result<(Request<Box<RequestBody<Clocked>>>, CallMemory), Answering> {
+    ) -> Result<(SmallRequest, CallMemory), Answering> {
         match self.count(context) {
             Ok(memory) => {
                 let limits = self.limits(most, context);

@@ -28,11 +28,14 @@ const COPY_TURNS: Statement = statement!(
      FROM turns WHERE tenant = $1 AND conversation = $2 AND state = 1 AND number <= $4"
 );
 
+/// A count for each, because PostgreSQL, which knows nothing of rows that were just inserted, may
+/// execute a join by comparing each with each.
 const COPY_MEDIA: Statement = statement!(
     "INSERT INTO turn_media (tenant, conversation, number, digest)
      SELECT m.tenant, $3, m.number, m.digest FROM turn_media m
-       JOIN turns t ON t.tenant = m.tenant AND t.conversation = $3 AND t.number = m.number
-     WHERE m.tenant = $1 AND m.conversation = $2"
+     WHERE m.tenant = $1 AND m.conversation = $2 AND (
+       SELECT count(*) FROM turns t
+       WHERE t.tenant = $1 AND t.conversation = $3 AND t.number = m.number) > 0"
 );
 
 /// What follows from the turns that there are.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dashgate::config::StoreSettings;
 use dashgate::grpc::method::{CONVERSATION_SERVICE, Method};
 use dashgate::grpc::pb;
+use dashgate::hex;
 use dashgate::store::{Store, StoreConfig};
 use tonic::{Code, Status};
 
@@ -214,7 +215,7 @@ fn bytes(store: &StoreSettings) -> Vec<u8> {
 /// Whether the store has this text, as it is or as PostgreSQL writes bytes.
 fn has(store: &StoreSettings, text: &str) -> bool {
     let bytes = bytes(store);
-    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(text.as_bytes());
     [text, &hex].iter().any(|text| {
         let text = text.as_bytes();
         bytes.windows(text.len()).any(|window| window == text)

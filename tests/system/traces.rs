@@ -6,6 +6,7 @@ use std::time::Duration;
 use dashgate::config::{Sampler, Settings};
 use dashgate::grpc::orca::LoadReport;
 use dashgate::grpc::pb;
+use dashgate::hex;
 use dashgate::secret::Secret;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -90,10 +91,6 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_call_is_one_trace_from_its_caller_to_dashscope() {
     let receiver = receiver().await;
@@ -118,10 +115,10 @@ async fn a_call_is_one_trace_from_its_caller_to_dashscope() {
         panic!("{spans:?}")
     };
     for span in [door, ask] {
-        assert_eq!(hex(&span.trace_id), TRACE);
+        assert_eq!(hex::encode(&span.trace_id), TRACE);
         assert_eq!(attribute(span, "dashgate.request_id").unwrap(), "call-1");
     }
-    assert_eq!(hex(&door.parent_span_id), CALLER);
+    assert_eq!(hex::encode(&door.parent_span_id), CALLER);
     assert_eq!(ask.parent_span_id, door.span_id);
     assert_eq!(door.name, "dashgate.v1.ConversationService/ConverseStream");
     assert_eq!(ask.name, "chat qwen-audio-turbo");
@@ -147,7 +144,7 @@ async fn a_call_is_one_trace_from_its_caller_to_dashscope() {
         assert_eq!(attribute(span, key).as_deref(), Some(expected), "{key}");
     }
     let seen = upstream.seen().remove(0);
-    let parent = format!("00-{TRACE}-{}-01", hex(&ask.span_id));
+    let parent = format!("00-{TRACE}-{}-01", hex::encode(&ask.span_id));
     assert_eq!(seen.header("traceparent"), Some(&*parent));
     assert_eq!(seen.header("tracestate"), Some("vendor=1"));
     // What was said is nobody's business, nor are keys.

@@ -134,7 +134,10 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     // The life of a kept turn: what it consists of, not who runs it.
-    ("conversations", &["store", "store::*", "chat::*", "error"]),
+    (
+        "conversations",
+        &["store", "store::*", "chat::*", "error", "hex"],
+    ),
     // State beyond the process, as bytes: whose they are is part of every key.
     ("store", &["chat::call", "error", "secret"]),
     // Limits as numbers: what is limited is part of their keys.
@@ -194,6 +197,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             // The limits that replicas share.
             "quotas",
             "error",
+            "hex",
             "regular_file",
             "secret",
             "token_bucket",
@@ -216,17 +220,18 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     // DashScope.
     (
         "emulator",
-        &["chat::sniffing", "audio::recording", "audio::wave"],
+        &["chat::sniffing", "audio::recording", "audio::wave", "hex"],
     ),
     ("audio", &[]),
     // How much and whose, not for what: it sees numbers alone.
     ("memory", &["chat::call", "error"]),
-    ("chat", &["secret"]),
+    ("chat", &["hex", "secret"]),
     ("config", &["net::*", "error", "regular_file", "secret"]),
     ("net", &["secret"]),
     // The usage so far of a call that failed.
     ("error", &["chat::usage", "secret"]),
     ("quoted", &[]),
+    ("hex", &[]),
     ("descriptors", &[]),
     ("secret", &[]),
     ("token_bucket", &[]),
