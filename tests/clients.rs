@@ -79,12 +79,6 @@ fn main() -> ExitCode {
 
 fn trial_of(case: Arc<Case>, language: Language, runner: (&'static str, &'static str)) -> Trial {
     let name = format!("{}::case::{}", runner.0, case.name);
-    if case.is_live() && !language.has_live {
-        return without_live(name, language);
-    }
-    if case.is_resumed() && !language.resumes_streams {
-        return Trial::test(name, || Ok(())).with_ignored_flag(true);
-    }
     trial(name, language, move || play::play(&case, language, runner))
 }
 
@@ -132,21 +126,11 @@ fn runs_of(language: Language) -> Vec<Trial> {
     })];
     for (example, needs) in examples::ALL {
         let name = format!("{name}::example::{example}");
-        if example == "live" && !language.has_live {
-            trials.push(without_live(name, language));
-            continue;
-        }
         trials.push(trial(name, language, move || {
             examples::run(language, example, needs)
         }));
     }
     trials
-}
-
-/// What a client without live sessions cannot be tried with: ignored, with the reason.
-fn without_live(name: String, language: Language) -> Trial {
-    let why = format!("the client for {} has no live sessions yet", language.name);
-    Trial::ignorable_test(name, move || Ok(Completion::ignored_with(why)))
 }
 
 fn trial<F>(name: String, language: Language, run: F) -> Trial

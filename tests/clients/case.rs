@@ -82,20 +82,6 @@ pub(crate) struct Job {
     pub(crate) call: Map<String, Value>,
 }
 
-impl Case {
-    /// Whether it is about streams that are resumed, or calls that are cancelled.
-    pub(crate) fn is_resumed(&self) -> bool {
-        let prefixes = ["resume-", "leave-", "cancel-call"];
-        prefixes.iter().any(|prefix| self.name.starts_with(prefix))
-    }
-
-    /// Whether it is about live sessions.
-    pub(crate) fn is_live(&self) -> bool {
-        let does = self.job.call.get("do").and_then(Value::as_str);
-        matches!(does, Some("live" | "speak"))
-    }
-}
-
 fn plain_address() -> String {
     "{address}".to_owned()
 }

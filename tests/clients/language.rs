@@ -18,40 +18,23 @@ const MISSING: i32 = 3;
 
 /// All of them. Java and C++ make their generated code at each build.
 const ALL: [Language; 6] = [
-    Language {
-        has_live: true,
-        resumes_streams: true,
-        ..Language::new(0, "rust", &[("rust", "")])
-    },
+    Language::new(0, "rust", &[("rust", "")]),
     Language {
         forks: true,
-        has_live: true,
-        resumes_streams: true,
         ..Language::new(
             1,
             "python",
             &[("python", ""), ("python-asyncio", "asyncio")],
         )
     },
-    Language {
-        has_live: true,
-        resumes_streams: true,
-        ..Language::new(2, "go", &[("go", "")])
-    },
-    Language {
-        has_live: true,
-        resumes_streams: true,
-        ..Language::new(3, "typescript", &[("typescript", "")])
-    },
+    Language::new(2, "go", &[("go", "")]),
+    Language::new(3, "typescript", &[("typescript", "")]),
     Language {
         commits_generated_code: false,
-        has_live: true,
-        resumes_streams: true,
         ..Language::new(4, "java", &[("java", "")])
     },
     Language {
         commits_generated_code: false,
-        has_live: true,
         ..Language::new(5, "cpp", &[("cpp", "")])
     },
 ];
@@ -77,10 +60,6 @@ pub(crate) struct Language {
     pub(crate) runners: &'static [(&'static str, &'static str)],
     /// Whether its generated code is committed, and so may differ from the schema.
     pub(crate) commits_generated_code: bool,
-    /// Whether it has live sessions.
-    pub(crate) has_live: bool,
-    /// Whether it resumes streams and cancels calls.
-    pub(crate) resumes_streams: bool,
     /// Whether its script has `runners`, a process that plays many cases.
     pub(crate) forks: bool,
 }
@@ -102,8 +81,6 @@ impl Language {
             name,
             runners,
             commits_generated_code: true,
-            has_live: false,
-            resumes_streams: false,
             forks: false,
         }
     }

@@ -45,6 +45,7 @@ dashgate::CallOptions read_call_options(Object& call) {
   dashgate::CallOptions options;
   call.message("options", options.generation);
   options.request_id = call.optional_text("request_id").value_or("");
+  options.resume = !call.has("resume") || call.flag("resume");
   options.timeout = optional_span(call, "timeout_ms");
   options.metadata = metadata_of(call);
   return options;
@@ -340,6 +341,7 @@ struct Play {
     if (what == "upload") return upload();
     if (what == "models") return models();
     if (what == "model") return model();
+    if (what == "cancel_call") return client.cancel_call(call.text("request_id"));
     if (what == "many") return many();
     if (what == "live") return play_live(client, call, result);
     if (what == "speak") return play_speech(client, call, result);

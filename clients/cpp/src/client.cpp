@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "call.h"
+#include "call_canceller.h"
 #include "channel.h"
 #include "client_impl.h"
 #include "stream_state.h"
@@ -102,6 +103,7 @@ const std::shared_ptr<grpc::ChannelInterface>& Client::Impl::channel() {
   std::call_once(once_, [this] {
     if (channel_ == nullptr) channel_ = detail::make_channel(target_);
     conversations_ = v1::ConversationService::NewStub(channel_);
+    canceller_ = std::make_shared<detail::CallCanceller>(v1::CallService::NewStub(channel_));
     media_ = v1::MediaService::NewStub(channel_);
     models_ = v1::ModelService::NewStub(channel_);
     sessions_ = v1::LiveService::NewStub(channel_);
@@ -112,6 +114,20 @@ const std::shared_ptr<grpc::ChannelInterface>& Client::Impl::channel() {
 v1::ConversationService::StubInterface& Client::Impl::conversations() {
   channel();
   return *conversations_;
+}
+
+const std::shared_ptr<detail::CallCanceller>& Client::Impl::canceller() {
+  channel();
+  return canceller_;
+}
+
+detail::StreamClient Client::Impl::stream_client() {
+  channel();
+  return {conversations_, canceller_, metadata, idle_timeout};
+}
+
+Client::Impl::~Impl() {
+  if (canceller_ != nullptr) canceller_->finish();
 }
 
 v1::MediaService::StubInterface& Client::Impl::media() {
@@ -153,12 +169,26 @@ Answer Client::converse(const Conversation& conversation, const CallOptions& opt
 }
 
 Stream Client::stream(const Conversation& conversation, const CallOptions& options) const {
-  const auto request = make_request<v1::ConverseStreamRequest>(conversation, options);
-  auto call = std::make_unique<detail::Call>(impl_->metadata, options.metadata,
-                                             options.timeout ? options.timeout : impl_->timeout,
-                                             options.cancellation);
-  return Stream(std::make_shared<detail::StreamState>(std::move(call), impl_->conversations(),
-                                                      request, impl_->idle_timeout));
+  auto request = make_request<v1::ConverseStreamRequest>(conversation, options);
+  request.set_resumable(options.resume);
+  detail::check_metadata(options.metadata);
+  CallOptions limited = options;
+  if (!limited.timeout) limited.timeout = impl_->timeout;
+  return Stream(
+      std::make_shared<detail::StreamState>(impl_->stream_client(), std::move(request), limited));
+}
+
+void Client::cancel_call(const std::string& request_id, const CallOptions& options) const {
+  v1::CancelCallRequest request;
+  request.set_request_id(request_id);
+  detail::Call call(
+      impl_->metadata, options.metadata,
+      options.timeout ? options.timeout : impl_->timeout.value_or(detail::kUnaryTimeout),
+      options.cancellation);
+  v1::CancelCallResponse response;
+  const grpc::Status status =
+      impl_->canceller()->service().CancelCall(&call.context(), request, &response);
+  if (!status.ok()) throw Error::from_status(status, call.context(), request_id);
 }
 
 Answer Client::run_tools(Conversation& conversation, const std::vector<Tool>& tools, int max_rounds,

@@ -13,7 +13,9 @@
 #include <mutex>
 #include <optional>
 
+#include "call_canceller.h"
 #include "channel.h"
+#include "stream_state.h"
 
 namespace dashgate {
 
@@ -23,7 +25,15 @@ struct Client::Impl {
   Impl(const ClientOptions& options, std::shared_ptr<grpc::ChannelInterface> existing);
 
   const std::shared_ptr<grpc::ChannelInterface>& channel();
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
   v1::ConversationService::StubInterface& conversations();
+  // Cancels calls whose streams were left.
+  const std::shared_ptr<detail::CallCanceller>& canceller();
+  // What a stream needs; it may outlive the client.
+  detail::StreamClient stream_client();
   v1::MediaService::StubInterface& media();
   v1::ModelService::StubInterface& models();
   // Shared with sessions, which open streams after the client was destroyed.
@@ -37,7 +47,8 @@ struct Client::Impl {
   detail::Target target_;
   std::once_flag once_;
   std::shared_ptr<grpc::ChannelInterface> channel_;
-  std::unique_ptr<v1::ConversationService::StubInterface> conversations_;
+  std::shared_ptr<v1::ConversationService::StubInterface> conversations_;
+  std::shared_ptr<detail::CallCanceller> canceller_;
   std::unique_ptr<v1::MediaService::StubInterface> media_;
   std::unique_ptr<v1::ModelService::StubInterface> models_;
   std::shared_ptr<v1::LiveService::StubInterface> sessions_;

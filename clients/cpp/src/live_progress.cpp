@@ -10,7 +10,7 @@ namespace {
 constexpr std::chrono::milliseconds kFirstResumeDelay(100);
 constexpr std::chrono::milliseconds kLongestResumeDelay = std::chrono::seconds(5);
 
-// Many sessions lose their connection at the same time.
+// Many lose their connection at the same time.
 std::chrono::milliseconds jittered(std::chrono::milliseconds delay) {
   std::random_device random;
   std::uniform_real_distribution<double> factor(0.75, 1.25);
@@ -19,6 +19,12 @@ std::chrono::milliseconds jittered(std::chrono::milliseconds delay) {
 }
 
 }  // namespace
+
+std::chrono::milliseconds resume_delay(int attempts, const Error& failed) {
+  const auto delay = jittered(kFirstResumeDelay * (1 << attempts));
+  const auto asked = failed.retry_after().value_or(std::chrono::milliseconds(0));
+  return std::min(std::max(delay, asked), kLongestResumeDelay);
+}
 
 LiveProgress::LiveProgress(std::string request_id, const v1::ResumeSession& given)
     : request_id_(std::move(request_id)), received_(given), read_(given) {}
@@ -69,11 +75,10 @@ std::optional<std::chrono::milliseconds> LiveProgress::resume_after(Error& faile
     return std::nullopt;
   }
   if (!broken_) broken_ = failed;
-  const auto delay = jittered(kFirstResumeDelay * (1 << attempts_));
+  const auto delay = resume_delay(attempts_, failed);
   ++attempts_;
   ++resumes_;
-  return std::min(std::max(delay, failed.retry_after().value_or(std::chrono::milliseconds(0))),
-                  kLongestResumeDelay);
+  return delay;
 }
 
 bool LiveProgress::is_resumable(const Error& failed) const {

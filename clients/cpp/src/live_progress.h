@@ -18,6 +18,9 @@ namespace dashgate::detail {
 // keeps a session for 30.
 constexpr int kResumeAttempts = 6;
 
+// Returns the delay before a session or a stream is resumed.
+std::chrono::milliseconds resume_delay(int attempts, const Error& failed);
+
 // Thread-safe. An event is received once, from a stream, and read once, by the program; between the
 // two it may wait while the session is resumed.
 class LiveProgress {

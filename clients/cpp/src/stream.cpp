@@ -10,6 +10,8 @@ Answer Stream::final_answer() { return state_->finish(); }
 
 void Stream::cancel() noexcept { state_->cancel(); }
 
+int Stream::resumes() const noexcept { return state_->resumes(); }
+
 const std::string& Stream::request_id() const noexcept { return state_->request_id(); }
 
 namespace detail {
@@ -24,13 +26,15 @@ const std::string* TextReader::next(StreamState& state) {
   return nullptr;
 }
 
-StreamState::StreamState(std::unique_ptr<Call> call,
-                         v1::ConversationService::StubInterface& service,
-                         const v1::ConverseStreamRequest& request,
-                         std::chrono::milliseconds idle_timeout)
-    : call_(std::move(call)), request_id_(request.request_id()), idle_timeout_(idle_timeout) {
-  reader_ = service.PrepareAsyncConverseStream(&call_->context(), request, &queue_);
-  reader_->StartCall(this);
+StreamState::StreamState(StreamClient client, v1::ConverseStreamRequest request,
+                         const CallOptions& options)
+    : client_(std::move(client)),
+      request_(std::move(request)),
+      metadata_(options.metadata),
+      deadline_(options.timeout ? std::optional(from_now(*options.timeout)) : std::nullopt),
+      progress_(request_.resumable(), !options.request_id.empty()),
+      cancel_on_request_(options.cancellation, [this] { cancel(); }) {
+  open();
 }
 
 StreamState::~StreamState() {
@@ -40,25 +44,66 @@ StreamState::~StreamState() {
   bool ok = false;
   while (queue_.Next(&tag, &ok)) {
   }
+  // It lies in the memory of the call.
+  reader_.reset();
+}
+
+void StreamState::open() {
+  auto call =
+      std::make_unique<Call>(client_.metadata, metadata_, std::nullopt, CancellationToken());
+  if (deadline_) call->context().set_deadline(*deadline_);
+  // It lies in the memory of the call before.
+  reader_.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    if (is_cancelled_) call->context().TryCancel();
+    call_.swap(call);
+  }
+  is_sent_ = false;
+  reader_ = client_.service->PrepareAsyncConverseStream(&call_->context(), request_, &queue_);
+  reader_->StartCall(this);
+}
+
+void StreamState::cancel() noexcept {
+  bool is_sent = false;
+  {
+    const std::lock_guard lock(mutex_);
+    is_cancelled_ = true;
+    is_sent = call_ != nullptr;
+    if (is_sent) call_->context().TryCancel();
+    changed_.notify_all();
+  }
+  if (is_sent) leave(false);
 }
 
 const v1::ConverseStreamResponse* StreamState::next() {
   if (error_) throw Error(*error_);
-  if (is_over_) return nullptr;
-  bool is_well = true;
-  if (!is_sent_) {
-    is_well = wait();
-    is_sent_ = true;
+  while (!is_over_) {
+    if (read()) {
+      switch (progress_.receive(event_)) {
+        case StreamProgress::Received::kNew:
+          fold_.add(event_);
+          return &event_;
+        case StreamProgress::Received::kKnown:
+          continue;
+        case StreamProgress::Received::kMissing:
+          call_->context().TryCancel();
+          status();
+          end(progress_.broken());
+          continue;
+      }
+    }
+    std::optional<Error> failed = status();
+    const auto delay = is_idle_ ? std::nullopt : progress_.resume_after(failed);
+    if (!delay) {
+      end(std::move(failed));
+    } else if (pause(*delay)) {
+      request_.set_after_sequence(progress_.sequence());
+      open();
+    } else {
+      end(fail(grpc::StatusCode::CANCELLED, "the stream was cancelled"));
+    }
   }
-  if (is_well) {
-    reader_->Read(&event_, this);
-    is_well = wait();
-  }
-  if (is_well && !is_idle_) {
-    fold_.add(event_);
-    return &event_;
-  }
-  end();
   if (error_) throw Error(*error_);
   return nullptr;
 }
@@ -69,42 +114,90 @@ Answer StreamState::finish() {
   return Answer(fold_.finish());
 }
 
+bool StreamState::read() {
+  bool is_well = true;
+  if (!is_sent_) {
+    is_well = wait();
+    is_sent_ = true;
+  }
+  if (is_well) {
+    reader_->Read(&event_, this);
+    is_well = wait();
+  }
+  return is_well && !is_idle_;
+}
+
 bool StreamState::wait() {
   void* tag = nullptr;
   bool ok = false;
-  if (queue_.AsyncNext(&tag, &ok, from_now(idle_timeout_)) == grpc::CompletionQueue::TIMEOUT) {
+  if (queue_.AsyncNext(&tag, &ok, from_now(client_.idle_timeout)) ==
+      grpc::CompletionQueue::TIMEOUT) {
     is_idle_ = true;
-    cancel();
+    call_->context().TryCancel();
     queue_.Next(&tag, &ok);
   }
   return ok;
 }
 
-void StreamState::end() {
+bool StreamState::pause(std::chrono::milliseconds delay) {
+  std::unique_lock lock(mutex_);
+  return !changed_.wait_for(lock, delay, [this] { return is_cancelled_; });
+}
+
+std::optional<Error> StreamState::status() {
   grpc::Status status;
   reader_->Finish(&status, this);
   wait();
-  is_over_ = true;
-  if (!is_idle_ && !status.ok()) {
-    error_ = Error::from_status(status, call_->context(), request_id_, fold_.has_output());
-    return;
-  }
-  if (!is_idle_ && fold_.completed()) return;
-  Error::Fields fields;
   if (is_idle_) {
-    fields.code = grpc::StatusCode::DEADLINE_EXCEEDED;
-    fields.message = "nothing was received for " + std::to_string(idle_timeout_.count()) +
-                     " ms (idle_timeout), not even a heartbeat";
+    const std::string limit = std::to_string(client_.idle_timeout.count());
+    Error::Fields fields =
+        fail(grpc::StatusCode::DEADLINE_EXCEEDED,
+             "nothing was received for " + limit + " ms (idle_timeout), not even a heartbeat")
+            .fields();
     fields.raw_reason = "STREAM_IDLE";
-  } else {
-    fields.code = grpc::StatusCode::INTERNAL;
-    fields.message = "the stream ended without Completed: the answer is incomplete";
-    fields.reason = v1::STREAM_TRUNCATED;
-    fields.raw_reason = v1::ErrorReason_Name(fields.reason);
+    return Error(std::move(fields));
   }
-  fields.request_id = request_id_;
-  fields.output_started = fold_.has_output();
+  if (!status.ok()) return Error::from_status(status, call_->context(), request_id());
+  if (fold_.completed()) return std::nullopt;
+  Error::Fields fields = fail(grpc::StatusCode::INTERNAL,
+                              "the stream ended without Completed: the answer is incomplete")
+                             .fields();
+  fields.reason = v1::STREAM_TRUNCATED;
+  fields.raw_reason = v1::ErrorReason_Name(fields.reason);
+  return Error(std::move(fields));
+}
+
+void StreamState::end(std::optional<Error> error) {
+  is_over_ = true;
+  if (error) {
+    // cancel() may be between ending the connection's call, which brought this error, and leaving.
+    const bool is_cancelled = [this] {
+      const std::lock_guard lock(mutex_);
+      return is_cancelled_;
+    }();
+    if (is_cancelled) leave(false);
+    if (error->code() == grpc::StatusCode::DEADLINE_EXCEEDED) leave(true);
+  }
+  // Whatever is cancelled from now on has ended.
+  is_left_ = true;
+  if (!error) return;
+  Error::Fields fields = error->fields();
+  fields.output_started = fields.output_started || fold_.has_output();
   error_ = Error(std::move(fields));
+}
+
+void StreamState::leave(bool is_late) noexcept {
+  if (progress_.must_leave(is_late) && !is_left_.exchange(true)) {
+    client_.canceller->cancel(request_id(), client_.metadata, metadata_);
+  }
+}
+
+Error StreamState::fail(grpc::StatusCode code, std::string message) const {
+  Error::Fields fields;
+  fields.code = code;
+  fields.message = std::move(message);
+  fields.request_id = request_id();
+  return Error(std::move(fields));
 }
 
 }  // namespace detail

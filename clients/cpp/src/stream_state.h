@@ -4,27 +4,40 @@
 
 #include <dashgate/answer.h>
 #include <dashgate/error.h>
+#include <dashgate/options.h>
 #include <dashgate/v1/conversation_service.grpc.pb.h>
 #include <grpcpp/completion_queue.h>
 
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
 #include "call.h"
+#include "call_canceller.h"
 #include "fold.h"
+#include "stream_progress.h"
 
 namespace dashgate::detail {
 
+// What a stream has of its client.
+struct StreamClient {
+  std::shared_ptr<v1::ConversationService::StubInterface> service;
+  std::shared_ptr<CallCanceller> canceller;
+  Metadata metadata;
+  std::chrono::milliseconds idle_timeout;
+};
+
 // Reads on its own completion queue, and only while an event is requested. The reading thread is
 // the one that waits, up to the idle timeout; the time that the reader needs does not count as
-// idle.
+// idle. If the connection is lost, the stream continues on another one.
 class StreamState {
  public:
-  // Starts the call. The service may be destroyed afterwards.
-  StreamState(std::unique_ptr<Call> call, v1::ConversationService::StubInterface& service,
-              const v1::ConverseStreamRequest& request, std::chrono::milliseconds idle_timeout);
+  // Starts the call.
+  StreamState(StreamClient client, v1::ConverseStreamRequest request, const CallOptions& options);
   StreamState(const StreamState&) = delete;
   StreamState& operator=(const StreamState&) = delete;
   // Cancels the call if it has not ended, and waits until gRPC has released it.
@@ -37,18 +50,32 @@ class StreamState {
   // Reads the remaining events and returns the answer.
   Answer finish();
 
-  void cancel() noexcept { call_->context().TryCancel(); }
-  const std::string& request_id() const noexcept { return request_id_; }
+  // Thread-safe.
+  void cancel() noexcept;
+  int resumes() const noexcept { return progress_.resumes(); }
+  const std::string& request_id() const noexcept { return request_.request_id(); }
 
  private:
+  // Opens a connection's call.
+  void open();
+  // Reads an event of the connection; returns whether there was one.
+  bool read();
   // Waits for the pending operation; returns whether it succeeded.
   bool wait();
-  // Reads the status of the call.
-  void end();
+  // Reads the status of the connection's call; returns its error, if there is one.
+  std::optional<Error> status();
+  // Waits before another attempt; returns false if the stream was cancelled.
+  bool pause(std::chrono::milliseconds delay);
+  void end(std::optional<Error> error);
+  // Ends the call at the gateway, once, if that waits for this stream.
+  void leave(bool is_late) noexcept;
+  Error fail(grpc::StatusCode code, std::string message) const;
 
-  std::unique_ptr<Call> call_;
-  std::string request_id_;
-  std::chrono::milliseconds idle_timeout_;
+  const StreamClient client_;
+  v1::ConverseStreamRequest request_;
+  const Metadata metadata_;
+  const std::optional<std::chrono::system_clock::time_point> deadline_;
+  StreamProgress progress_;
   grpc::CompletionQueue queue_;
   std::unique_ptr<grpc::ClientAsyncReaderInterface<v1::ConverseStreamResponse>> reader_;
   v1::ConverseStreamResponse event_;
@@ -57,6 +84,14 @@ class StreamState {
   bool is_idle_ = false;
   bool is_over_ = false;
   std::optional<Error> error_;
+  std::atomic<bool> is_left_{false};
+  // Protects what follows.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::unique_ptr<Call> call_;
+  bool is_cancelled_ = false;
+  // The last member: it may call cancel().
+  CancelOnRequest cancel_on_request_;
 };
 
 }  // namespace dashgate::detail

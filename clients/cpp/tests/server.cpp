@@ -10,6 +10,21 @@ namespace tests {
 
 namespace v1 = dashgate::v1;
 
+class Server::Calls final : public v1::CallService::Service {
+ public:
+  explicit Calls(Server& server) : server_(server) {}
+
+  grpc::Status CancelCall(grpc::ServerContext* /*context*/, const v1::CancelCallRequest* request,
+                          v1::CancelCallResponse* /*response*/) override {
+    const std::lock_guard lock(server_.mutex_);
+    server_.cancelled_ids_.push_back(request->request_id());
+    return grpc::Status::OK;
+  }
+
+ private:
+  Server& server_;
+};
+
 class Server::Conversations final : public v1::ConversationService::Service {
  public:
   explicit Conversations(Server& server) : server_(server) {}
@@ -49,13 +64,15 @@ class Server::Media final : public v1::MediaService::Service {
 };
 
 Server::Server(const std::string& address)
-    : conversations_(std::make_unique<Conversations>(*this)),
+    : calls_(std::make_unique<Calls>(*this)),
+      conversations_(std::make_unique<Conversations>(*this)),
       media_(std::make_unique<Media>(*this)),
       address_(address) {
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(-1);
   int port = 0;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(calls_.get());
   builder.RegisterService(conversations_.get());
   builder.RegisterService(media_.get());
   server_ = builder.BuildAndStart();
@@ -74,6 +91,11 @@ dashgate::ClientOptions Server::options() const {
 std::vector<Seen> Server::seen() const {
   const std::lock_guard lock(mutex_);
   return seen_;
+}
+
+std::vector<std::string> Server::cancelled_ids() const {
+  const std::lock_guard lock(mutex_);
+  return cancelled_ids_;
 }
 
 int Server::note(const grpc::ServerContext& context, std::string request_id) {

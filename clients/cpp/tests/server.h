@@ -3,6 +3,7 @@
 #define DASHGATE_TESTS_SERVER_H_
 
 #include <dashgate/dashgate.h>
+#include <dashgate/v1/call_service.grpc.pb.h>
 #include <dashgate/v1/conversation_service.grpc.pb.h>
 #include <dashgate/v1/media_service.grpc.pb.h>
 #include <grpcpp/server.h>
@@ -55,13 +56,17 @@ class Server {
   // Waits until that many calls have ended by cancellation.
   bool wait_for_cancelled_calls(int count) const;
   void note_cancelled();
+  // The request ids that CancelCall has received.
+  std::vector<std::string> cancelled_ids() const;
 
  private:
+  class Calls;
   class Conversations;
   class Media;
 
   int note(const grpc::ServerContext& context, std::string request_id);
 
+  std::unique_ptr<Calls> calls_;
   std::unique_ptr<Conversations> conversations_;
   std::unique_ptr<Media> media_;
   std::unique_ptr<grpc::Server> server_;
@@ -70,6 +75,7 @@ class Server {
   mutable std::condition_variable changed_;
   std::vector<Seen> seen_;
   int cancelled_ = 0;
+  std::vector<std::string> cancelled_ids_;
 };
 
 // Events for tests.

@@ -42,6 +42,7 @@ class Client {
   explicit Client(std::shared_ptr<grpc::ChannelInterface> channel, ClientOptions options = {});
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;
+  // Waits, for at most 2 seconds, until the gateway has ended the calls whose streams were left.
   ~Client();
 
   // Returns the next answer when complete. The default deadline is 10 minutes.
@@ -49,6 +50,11 @@ class Client {
 
   // Returns the next answer as a stream. There is no deadline by default.
   Stream stream(const Conversation& conversation, const CallOptions& options = {}) const;
+
+  // Cancels a running call of this caller by its request id, whatever process made it. Its streams
+  // fail with ABORTED and the reason CALL_CANCELLED. If no such call is running, throws Error with
+  // the reason CALL_NOT_FOUND. Generation options and request id are not used.
+  void cancel_call(const std::string& request_id, const CallOptions& options = {}) const;
 
   // Opens a conversation by voice. Errors of the gateway are thrown when it is read. The text is
   // the model.

@@ -66,6 +66,10 @@ struct CallOptions {
   Metadata metadata;
   // Cancels this call.
   CancellationToken cancellation;
+  // Whether a stream whose connection is lost continues on another one, after the last event that
+  // was received. Leaving such a stream also cancels the call by its request id, for all streams
+  // that have the same; if several have, set it to false.
+  bool resume = true;
 };
 
 // Options of a live session.

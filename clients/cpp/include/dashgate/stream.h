@@ -96,6 +96,9 @@ class Stream {
   // Cancels the call; readers get an Error with the code CANCELLED. Thread-safe.
   void cancel() noexcept;
 
+  // Returns how often this stream was tried to be resumed.
+  int resumes() const noexcept;
+
   // Returns the request id of the call.
   const std::string& request_id() const noexcept;
 
