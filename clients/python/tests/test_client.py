@@ -52,7 +52,7 @@ def test_a_stream(gateway: Gateway) -> None:
 
 def test_nothing_is_connected_before_the_first_call() -> None:
     client = Client("127.0.0.1:1")
-    assert client._line is None
+    assert client._connections._current is None
     client.close()
     with pytest.raises(ValueError, match="closed"):
         client.converse(ASK)
@@ -266,7 +266,7 @@ def asks_for(name: str) -> v1.ConverseResponse:
 
 
 def test_the_tool_loop(gateway: Gateway) -> None:
-    turns = iter([asks_for("double"), asks_for("nope"), answer("2")])
+    turns = iter([asks_for("double"), asks_for('no"pe'), answer("2")])
     gateway.converse = lambda _context: next(turns)
     got: list[str] = []
 
@@ -279,7 +279,7 @@ def test_the_tool_loop(gateway: Gateway) -> None:
         assert client.run_tools(conversation, [Tool("double", "doubles", "{}", double)]).text == "2"
     assert got == ['{"x":1}']
     results = [turn.content[0].text for turn in conversation.raw.messages if turn.tool_call_id]
-    assert results == ["2", '{"error":"there is no tool nope"}']
+    assert results == ["2", '{"error":"there is no tool no\\"pe"}']
     assert len({request.request_id for request in gateway.requests}) == 3
 
 

@@ -94,6 +94,35 @@ def test_closing_ends_readers_and_senders_of_other_threads(gateway: Gateway) -> 
     assert gateway.ended.wait(LIMIT)
 
 
+def test_closing_while_another_stream_is_opened_ends_the_session(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def play(requests: Iterator[Any], context: Any) -> Iterator[v1.ConverseLiveResponse]:
+        yield live_started()
+        if len(gateway.requests) == 1:
+            fail(context, grpc.StatusCode.UNAVAILABLE, "10")
+        context.add_callback(over.set)
+        over.wait(LIMIT)
+
+    gateway.live = play
+    with Client(gateway.address) as client:
+        session = client.live("m")
+        next(session)
+        dial = session._dial
+
+        def dial_and_close() -> Any:
+            call = dial()
+            session.close()
+            return call
+
+        monkeypatch.setattr(session, "_dial", dial_and_close)
+        with pytest.raises(concurrent.futures.CancelledError):
+            list(session)
+        assert over.wait(LIMIT / 2)
+
+
 def test_a_session_that_is_garbage_ends(gateway: Gateway) -> None:
     with Client(gateway.address) as client:
         session = client.live("m")

@@ -16,7 +16,8 @@ from gateway import COMPLETED, LIMIT, STARTED, Event, Gateway, fail, text
 from google.rpc import error_details_pb2
 
 from dashgate import AsyncClient, Client, Conversation, Error, v1
-from dashgate._live import RESUME_ATTEMPTS
+from dashgate._backoff import RESUME_ATTEMPTS
+from dashgate._leaving import Leaving
 from dashgate._resume import Resumption
 
 ASK = Conversation("m").user("hello?")
@@ -167,6 +168,32 @@ def test_a_resumed_stream_with_missing_events_fails_with_the_first_error(streams
     assert raised.value.code is UNAVAILABLE
 
 
+def test_the_connection_of_a_stream_with_missing_events_is_cancelled(gateway: Gateway) -> None:
+    over = threading.Event()
+
+    def late(context: Any) -> Iterator[Event]:
+        context.add_callback(over.set)
+        yield from numbered(4, text("late"))
+        over.wait(LIMIT)
+
+    gateway.parts = [lost(*numbered(1, STARTED)), late] * 2
+    with Client(gateway.address) as client:
+        stream = client.stream(ASK)
+        with pytest.raises(Error):
+            stream.final()
+        assert over.wait(LIMIT / 2)
+    over.clear()
+
+    async def main() -> None:
+        async with AsyncClient(gateway.address) as other:
+            stream = other.stream(ASK)
+            with pytest.raises(Error):
+                await stream.final()
+            assert await asyncio.to_thread(over.wait, LIMIT / 2)
+
+    asyncio.run(main())
+
+
 def test_other_errors_of_a_resumed_stream_are_its_errors(streams: Streams) -> None:
     streams.gateway.parts = [
         lost(*numbered(1, STARTED, text("a"))),
@@ -205,6 +232,14 @@ def test_attempts_are_limited_and_the_first_error_is_raised() -> None:
     assert all(delay is not None and delay <= 5 for delay in delays)
     with pytest.raises(Error, match="0"):
         state.failed(Error(UNAVAILABLE, "last"))
+
+
+def test_a_delay_ends_at_the_deadline() -> None:
+    state = Resumption(v1.ConverseStreamRequest(resumable=True), named=False, timeout=0.05)
+    assert state.received(numbered(1, STARTED)[0])
+    delay = state.failed(Error(UNAVAILABLE, "", retry_after=3.0))
+    assert delay is not None
+    assert delay <= 0.05
 
 
 def test_the_deadline_applies_to_all_connections(streams: Streams) -> None:
@@ -260,6 +295,75 @@ def test_a_collected_stream_cancels_its_call(gateway: Gateway) -> None:
         del stream
         gc.collect()
         assert gateway.cancel_came.wait(LIMIT)
+
+
+def test_a_collected_asynchronous_stream_cancels_its_call(gateway: Gateway) -> None:
+    gateway.parts = [waits(*numbered(1, STARTED))]
+
+    async def main() -> str:
+        async with AsyncClient(gateway.address) as client:
+            stream = client.stream(ASK)
+            await stream._next()
+            request_id = stream.request_id
+            del stream
+            gc.collect()
+        return request_id
+
+    request_id = asyncio.run(main())
+    assert gateway.cancelled == [request_id]
+
+
+def test_an_interrupted_reader_cancels_the_call(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.parts = [waits(*numbered(1, STARTED))]
+    with Client(gateway.address) as client:
+        stream = client.stream(ASK)
+        stream._next()
+
+        def interrupted() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(stream, "_read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.final()
+    assert gateway.cancelled == [stream.request_id]
+
+
+def test_closing_the_client_cancels_the_calls_of_its_streams(gateway: Gateway) -> None:
+    gateway.parts = [waits(*numbered(1, STARTED)), waits(*numbered(1, STARTED))]
+    with Client(gateway.address) as client:
+        stream = client.stream(ASK)
+        stream._next()
+
+    async def main() -> str:
+        async with AsyncClient(gateway.address) as other:
+            its_stream = other.stream(ASK)
+            await its_stream._next()
+        return its_stream.request_id
+
+    request_id = asyncio.run(main())
+    assert gateway.cancelled == [stream.request_id, request_id]
+
+
+def test_leaving_a_stream_does_not_wait_for_grpc() -> None:
+    locked = threading.Event()
+
+    class Stub:
+        class CancelCall:
+            @staticmethod
+            def future(*_arguments: Any, **_options: Any) -> Any:
+                locked.wait(LIMIT)
+                raise ValueError("the channel is closed")
+
+    leaving = Leaving(Stub)  # type: ignore[arg-type]
+    begun = time.monotonic()
+    leaving.leave("a", ())
+    leaving.leave("b", ())
+    assert time.monotonic() - begun < LIMIT / 2
+    locked.set()
+    leaving.finish()
+    assert not leaving._waiting
 
 
 def test_a_call_is_cancelled_by_its_request_id(gateway: Gateway) -> None:

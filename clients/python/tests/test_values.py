@@ -150,7 +150,13 @@ def test_a_secret_is_never_shown() -> None:
         dashgate.Client(api_key="hush-\n-hush")
     client = dashgate.Client(api_key="hush-hush", tls=dashgate.TLS(certificate=b"c", key=b"hush"))
     later = dashgate.AsyncClient(api_key="hush-hush")
-    shown = [client, later, client._settings, client._endpoint, dashgate.TLS(b"", b"", b"hush")]
+    shown = [
+        client,
+        later,
+        client._settings,
+        client._connections._endpoint,
+        dashgate.TLS(b"", b"", b"hush"),
+    ]
     for text in [*map(repr, shown), *map(str, shown), str(caught.value)]:
         assert "hush" not in text
 

@@ -10,14 +10,16 @@
 
 from dashgate._settings import TLS
 from dashgate._version import __version__
-from dashgate.aio import AsyncClient, AsyncStream
+from dashgate.aio import AsyncClient
 from dashgate.aio_live import AsyncLiveSession, AsyncSpeechSession
+from dashgate.aio_stream import AsyncStream
 from dashgate.answer import Answer
-from dashgate.client import AnswerFuture, Client, Stream
+from dashgate.client import AnswerFuture, Client
 from dashgate.content import audio, image, text, video
 from dashgate.conversation import Conversation, Tool
 from dashgate.errors import Error, FieldViolation
 from dashgate.live import LiveSession, SpeechSession
+from dashgate.stream import Stream
 
 __all__ = [
     "TLS",

@@ -6,14 +6,13 @@ stream, which continues after the last event that was received.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from typing import Generic, NoReturn, TypeAlias, TypeVar
 
 import grpc
 
 from dashgate import v1
+from dashgate._backoff import RESUME_ATTEMPTS, Deadline, resume_delay
 from dashgate._calls import named_metadata
 from dashgate._settings import Metadata, Settings
 from dashgate.errors import Error
@@ -23,23 +22,9 @@ LiveEvent: TypeAlias = "v1.ConverseLiveResponse | v1.SynthesizeLiveResponse"
 Request = TypeVar("Request")
 Response = TypeVar("Response", bound=LiveEvent)
 
-# Consecutive attempts to resume a session without an event in between. Their delays add up to 6
-# seconds; the gateway keeps a session for 30.
-RESUME_ATTEMPTS = 6
-FIRST_DELAY = 0.1
-LONGEST_DELAY = 5.0
-
 # Codes that gRPC libraries and proxies create for a broken stream. With a reason of the gateway
 # they are final.
 _BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
-
-
-def resume_delay(attempts: int, error: Error) -> float:
-    """Return the seconds to wait before a session or a stream is resumed."""
-    delay = min(FIRST_DELAY * 2.0**attempts, LONGEST_DELAY)
-    # Many lose their connection at the same time.
-    delay *= random.uniform(0.75, 1.25)  # noqa: S311
-    return min(max(delay, error.retry_after or 0.0), LONGEST_DELAY)
 
 
 class Progress(Generic[Request]):
@@ -65,8 +50,7 @@ class Progress(Generic[Request]):
         self._sequence = 0
         self._attempts = 0
         self._fault: Error | None = None
-        limit = settings.stream_timeout(timeout)
-        self._deadline = None if limit is None else time.monotonic() + limit
+        self.deadline = Deadline(settings.stream_timeout(timeout))
         if given is not None:
             self.session_id, self._token = given.session_id, given.token
             self._sequence = given.last_sequence
@@ -74,12 +58,6 @@ class Progress(Generic[Request]):
     def first(self) -> Request:
         """Return the first message of the next stream."""
         return self._opening(self.resumption())
-
-    def remaining(self) -> float | None:
-        """Return the seconds until the deadline of the session."""
-        if self._deadline is None:
-            return None
-        return max(self._deadline - time.monotonic(), 0.001)
 
     def resumption(self) -> v1.ResumeSession | None:
         """Return what another stream needs to continue after the last event."""
@@ -132,7 +110,7 @@ class Progress(Generic[Request]):
             # have neither.
             self._raise(self._fault or error)
         self._fault = self._fault or error
-        delay = resume_delay(self._attempts, error)
+        delay = self.deadline.limit(resume_delay(self._attempts, error))
         self._attempts += 1
         self.resumes += 1
         return delay

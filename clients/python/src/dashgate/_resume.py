@@ -6,18 +6,14 @@ last event that was received.
 
 from __future__ import annotations
 
-import time
+import threading
 
 import grpc
 
 from dashgate import v1
-from dashgate._live import RESUME_ATTEMPTS, resume_delay
+from dashgate._backoff import RESUME_ATTEMPTS, Deadline, resume_delay
 from dashgate.answer import Fold
 from dashgate.errors import Error
-
-# The deadline of the call that ends a call whose stream was left. The gateway ends it by itself
-# after some seconds.
-LEAVE_LIMIT = 2.0
 
 # Codes that gRPC libraries and proxies create for a lost connection. With a reason of the gateway
 # they are final.
@@ -52,13 +48,9 @@ class Resumption:
         self._sequence = 0
         self._attempts = 0
         self._fault: Error | None = None
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-
-    def remaining(self) -> float | None:
-        """Return the seconds until the deadline of the stream."""
-        if self._deadline is None:
-            return None
-        return max(self._deadline - time.monotonic(), 0.001)
+        self.deadline = Deadline(timeout)
+        # Locked by the first one that leaves the stream.
+        self._leaving = threading.Lock()
 
     def received(self, event: v1.ConverseStreamResponse) -> bool:
         """Note an event. Return False if it was received on an earlier connection."""
@@ -96,14 +88,20 @@ class Resumption:
         if self._attempts == RESUME_ATTEMPTS:
             raise fault
         self._fault = fault
-        delay = resume_delay(self._attempts, error)
+        delay = self.deadline.limit(resume_delay(self._attempts, error))
         self._attempts += 1
         self.resumes += 1
         self.request.after_sequence = self._sequence
         return delay
 
     def must_leave(self, fault: BaseException | None) -> bool:
-        """Return whether the gateway still waits for a stream that was left, or that failed."""
+        """Return whether to end the call of a stream that was left, or that failed.
+
+        The gateway waits for the stream to return. It is True at most once.
+        """
+        return self._is_awaited(fault) and self._leaving.acquire(blocking=False)
+
+    def _is_awaited(self, fault: BaseException | None) -> bool:
         if not self.request.resumable or (self._started and not self._can):
             return False
         if isinstance(fault, Error):

@@ -7,10 +7,10 @@ import json
 import os
 import pathlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
@@ -22,6 +22,8 @@ PEM: TypeAlias = "bytes | str | os.PathLike[str]"
 
 Metadata: TypeAlias = Mapping[str, "str | bytes"]
 """The names and values of metadata."""
+
+_Channel = TypeVar("_Channel")
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
@@ -205,6 +207,13 @@ class Endpoint:
             certificate=_pem(tls.certificate),
             server_name=tls.server_name,
         )
+
+    def dial(self, insecure: Callable[..., _Channel], secure: Callable[..., _Channel]) -> _Channel:
+        """Create a channel, with gRPC's functions for synchronous or asynchronous ones."""
+        credentials = self.credentials()
+        if credentials is None:
+            return insecure(self.address, self.options())
+        return secure(self.address, credentials, self.options())
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """Return gRPC's credentials. Created with the channel, because a fork would copy them."""

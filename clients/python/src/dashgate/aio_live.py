@@ -214,7 +214,7 @@ class _AsyncSession(Generic[Request, Response]):
 
     async def _dial(self) -> None:
         call = self._open_stream(
-            timeout=self._progress.remaining(), metadata=self._progress.metadata
+            timeout=self._progress.deadline.remaining(), metadata=self._progress.metadata
         )
         self._call = call
         # If it fails, reading reports the status.
@@ -257,9 +257,11 @@ class _AsyncSession(Generic[Request, Response]):
             try:
                 await asyncio.wait_for(self._closed.wait(), delay)
             except asyncio.TimeoutError:
-                await self._dial()
-                return
-            raise asyncio.CancelledError
+                # It may have been set since.
+                if not self._closed.is_set():
+                    await self._dial()
+                    return
+            raise asyncio.CancelledError from None
 
 
 async def _write(call: Any, request: Any) -> bool:

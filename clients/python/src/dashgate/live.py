@@ -198,13 +198,11 @@ class _Session(Generic[Request, Response]):
     def _dial(self) -> Any:
         call = self._open_stream(
             self._outbox.stream(self._progress.first()),
-            timeout=self._progress.remaining(),
+            timeout=self._progress.deadline.remaining(),
             metadata=self._progress.metadata,
         )
         # Not a method of the session, which could not be garbage-collected then.
         call.add_callback(self._outbox.wake)
-        if self._closed.is_set():
-            call.cancel()
         return call
 
     def _complete(self) -> None:
@@ -236,6 +234,9 @@ class _Session(Generic[Request, Response]):
             if self._closed.wait(delay):
                 raise concurrent.futures.CancelledError
             self._call = self._dial()
+            # Closing may have cancelled the stream before.
+            if self._closed.is_set():
+                self._call.cancel()
 
 
 class LiveSession(_Session[v1.ConverseLiveRequest, v1.ConverseLiveResponse]):

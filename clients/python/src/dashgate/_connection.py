@@ -1,0 +1,111 @@
+"""The connection of the synchronous client: one for each process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Protocol
+
+import grpc
+
+from dashgate._idle import Watch
+from dashgate._leaving import Leaving, SentMetadata
+from dashgate._settings import Endpoint
+from dashgate.v1.call_service_pb2_grpc import CallServiceStub
+from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
+from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
+from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
+from dashgate.v1.model_service_pb2_grpc import ModelServiceStub
+
+# After a fork, a channel of the parent process must not be used or closed: closing would wait for
+# threads that do not exist. The reference is kept, so that it is not closed.
+_inherited: list[object] = []
+
+
+class OpenStream(Protocol):
+    """A stream that is cancelled when the client is closed."""
+
+    def close(self) -> None:
+        """Cancel the call if it has not ended."""
+
+
+class Connection:
+    """A channel of this process, its stubs, and its streams."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.process = os.getpid()
+        self.channel = channel
+        self.conversations = ConversationServiceStub(channel)
+        self.media = MediaServiceStub(channel)
+        self.sessions = LiveServiceStub(channel)
+        self.models = ModelServiceStub(channel)
+        self.calls = CallServiceStub(channel)
+        self.watch = Watch()
+        self._leaving = Leaving(self.calls)
+        self._streams: weakref.WeakSet[OpenStream] = weakref.WeakSet()
+        self._changing = threading.Lock()
+
+    def opened(self, stream: OpenStream) -> None:
+        """Note a stream, as long as it is referred to."""
+        with self._changing:
+            self._streams.add(stream)
+
+    def leave(self, request_id: str, metadata: SentMetadata) -> None:
+        """End a call whose stream was left, without waiting."""
+        if self.process == os.getpid():
+            self._leaving.leave(request_id, metadata)
+
+    def close_streams(self) -> None:
+        """Close all streams, and wait until their calls have ended."""
+        with self._changing:
+            streams = tuple(self._streams)
+        for stream in streams:
+            stream.close()
+        self._leaving.finish()
+
+
+class Connections:
+    """The connection of each process that uses a client."""
+
+    def __init__(self, endpoint: Endpoint | None, given: grpc.Channel | None) -> None:
+        self._endpoint = endpoint
+        self._given = given
+        self._lock = threading.Lock()
+        self._current: Connection | None = None
+        self._closed = False
+
+    def here(self) -> Connection:
+        """Return the connection of this process."""
+        connection = self._current
+        if connection is not None and connection.process == os.getpid():
+            return connection
+        # A lock that another thread held during a fork stays locked in the child: the channel is
+        # created without it, and the lock only decides which one is kept.
+        if connection is not None:
+            _inherited.append(connection)
+            self._lock = threading.Lock()
+        with self._lock:
+            if self._closed:
+                raise ValueError("the client is closed")
+            if self._current is None or self._current.process != os.getpid():
+                self._current = Connection(self._given or self._dial())
+            return self._current
+
+    def close(self) -> None:
+        """Close the connection of this process; other processes close their own."""
+        with self._lock:
+            self._closed = True
+            connection, self._current = self._current, None
+        if connection is not None and connection.process == os.getpid():
+            connection.close_streams()
+            if self._given is None:
+                connection.channel.close()
+
+    def name(self) -> str:
+        """Return the address for `repr`."""
+        return self._endpoint.address if self._endpoint else repr(self._given)
+
+    def _dial(self) -> grpc.Channel:
+        assert self._endpoint is not None
+        return self._endpoint.dial(grpc.insecure_channel, grpc.secure_channel)

@@ -1,0 +1,180 @@
+"""Streamed answers of the client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, cast
+
+import grpc.aio
+
+from dashgate import v1
+from dashgate._aio_connection import AsyncConnection
+from dashgate._calls import check_complete, idle_error, note_output
+from dashgate._leaving import SentMetadata
+from dashgate._resume import Resumption
+from dashgate._unary import raise_if_cancelled_there
+from dashgate.answer import Answer
+from dashgate.errors import Error, from_rpc
+
+
+class AsyncStream:
+    """A streamed answer: an asynchronous iterator of events.
+
+    It is read once. Leaving it early (`break`, `close`, the end of an `async with`, cancellation of
+    the task, or garbage collection) cancels the call.
+    """
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        idle_timeout: float,
+        state: Resumption,
+        metadata: SentMetadata,
+    ) -> None:
+        self._connection = connection
+        self._idle_timeout = idle_timeout
+        self._state = state
+        self._metadata = metadata
+        self._ended = True
+        self._fault: BaseException | None = None
+        self._expired = False
+        self._cancelled = asyncio.Event()
+        self.request_id = state.request_id
+        """The request id of the call."""
+        self._call = self._open()
+        self._ended = False
+        connection.streams.add(self)
+
+    @property
+    def resumes(self) -> int:
+        """How often this stream was tried to be resumed."""
+        return self._state.resumes
+
+    async def __aiter__(self) -> AsyncIterator[v1.ConverseStreamResponse]:
+        try:
+            while (event := await self._next()) is not None:
+                yield event
+        finally:
+            self.cancel()
+
+    async def text_deltas(self) -> AsyncIterator[str]:
+        """Give the texts of the first choice as they come."""
+        try:
+            while (event := await self._next()) is not None:
+                if event.delta.choice_index == 0 and event.delta.text:
+                    yield event.delta.text
+        finally:
+            self.cancel()
+
+    async def final(self) -> Answer:
+        """Read the remaining events and return the complete answer."""
+        while await self._next() is not None:
+            pass
+        return Answer(self._state.fold.response())
+
+    def cancel(self) -> None:
+        """Cancel the call, if it has not ended. Readers get `asyncio.CancelledError`."""
+        if not self._ended:
+            self._cancelled.set()
+            self._call.cancel()
+            self._leave(None)
+
+    async def close(self) -> None:
+        """Close the stream, and cancel the call if it has not ended."""
+        self.cancel()
+
+    async def __aenter__(self) -> AsyncStream:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        # gRPC cancels a call that is collected.
+        if not self._ended and self._state.must_leave(None):
+            self._connection.leaving.leave_soon(self.request_id, self._metadata)
+
+    def _open(
+        self,
+    ) -> grpc.aio.UnaryStreamCall[v1.ConverseStreamRequest, v1.ConverseStreamResponse]:
+        return self._connection.conversations.ConverseStream(
+            self._state.request, timeout=self._state.deadline.remaining(), metadata=self._metadata
+        )
+
+    async def _next(self) -> v1.ConverseStreamResponse | None:
+        if self._fault is not None:
+            raise self._fault
+        if self._ended:
+            return None
+        try:
+            event = await self._read()
+        except BaseException as fault:
+            note_output(fault, self._state.fold)
+            self._ended = True
+            self._fault = fault
+            # The call goes on if an event is missing.
+            self._call.cancel()
+            self._leave(fault)
+            raise
+        if event is None:
+            self._ended = True
+        return event
+
+    async def _read(self) -> v1.ConverseStreamResponse | None:
+        while True:
+            try:
+                event = await self._receive()
+            except Error as error:
+                delay = self._state.failed(error)
+                if delay is None:
+                    return None
+                await self._pause(delay)
+                self._call = self._open()
+                continue
+            if event is None or self._state.received(event):
+                return event
+
+    async def _receive(self) -> v1.ConverseStreamResponse | None:
+        timer = None
+        if self._idle_timeout != float("inf"):
+            timer = asyncio.get_running_loop().call_later(self._idle_timeout, self._expire)
+        try:
+            event = await self._call.read()
+        except asyncio.CancelledError:
+            if self._expired:
+                raise idle_error(self._idle_timeout, self.request_id) from None
+            await raise_if_cancelled_there(self._call, self.request_id)
+            raise
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(cast("Any", error), self.request_id) from None
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if isinstance(event, v1.ConverseStreamResponse):
+            return event
+        check_complete(self._state.fold, self.request_id)
+        return None
+
+    async def _pause(self, delay: float) -> None:
+        try:
+            await asyncio.wait_for(self._cancelled.wait(), delay)
+        except asyncio.TimeoutError:
+            # It may have been set since.
+            if not self._cancelled.is_set():
+                return
+        raise asyncio.CancelledError from None
+
+    def _leave(self, fault: BaseException | None) -> None:
+        if self._state.must_leave(fault):
+            self._connection.leaving.leave(self.request_id, self._metadata)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._call.cancel()

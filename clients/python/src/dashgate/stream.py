@@ -1,0 +1,170 @@
+"""Streamed answers of the synchronous client."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, cast
+
+import grpc
+
+from dashgate import v1
+from dashgate._calls import check_complete, idle_error, note_output
+from dashgate._connection import Connection
+from dashgate._idle import Wait
+from dashgate._leaving import SentMetadata
+from dashgate._resume import Resumption
+from dashgate.answer import Answer
+from dashgate.errors import Error, from_rpc
+
+
+class Stream:
+    """A streamed answer: an iterator of events.
+
+    It is read once. Leaving it early (`break`, `close`, the end of a `with`, or garbage collection)
+    cancels the call.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        wait: Wait,
+        state: Resumption,
+        metadata: SentMetadata,
+    ) -> None:
+        self._connection = connection
+        self._wait = wait
+        self._state = state
+        self._metadata = metadata
+        self._ended = True
+        self._fault: BaseException | None = None
+        self._cancelled = threading.Event()
+        self.request_id = state.request_id
+        """The request id of the call."""
+        self._call = self._open()
+        self._ended = False
+        connection.watch.add(wait)
+        connection.opened(self)
+
+    @property
+    def resumes(self) -> int:
+        """How often this stream was tried to be resumed."""
+        return self._state.resumes
+
+    def __iter__(self) -> Iterator[v1.ConverseStreamResponse]:
+        try:
+            while (event := self._next()) is not None:
+                yield event
+        finally:
+            self.close()
+
+    def text_deltas(self) -> Iterator[str]:
+        """Return an iterator of the text deltas of the first choice."""
+        for event in self:
+            if event.delta.choice_index == 0 and event.delta.text:
+                yield event.delta.text
+
+    def final(self) -> Answer:
+        """Read the remaining events and return the complete answer."""
+        while self._next() is not None:
+            pass
+        return Answer(self._state.fold.response())
+
+    def cancel(self) -> None:
+        """Cancel the call, from any thread. Readers get `concurrent.futures.CancelledError`."""
+        self._cancelled.set()
+        self._wait.cancel()
+        self._leave(None)
+
+    def close(self) -> None:
+        """Close the stream, and cancel the call if it has not ended."""
+        if not self._ended:
+            self.cancel()
+        self._connection.watch.remove(self._wait)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _open(self) -> Iterator[v1.ConverseStreamResponse]:
+        call = self._connection.conversations.ConverseStream(
+            self._state.request, timeout=self._state.deadline.remaining(), metadata=self._metadata
+        )
+        # Not a method of the stream, which would then not be collected while it is watched.
+        self._wait.cancel = cast("grpc.RpcContext", call).cancel
+        if self._cancelled.is_set():
+            self._wait.cancel()
+        return call
+
+    def _next(self) -> v1.ConverseStreamResponse | None:
+        if self._fault is not None:
+            raise self._fault
+        if self._ended:
+            return None
+        try:
+            event = self._read()
+        except Exception as fault:
+            note_output(fault, self._state.fold)
+            self._end(fault)
+            raise
+        except BaseException:
+            # Ctrl-C was pressed: the answer is not needed.
+            self.close()
+            raise
+        if event is None:
+            self._end(None)
+        return event
+
+    def _read(self) -> v1.ConverseStreamResponse | None:
+        while True:
+            self._wait.arm()
+            try:
+                event = next(self._call)
+            except StopIteration:
+                check_complete(self._state.fold, self.request_id)
+                return None
+            except grpc.RpcError as error:
+                delay = self._state.failed(self._error(error))
+            else:
+                if self._state.received(event):
+                    return event
+                continue
+            finally:
+                self._wait.disarm()
+            if delay is None:
+                return None
+            if self._cancelled.wait(delay):
+                raise concurrent.futures.CancelledError
+            self._call = self._open()
+
+    def _error(self, error: grpc.RpcError) -> Error:
+        if self._wait.expired:
+            return idle_error(self._wait.limit, self.request_id)
+        if self._cancelled.is_set():
+            raise concurrent.futures.CancelledError from None
+        return from_rpc(cast("Any", error), self.request_id)
+
+    def _end(self, fault: Exception | None) -> None:
+        self._ended = True
+        self._fault = fault
+        self._connection.watch.remove(self._wait)
+        if fault is not None:
+            # The call goes on if an event is missing.
+            self._wait.cancel()
+            self._leave(fault)
+
+    def _leave(self, fault: Exception | None) -> None:
+        if self._state.must_leave(fault):
+            self._connection.leave(self.request_id, self._metadata)
