@@ -329,7 +329,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 func TestToolLoop(t *testing.T) {
 	played := play(t)
-	turns := []*dashgatev1.ConverseResponse{calls("double"), calls("nope"), says("2")}
+	turns := []*dashgatev1.ConverseResponse{calls("double"), calls(`<no"pe>`), says("2")}
 	played.converse = func(context.Context) (*dashgatev1.ConverseResponse, error) {
 		turn := turns[0]
 		turns = turns[1:]
@@ -353,7 +353,7 @@ func TestToolLoop(t *testing.T) {
 			results = append(results, turn.GetContent()[0].GetText())
 		}
 	}
-	equal(t, "results", results, []string{"2", `{"error":"there is no tool nope"}`})
+	equal(t, "results", results, []string{"2", `{"error":"there is no tool <no\"pe>"}`})
 }
 
 func TestToolLoopHasAnEnd(t *testing.T) {

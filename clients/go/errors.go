@@ -2,9 +2,10 @@ package dashgate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -171,5 +172,13 @@ func roundsError(rounds int) *Error {
 }
 
 func unknownTool(name string) string {
-	return fmt.Sprintf(`{"error":"there is no tool %s"}`, name)
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	// The other clients do not escape for HTML.
+	encoder.SetEscapeHTML(false)
+	// A struct of a text is always encoded.
+	_ = encoder.Encode(struct {
+		Error string `json:"error"`
+	}{"there is no tool " + name})
+	return strings.TrimSpace(text.String())
 }

@@ -129,15 +129,12 @@ func (r *resumption) mustLeave(ctx context.Context, failed *Error) bool {
 	if !r.wanted || r.started && !r.can {
 		return false
 	}
-	switch failed.Code {
-	case codes.Canceled:
-		return ctx.Err() != nil
-	case codes.DeadlineExceeded:
+	if failed.Code == codes.DeadlineExceeded {
 		// A caller that chose the request id can fetch the answer with it.
 		return !r.named
-	default:
-		return false
 	}
+	// A stream that is left may fail at the same time, with any error.
+	return ctx.Err() != nil
 }
 
 // isLost is whether a connection was lost, or a replica of the gateway shuts down.

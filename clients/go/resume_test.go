@@ -50,6 +50,18 @@ func (g *gateway) ends(t *testing.T, count int) []string {
 	return nil
 }
 
+// cancelledAtEnd closes the client, which waits for the calls of CancelCall, and returns their
+// request ids.
+func (g *gateway) cancelledAtEnd(t *testing.T, client *Client) []string {
+	t.Helper()
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	g.lock.Lock()
+	defer g.lock.Unlock()
+	return slices.Clone(g.cancelled)
+}
+
 func TestStreamContinuesAfterALostConnection(t *testing.T) {
 	played := play(t)
 	played.parts = []part{
@@ -59,7 +71,8 @@ func TestStreamContinuesAfterALostConnection(t *testing.T) {
 		{numbered(4, delta("c"), delta("d")), withReason(codes.Unavailable, "SHUTTING_DOWN")},
 		{numbered(6, completed()), nil},
 	}
-	stream := played.client(t).Stream(t.Context(), ask())
+	client := played.client(t)
+	stream := client.Stream(t.Context(), ask())
 	answer, err := stream.Final()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +83,7 @@ func TestStreamContinuesAfterALostConnection(t *testing.T) {
 	if slices.ContainsFunc(played.names, func(name string) bool { return name != stream.RequestID }) {
 		t.Error("the request id changed:", played.names)
 	}
-	equal(t, "cancelled", len(played.cancelled), 0)
+	equal(t, "cancelled", played.cancelledAtEnd(t, client), []string(nil))
 }
 
 func TestLostConnectionAfterTheLastEventIsTheEnd(t *testing.T) {
@@ -125,12 +138,13 @@ func TestStreamThatIsNotResumed(t *testing.T) {
 	} {
 		played := play(t)
 		played.parts = []part{one.part}
-		stream := played.client(t).Stream(t.Context(), ask(), one.options...)
+		client := played.client(t)
+		stream := client.Stream(t.Context(), ask(), one.options...)
 		if _, err := stream.Final(); err == nil {
 			t.Error(name)
 		}
 		equal(t, name, stream.Resumes(), 0)
-		equal(t, name, len(played.cancelled), 0)
+		equal(t, name, played.cancelledAtEnd(t, client), []string(nil))
 	}
 }
 
@@ -183,6 +197,34 @@ func TestLeavingAStreamCancelsItsCall(t *testing.T) {
 	equal(t, "cancelled", got, want)
 }
 
+func TestLeavingAStreamThatFailsAtTheSameTimeCancelsItsCall(t *testing.T) {
+	played := play(t)
+	played.parts = []part{{numbered(1, started(), delta("a")), lost()}}
+	client := played.client(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	stream := client.Stream(ctx, ask())
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	// As if the connection was lost just before.
+	stream.recover(lost())
+	equal(t, "cancelled", played.cancelledAtEnd(t, client), []string{stream.RequestID})
+}
+
+func TestLeavingAStreamAfterItsLastEventCancelsNothing(t *testing.T) {
+	played := play(t)
+	played.events, played.silent = numbered(1, started(), delta("a"), completed()), true
+	client := played.client(t)
+	stream := client.Stream(t.Context(), ask())
+	for event := range stream.Events() {
+		if event.GetCompleted() != nil {
+			break
+		}
+	}
+	equal(t, "cancelled", played.cancelledAtEnd(t, client), []string(nil))
+}
+
 func TestDeadlineDoesNotCancelACallWithAGivenID(t *testing.T) {
 	played := play(t)
 	played.events, played.silent = numbered(1, started(), delta("a")), true
@@ -190,8 +232,7 @@ func TestDeadlineDoesNotCancelACallWithAGivenID(t *testing.T) {
 	options := []CallOption{WithRequestID("mine"), WithTimeout(200 * time.Millisecond)}
 	_, err := client.Stream(t.Context(), ask(), options...).Final()
 	equal(t, "code", failure(t, err).Code, codes.DeadlineExceeded)
-	_ = client.Close()
-	equal(t, "cancelled", len(played.cancelled), 0)
+	equal(t, "cancelled", played.cancelledAtEnd(t, client), []string(nil))
 }
 
 func TestCancelCall(t *testing.T) {

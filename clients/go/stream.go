@@ -157,7 +157,7 @@ func (s *Stream) finish(end error) {
 	s.end = end
 	if failed, ok := end.(*Error); ok {
 		failed.OutputStarted = failed.OutputStarted || s.fold.hasOutput
-		if s.state.mustLeave(s.ctx, failed) {
+		if !s.fold.complete && s.state.mustLeave(s.ctx, failed) {
 			s.client.leave(s.ctx, s.RequestID)
 		}
 	}
