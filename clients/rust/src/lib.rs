@@ -44,6 +44,7 @@ mod live_protocol;
 mod live_stream;
 mod models;
 mod resume;
+mod resume_backoff;
 mod retry;
 mod sniff;
 #[cfg(feature = "tls")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::Code;
 
 use crate::error::Error;
-use crate::live_progress::{RESUME_ATTEMPTS, resume_delay};
+use crate::resume_backoff::{RESUME_ATTEMPTS, resume_delay};
 use crate::v1::ConverseStreamResponse;
 use crate::v1::converse_stream_response::Event;
 

@@ -1,8 +1,8 @@
 /** What a stream remembers across its connections, and when it is resumed. */
+import { RESUME_ATTEMPTS, resumeDelay } from "./backoff.js";
 import { DashgateError, noteOutput, noteUsage } from "./error.js";
 import { Fold } from "./fold.js";
 import type { ConverseStreamResponse } from "./gen/dashgate/v1/conversation_service_pb.js";
-import { RESUME_ATTEMPTS, resumeDelay } from "./live_progress.js";
 
 /**
  * The deadline of the call that ends a call whose stream was left. The gateway ends it by itself

@@ -2,43 +2,23 @@ package io.dashgate;
 
 import io.dashgate.v1.CallServiceGrpc;
 import io.dashgate.v1.CancelCallRequest;
-import io.dashgate.v1.ConversationServiceGrpc;
-import io.dashgate.v1.ConverseRequest;
 import io.dashgate.v1.ConverseResponse;
-import io.dashgate.v1.ConverseStreamRequest;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.GetModelRequest;
 import io.dashgate.v1.ListModelsRequest;
 import io.dashgate.v1.LiveServiceGrpc;
 import io.dashgate.v1.LiveSetup;
-import io.dashgate.v1.MediaServiceGrpc;
 import io.dashgate.v1.Model;
 import io.dashgate.v1.ModelServiceGrpc;
-import io.dashgate.v1.ResumeSession;
 import io.dashgate.v1.SynthesisSetup;
-import io.dashgate.v1.UploadMediaRequest;
 import io.dashgate.v1.UploadMediaResponse;
-import io.grpc.CallOptions;
 import io.grpc.Channel;
-import io.grpc.ClientCall;
-import io.grpc.ClientInterceptors;
-import io.grpc.Deadline;
 import io.grpc.ManagedChannel;
-import io.grpc.Metadata;
-import io.grpc.MethodDescriptor;
-import io.grpc.stub.MetadataUtils;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.Collection;
 import java.util.Objects;
-import java.util.Optional;
-import java.util.Set;
-import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
-import java.util.function.Function;
 
 /**
  * A client of a dashgate gateway. Use one for the whole program: it is thread-safe and has one
@@ -57,56 +37,13 @@ import java.util.function.Function;
  * <p>A failed call throws a {@link DashgateException}; a future is completed with one.
  */
 public final class DashgateClient implements AutoCloseable {
-  /** The largest response of the gateway. */
-  static final int MAX_ANSWER_BYTES = 64 * 1024 * 1024;
-
-  /**
-   * The gateway's own timeout for DashScope is shorter, so this limit is for a gateway that hangs.
-   */
-  static final Duration UNARY_TIMEOUT = Duration.ofMinutes(10);
-
-  /** Four heartbeats of the gateway. */
-  static final Duration IDLE_TIMEOUT = Duration.ofSeconds(60);
-
   /** The default number of rounds of a tool loop. */
   private static final int MAX_ROUNDS = 8;
 
-  /** The connection's threads stop immediately, unless the machine is overloaded. */
-  private static final long CLOSE_SECONDS = 5;
+  private final Calls calls;
 
-  private static final Metadata.Key<String> AUTHORIZATION = ascii("authorization");
-  private static final Metadata.Key<String> REQUEST_ID = ascii("x-request-id");
-
-  private final Channel channel;
-  /** Null if the channel was passed by the caller, who closes it. */
-  private final ManagedChannel owned;
-
-  private final Metadata metadata;
-  /** Null for the default of each kind of call. */
-  private final Duration timeout;
-
-  private final Duration idleTimeout;
-  private final Set<Exchange<?, ?>> running = ConcurrentHashMap.newKeySet();
-  private final Leaving leaving;
-
-  private volatile boolean closed;
-
-  DashgateClient(
-      Channel channel,
-      ManagedChannel owned,
-      Metadata metadata,
-      String apiKey,
-      Duration timeout,
-      Duration idleTimeout) {
-    this.channel = channel;
-    this.leaving = new Leaving(channel);
-    this.owned = owned;
-    this.metadata = metadata;
-    this.timeout = timeout;
-    this.idleTimeout = idleTimeout;
-    if (apiKey != null) {
-      metadata.put(AUTHORIZATION, "Bearer " + apiKey);
-    }
+  DashgateClient(Calls calls) {
+    this.calls = calls;
   }
 
   /**
@@ -156,7 +93,7 @@ public final class DashgateClient implements AutoCloseable {
    * @return the answer
    */
   public Answer converse(Conversation conversation, CallSettings settings) {
-    return Answer.of(UnaryExchange.await(startConverse(conversation, settings)));
+    return Answer.of(UnaryExchange.await(calls.converse(conversation, settings)));
   }
 
   /**
@@ -178,7 +115,7 @@ public final class DashgateClient implements AutoCloseable {
    */
   public CompletableFuture<Answer> converseAsync(
       Conversation conversation, CallSettings settings) {
-    CompletableFuture<ConverseResponse> response = startConverse(conversation, settings);
+    CompletableFuture<ConverseResponse> response = calls.converse(conversation, settings);
     CompletableFuture<Answer> answer = new CompletableFuture<>();
     // Not thenApply: it would wrap the exception, and would not pass on a cancellation.
     response.whenComplete(
@@ -211,13 +148,7 @@ public final class DashgateClient implements AutoCloseable {
    * @return the stream; read it to its end or close it
    */
   public AnswerStream stream(Conversation conversation, CallSettings settings) {
-    ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
-    return AnswerStream.begin(
-        streamCall(settings, request.getRequestId()),
-        headers(settings),
-        request,
-        running,
-        idleTimeout);
+    return calls.stream(conversation, settings);
   }
 
   /**
@@ -247,14 +178,7 @@ public final class DashgateClient implements AutoCloseable {
       CallSettings settings,
       Consumer<? super ConverseStreamResponse> consumer) {
     Objects.requireNonNull(consumer, "consumer");
-    ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
-    return ObservedStream.begin(
-        streamCall(settings, request.getRequestId()),
-        headers(settings),
-        request,
-        running,
-        consumer,
-        idleTimeout);
+    return calls.streamAsync(conversation, settings, consumer);
   }
 
   /**
@@ -277,7 +201,7 @@ public final class DashgateClient implements AutoCloseable {
   public void cancelCall(String requestId, CallSettings settings) {
     Objects.requireNonNull(requestId, "requestId");
     CancelCallRequest request = CancelCallRequest.newBuilder().setRequestId(requestId).build();
-    query(CallServiceGrpc.getCancelCallMethod(), request, settings.requestId(requestId));
+    calls.query(CallServiceGrpc.getCancelCallMethod(), request, settings.requestId(requestId));
   }
 
   /**
@@ -324,11 +248,7 @@ public final class DashgateClient implements AutoCloseable {
    */
   public CompletableFuture<UploadMediaResponse> uploadAsync(
       String model, Upload upload, CallSettings settings) {
-    String requestId = requestId(settings);
-    Metadata headers = headers(settings, requestId);
-    ClientCall<UploadMediaRequest, UploadMediaResponse> call =
-        call(MediaServiceGrpc.getUploadMediaMethod(), settings, unaryTimeout());
-    return new UploadExchange(call, requestId, running, model, upload).begin(headers);
+    return calls.upload(model, upload, settings);
   }
 
   /**
@@ -352,7 +272,7 @@ public final class DashgateClient implements AutoCloseable {
     ListModelsRequest.Builder request = ListModelsRequest.newBuilder().setPageSize(pageSize);
     return new ModelPages(
         token ->
-            query(
+            calls.query(
                 ModelServiceGrpc.getListModelsMethod(),
                 request.setPageToken(token).build(),
                 settings));
@@ -377,7 +297,7 @@ public final class DashgateClient implements AutoCloseable {
    */
   public Model getModel(String name, CallSettings settings) {
     GetModelRequest request = GetModelRequest.newBuilder().setName(name).build();
-    return query(ModelServiceGrpc.getGetModelMethod(), request, settings).getModel();
+    return calls.query(ModelServiceGrpc.getGetModelMethod(), request, settings).getModel();
   }
 
   /**
@@ -398,9 +318,10 @@ public final class DashgateClient implements AutoCloseable {
    * @return the session; read it to its end or close it
    */
   public LiveSession live(LiveSetup setup, CallSettings settings) {
-    String id = requestId(settings);
+    String id = Calls.requestId(settings);
     return new LiveSession(
-        opener(LiveServiceGrpc.getConverseLiveMethod(), settings, id, LiveOpener.first(setup)),
+        calls.opener(
+            LiveServiceGrpc.getConverseLiveMethod(), settings, id, LiveOpener.first(setup)),
         new LiveProgress(id, setup.getResume()));
   }
 
@@ -422,9 +343,10 @@ public final class DashgateClient implements AutoCloseable {
    * @return the session; read it to its end or close it
    */
   public SpeechSession speak(SynthesisSetup setup, CallSettings settings) {
-    String id = requestId(settings);
+    String id = Calls.requestId(settings);
     return new SpeechSession(
-        opener(LiveServiceGrpc.getSynthesizeLiveMethod(), settings, id, LiveOpener.first(setup)),
+        calls.opener(
+            LiveServiceGrpc.getSynthesizeLiveMethod(), settings, id, LiveOpener.first(setup)),
         new LiveProgress(id, setup.getResume()));
   }
 
@@ -463,8 +385,7 @@ public final class DashgateClient implements AutoCloseable {
    * @return the channel
    */
   public Channel channel() {
-    return ClientInterceptors.intercept(
-        channel, MetadataUtils.newAttachHeadersInterceptor(headers(CallSettings.create())));
+    return calls.channel();
   }
 
   /**
@@ -474,127 +395,16 @@ public final class DashgateClient implements AutoCloseable {
    */
   @Override
   public void close() {
-    closed = true;
-    running.forEach(exchange -> exchange.cancel("the client was closed"));
-    leaving.finish();
-    if (owned == null) {
-      return;
-    }
-    owned.shutdownNow();
-    try {
-      owned.awaitTermination(CLOSE_SECONDS, TimeUnit.SECONDS);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-    }
+    calls.close();
   }
 
   @Override
   public String toString() {
-    // Metadata may contain secrets, such as the API key.
-    return "DashgateClient{" + channel.authority() + ", metadata=" + metadata.keys() + "}";
-  }
-
-  private CompletableFuture<ConverseResponse> startConverse(
-      Conversation conversation, CallSettings settings) {
-    ConverseRequest request = Requests.unary(conversation, settings, requestId(settings));
-    ClientCall<ConverseRequest, ConverseResponse> call =
-        call(ConversationServiceGrpc.getConverseMethod(), settings, unaryTimeout());
-    UnaryExchange<ConverseRequest, ConverseResponse> exchange =
-        new UnaryExchange<>(call, request.getRequestId(), running);
-    CompletableFuture<ConverseResponse> response = exchange.begin(headers(settings));
-    exchange.sendOnly(request);
-    return response;
-  }
-
-  /** Makes a unary call whose request has no field for the request id. */
-  private <Q, A> A query(MethodDescriptor<Q, A> method, Q request, CallSettings settings) {
-    String requestId = requestId(settings);
-    UnaryExchange<Q, A> exchange =
-        new UnaryExchange<>(call(method, settings, unaryTimeout()), requestId, running);
-    CompletableFuture<A> response = exchange.begin(headers(settings, requestId));
-    exchange.sendOnly(request);
-    return UnaryExchange.await(response);
-  }
-
-  private <Q, A> LiveOpener<Q, A> opener(
-      MethodDescriptor<Q, A> method,
-      CallSettings settings,
-      String requestId,
-      Function<Optional<ResumeSession>, Q> first) {
-    Duration limit = limit(settings, timeout);
-    Deadline deadline =
-        limit == null ? null : Deadline.after(limit.toNanos(), TimeUnit.NANOSECONDS);
-    return new LiveOpener<>(
-        () -> call(method, LiveOpener.options().withDeadline(deadline)),
-        () -> headers(settings, requestId),
-        requestId,
-        running,
-        first);
-  }
-
-  private ResumedCall streamCall(CallSettings settings, String requestId) {
-    CallOptions options = options(settings, timeout);
-    return new ResumedCall(
-        new StreamProgress(settings.resume(), settings.requestId() != null),
-        () -> call(ConversationServiceGrpc.getConverseStreamMethod(), options),
-        () -> leaving.leave(headers(settings), requestId));
-  }
-
-  private <Q, A> ClientCall<Q, A> call(
-      MethodDescriptor<Q, A> method, CallSettings settings, Duration usual) {
-    return call(method, options(settings, usual));
-  }
-
-  private static CallOptions options(CallSettings settings, Duration usual) {
-    Duration limit = limit(settings, usual);
-    CallOptions none = CallOptions.DEFAULT;
-    return limit == null ? none : none.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS);
-  }
-
-  private <Q, A> ClientCall<Q, A> call(MethodDescriptor<Q, A> method, CallOptions options) {
-    if (closed) {
-      throw new IllegalStateException("the client is closed");
-    }
-    // Also for a channel passed by the caller, which may have its own limit.
-    return channel.newCall(method, options.withMaxInboundMessageSize(MAX_ANSWER_BYTES));
-  }
-
-  private static Duration limit(CallSettings settings, Duration usual) {
-    return settings.timeout() == null ? usual : settings.timeout();
+    return "DashgateClient{" + calls + "}";
   }
 
   /** Null if the channel was passed by the caller. */
   ManagedChannel owned() {
-    return owned;
-  }
-
-  private Duration unaryTimeout() {
-    return timeout == null ? UNARY_TIMEOUT : timeout;
-  }
-
-  private Metadata headers(CallSettings settings) {
-    Metadata headers = new Metadata();
-    headers.merge(metadata);
-    Metadata own = settings.metadata();
-    // Metadata of the call takes precedence; two keys would be invalid.
-    own.keys().forEach(name -> headers.discardAll(ascii(name)));
-    headers.merge(own);
-    return headers;
-  }
-
-  /** Returns the headers of a request without a field for the request id. */
-  private Metadata headers(CallSettings settings, String requestId) {
-    Metadata headers = headers(settings);
-    headers.discardAll(REQUEST_ID);
-    headers.put(REQUEST_ID, Checks.printable(requestId, "the request id"));
-    return headers;
-  }
-
-  private static String requestId(CallSettings settings) {
-    return settings.requestId() == null ? UUID.randomUUID().toString() : settings.requestId();
-  }
-
-  private static Metadata.Key<String> ascii(String name) {
-    return Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER);
+    return calls.owned();
   }
 }

@@ -31,7 +31,7 @@ public final class DashgateClientBuilder {
   private Tls tls;
   private Channel channel;
   private Duration timeout;
-  private Duration idleTimeout = DashgateClient.IDLE_TIMEOUT;
+  private Duration idleTimeout = Calls.IDLE_TIMEOUT;
 
   DashgateClientBuilder() {}
 
@@ -142,8 +142,8 @@ public final class DashgateClientBuilder {
     }
     Metadata entries = new Metadata();
     entries.merge(metadata);
-    return new DashgateClient(
-        owned == null ? channel : owned, owned, entries, key, timeout, idleTimeout);
+    Channel used = owned == null ? channel : owned;
+    return new DashgateClient(new Calls(used, owned, entries, key, timeout, idleTimeout));
   }
 
   private ManagedChannel open() {
@@ -159,7 +159,7 @@ public final class DashgateClientBuilder {
     }
     return builder
         .userAgent(USER_AGENT)
-        .maxInboundMessageSize(DashgateClient.MAX_ANSWER_BYTES)
+        .maxInboundMessageSize(Calls.MAX_ANSWER_BYTES)
         .keepAliveTime(KEEPALIVE_MINUTES, TimeUnit.MINUTES)
         .keepAliveTimeout(KEEPALIVE_TIMEOUT_SECONDS, TimeUnit.SECONDS)
         .keepAliveWithoutCalls(false)

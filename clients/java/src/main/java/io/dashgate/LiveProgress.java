@@ -5,23 +5,10 @@ import io.dashgate.v1.SessionEnded;
 import io.dashgate.v1.SessionStarted;
 import io.dashgate.v1.Usage;
 import io.grpc.Status;
-import java.time.Duration;
 import java.util.Optional;
-import java.util.concurrent.ThreadLocalRandom;
 
 /** The position in a live session, and when a session whose stream broke is resumed. */
 final class LiveProgress {
-  /**
-   * Consecutive attempts without an event in between. Their delays add up to 6 seconds; the gateway
-   * keeps a session for 30.
-   */
-  static final int RESUME_ATTEMPTS = 6;
-
-  private static final long FIRST_DELAY_MILLIS = 100;
-  private static final long LONGEST_DELAY_MILLIS = 5000;
-  /** Many lose their connection at the same time. */
-  private static final double JITTER = 0.25;
-
   private final String requestId;
   private String sessionId;
   private String token;
@@ -112,24 +99,16 @@ final class LiveProgress {
     if (!isResumable(error)) {
       throw finalError(error);
     }
-    if (attempts == RESUME_ATTEMPTS) {
+    if (attempts == ResumeBackoff.ATTEMPTS) {
       // The error of the stream that broke has the cause and the usage; those of the attempts have
       // neither.
       throw finalError(fault);
     }
     fault = fault == null ? error : fault;
-    long delay = delayMillis(attempts, error);
+    long delay = ResumeBackoff.delayMillis(attempts, error);
     attempts++;
     resumes++;
     return delay;
-  }
-
-  /** Returns the milliseconds until a session or a stream is resumed. */
-  static long delayMillis(int attempts, DashgateException error) {
-    double spread = 1 - JITTER + 2 * JITTER * ThreadLocalRandom.current().nextDouble();
-    long delay = Math.min(FIRST_DELAY_MILLIS << attempts, LONGEST_DELAY_MILLIS);
-    long asked = error.retryAfter().map(Duration::toMillis).orElse(0L);
-    return Math.min(Math.max((long) (delay * spread), asked), LONGEST_DELAY_MILLIS);
   }
 
   /** Internal errors without a reason are those of gRPC libraries and proxies. */

@@ -6,6 +6,8 @@ import io.dashgate.v1.Usage;
 import io.grpc.Attributes;
 import io.grpc.ClientCall;
 import io.grpc.Context;
+import io.grpc.Contexts;
+import io.grpc.Deadline;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import java.util.Optional;
@@ -22,6 +24,9 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
   private final StreamProgress progress;
   private final Supplier<ClientCall<ConverseStreamRequest, ConverseStreamResponse>> calls;
   private final Runnable leave;
+  /** Null for none. */
+  private final Deadline deadline;
+
   private final Context context = Context.current();
   private final Context.CancellationListener contextCancelled =
       cancelled -> cancel("Context cancelled", cancelled.cancellationCause());
@@ -49,10 +54,12 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
   ResumedCall(
       StreamProgress progress,
       Supplier<ClientCall<ConverseStreamRequest, ConverseStreamResponse>> calls,
-      Runnable leave) {
+      Runnable leave,
+      Deadline deadline) {
     this.progress = progress;
     this.calls = calls;
     this.leave = leave;
+    this.deadline = deadline;
     this.current = calls.get();
   }
 
@@ -107,16 +114,18 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
         pause.complete(false);
       }
     }
+    Status own = Status.CANCELLED.withDescription(message).withCause(cause);
+    Status status = context.isCancelled() ? Contexts.statusFromCancelled(context) : own;
     if (waited) {
-      end(Status.CANCELLED.withDescription(message).withCause(cause), new Metadata());
+      end(status, new Metadata());
     } else {
       call.cancel(message, cause);
     }
-    boolean late =
+    boolean isIdle =
         cause instanceof DashgateException
             && ((DashgateException) cause).code() == Status.Code.DEADLINE_EXCEEDED;
     if (!over) {
-      mustLeave(late);
+      mustLeave(isIdle || status.getCode() == Status.Code.DEADLINE_EXCEEDED);
     }
   }
 
@@ -164,9 +173,15 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
     context.addListener(contextCancelled, Runnable::run);
     pause = new CompletableFuture<>();
     pause
-        .completeOnTimeout(true, delay, TimeUnit.MILLISECONDS)
+        .completeOnTimeout(true, inTime(delay), TimeUnit.MILLISECONDS)
         .thenAcceptAsync(this::again);
     return true;
+  }
+
+  /** The delay, or what is left of the deadline if that is less: the next attempt reports it. */
+  private long inTime(long delay) {
+    long left = deadline == null ? delay : deadline.timeRemaining(TimeUnit.MILLISECONDS);
+    return Math.max(Math.min(delay, left), 0);
   }
 
   private void again(boolean due) {

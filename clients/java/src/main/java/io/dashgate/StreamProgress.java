@@ -100,10 +100,10 @@ final class StreamProgress {
     if (complete) {
       return COMPLETE;
     }
-    if (attempts == LiveProgress.RESUME_ATTEMPTS) {
+    if (attempts == ResumeBackoff.ATTEMPTS) {
       return FIRST;
     }
-    long delay = LiveProgress.delayMillis(attempts, error);
+    long delay = ResumeBackoff.delayMillis(attempts, error);
     attempts++;
     resumes++;
     return delay;

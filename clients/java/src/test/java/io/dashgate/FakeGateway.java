@@ -73,10 +73,10 @@ final class FakeGateway implements AutoCloseable {
         Grpc.newServerBuilderForPort(0, credentials)
             .addService(new Conversations())
             .addService(new Media())
-            .addService(new Calls())
+            .addService(new Cancellations())
             .addService(live)
             .intercept(new Recorder())
-            .maxInboundMessageSize(DashgateClient.MAX_ANSWER_BYTES)
+            .maxInboundMessageSize(Calls.MAX_ANSWER_BYTES)
             .build()
             .start();
   }
@@ -139,7 +139,7 @@ final class FakeGateway implements AutoCloseable {
     }
   }
 
-  private final class Calls extends CallServiceGrpc.CallServiceImplBase {
+  private final class Cancellations extends CallServiceGrpc.CallServiceImplBase {
     @Override
     public void cancelCall(CancelCallRequest request, StreamObserver<CancelCallResponse> out) {
       cancelCalls.add(request.getRequestId());

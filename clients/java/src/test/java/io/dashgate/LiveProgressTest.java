@@ -77,13 +77,13 @@ class LiveProgressTest {
     progress.received(2, true, null);
     DashgateException first = fault(Status.UNAVAILABLE);
     progress.broken(first);
-    for (int attempt = 1; attempt < LiveProgress.RESUME_ATTEMPTS; attempt++) {
+    for (int attempt = 1; attempt < ResumeBackoff.ATTEMPTS; attempt++) {
       progress.broken(fault(Status.UNAVAILABLE));
     }
     DashgateException last = fault(Status.UNAVAILABLE);
     assertSame(first, assertThrows(DashgateException.class, () -> progress.broken(last)));
     assertTrue(first.outputStarted());
-    assertEquals(LiveProgress.RESUME_ATTEMPTS, progress.resumes());
+    assertEquals(ResumeBackoff.ATTEMPTS, progress.resumes());
   }
 
   @Test
@@ -101,7 +101,7 @@ class LiveProgressTest {
   @Test
   void waitsLongerBeforeEachAttempt() {
     LiveProgress progress = started();
-    for (int attempt = 0; attempt < LiveProgress.RESUME_ATTEMPTS; attempt++) {
+    for (int attempt = 0; attempt < ResumeBackoff.ATTEMPTS; attempt++) {
       long usual = 100L << attempt;
       long delay = progress.broken(fault(Status.UNAVAILABLE));
       assertTrue(delay >= usual * 0.75 && delay <= usual * 1.25, attempt + ": " + delay);

@@ -15,6 +15,8 @@ import java.util.ArrayDeque;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterEach;
@@ -160,6 +162,27 @@ class ResumedStreamTest {
   }
 
   @Test
+  void aDelayEndsAtTheDeadlineOfTheCallOrOfTheContext() throws Exception {
+    plays(lostFor("5000"));
+    long begun = System.nanoTime();
+    DashgateException late = failure(CallSettings.create().timeout(Duration.ofMillis(500)));
+    assertEquals(Status.Code.DEADLINE_EXCEEDED, late.code());
+    assertEquals(late.requestId(), gateway.cancelCalls.poll(20, TimeUnit.SECONDS));
+    plays(lostFor("5000"));
+    ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor();
+    try (Context.CancellableContext context =
+        Context.current().withDeadlineAfter(500, TimeUnit.MILLISECONDS, timer)) {
+      CallSettings named = CallSettings.create().requestId("mine");
+      late = context.call(() -> failure(named));
+    } finally {
+      timer.shutdownNow();
+    }
+    assertEquals(Status.Code.DEADLINE_EXCEEDED, late.code());
+    assertTrue(gateway.cancelCalls.isEmpty());
+    assertTrue(System.nanoTime() - begun < TimeUnit.SECONDS.toNanos(5));
+  }
+
+  @Test
   void cancelsNothingThatEndsWithItsConnection() {
     plays(waits(events(1, started())), waits(List.of(FakeGateway.started())));
     try (DashgateClient client = gateway.client().build()) {
@@ -238,8 +261,18 @@ class ResumedStreamTest {
 
   private static Part lost(Status status, List<ConverseStreamResponse> events) {
     // With this pushback, the retry policy does not repeat the attempt.
+    return lost(status, events, "-1");
+  }
+
+  /** A stream that is lost, and resumed after these milliseconds. */
+  private static Part lostFor(String millis) {
+    return lost(Status.UNAVAILABLE, events(1, started()), millis);
+  }
+
+  private static Part lost(
+      Status status, List<ConverseStreamResponse> events, String pushback) {
     Metadata trailers = new Metadata();
-    trailers.put(FakeGateway.key("grpc-retry-pushback-ms"), "-1");
+    trailers.put(FakeGateway.key("grpc-retry-pushback-ms"), pushback);
     return out -> {
       events.forEach(out::onNext);
       out.onError(status.asRuntimeException(trailers));

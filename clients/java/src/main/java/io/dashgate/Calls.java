@@ -1,0 +1,249 @@
+package io.dashgate;
+
+import io.dashgate.v1.ConversationServiceGrpc;
+import io.dashgate.v1.ConverseRequest;
+import io.dashgate.v1.ConverseResponse;
+import io.dashgate.v1.ConverseStreamRequest;
+import io.dashgate.v1.ConverseStreamResponse;
+import io.dashgate.v1.MediaServiceGrpc;
+import io.dashgate.v1.ResumeSession;
+import io.dashgate.v1.UploadMediaRequest;
+import io.dashgate.v1.UploadMediaResponse;
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptors;
+import io.grpc.Deadline;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.stub.MetadataUtils;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.Set;
+import java.util.UUID;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
+import java.util.function.Function;
+
+/** The calls of a client: over its channel, with its metadata, deadlines and cancellation. */
+final class Calls {
+  /** The largest response of the gateway. */
+  static final int MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+
+  /**
+   * The gateway's own timeout for DashScope is shorter, so this limit is for a gateway that hangs.
+   */
+  static final Duration UNARY_TIMEOUT = Duration.ofMinutes(10);
+
+  /** Four heartbeats of the gateway. */
+  static final Duration IDLE_TIMEOUT = Duration.ofSeconds(60);
+
+  /** The connection's threads stop immediately, unless the machine is overloaded. */
+  private static final long CLOSE_SECONDS = 5;
+
+  private static final Metadata.Key<String> AUTHORIZATION = ascii("authorization");
+  private static final Metadata.Key<String> REQUEST_ID = ascii("x-request-id");
+
+  private final Channel channel;
+  /** Null if the channel was passed by the caller, who closes it. */
+  private final ManagedChannel owned;
+
+  private final Metadata metadata;
+  /** Null for the default of each kind of call. */
+  private final Duration timeout;
+
+  private final Duration idleTimeout;
+  private final Set<Exchange<?, ?>> running = ConcurrentHashMap.newKeySet();
+  private final Leaving leaving;
+
+  private volatile boolean closed;
+
+  Calls(
+      Channel channel,
+      ManagedChannel owned,
+      Metadata metadata,
+      String apiKey,
+      Duration timeout,
+      Duration idleTimeout) {
+    this.channel = channel;
+    this.leaving = new Leaving(channel);
+    this.owned = owned;
+    this.metadata = metadata;
+    this.timeout = timeout;
+    this.idleTimeout = idleTimeout;
+    if (apiKey != null) {
+      metadata.put(AUTHORIZATION, "Bearer " + apiKey);
+    }
+  }
+
+  CompletableFuture<ConverseResponse> converse(
+      Conversation conversation, CallSettings settings) {
+    ConverseRequest request = Requests.unary(conversation, settings, requestId(settings));
+    ClientCall<ConverseRequest, ConverseResponse> call =
+        call(ConversationServiceGrpc.getConverseMethod(), settings, unaryTimeout());
+    UnaryExchange<ConverseRequest, ConverseResponse> exchange =
+        new UnaryExchange<>(call, request.getRequestId(), running);
+    CompletableFuture<ConverseResponse> response = exchange.begin(headers(settings));
+    exchange.sendOnly(request);
+    return response;
+  }
+
+  AnswerStream stream(Conversation conversation, CallSettings settings) {
+    ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
+    return AnswerStream.begin(
+        streamCall(settings, request.getRequestId()),
+        headers(settings),
+        request,
+        running,
+        idleTimeout);
+  }
+
+  CompletableFuture<Answer> streamAsync(
+      Conversation conversation,
+      CallSettings settings,
+      Consumer<? super ConverseStreamResponse> consumer) {
+    ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
+    return ObservedStream.begin(
+        streamCall(settings, request.getRequestId()),
+        headers(settings),
+        request,
+        running,
+        consumer,
+        idleTimeout);
+  }
+
+  CompletableFuture<UploadMediaResponse> upload(
+      String model, Upload upload, CallSettings settings) {
+    String requestId = requestId(settings);
+    Metadata headers = headers(settings, requestId);
+    ClientCall<UploadMediaRequest, UploadMediaResponse> call =
+        call(MediaServiceGrpc.getUploadMediaMethod(), settings, unaryTimeout());
+    return new UploadExchange(call, requestId, running, model, upload).begin(headers);
+  }
+
+  /** Makes a unary call whose request has no field for the request id. */
+  <Q, A> A query(MethodDescriptor<Q, A> method, Q request, CallSettings settings) {
+    String requestId = requestId(settings);
+    UnaryExchange<Q, A> exchange =
+        new UnaryExchange<>(call(method, settings, unaryTimeout()), requestId, running);
+    CompletableFuture<A> response = exchange.begin(headers(settings, requestId));
+    exchange.sendOnly(request);
+    return UnaryExchange.await(response);
+  }
+
+  /** Returns what opens the streams of a session, which have one deadline. */
+  <Q, A> LiveOpener<Q, A> opener(
+      MethodDescriptor<Q, A> method,
+      CallSettings settings,
+      String requestId,
+      Function<Optional<ResumeSession>, Q> first) {
+    Duration limit = limit(settings, timeout);
+    Deadline deadline =
+        limit == null ? null : Deadline.after(limit.toNanos(), TimeUnit.NANOSECONDS);
+    return new LiveOpener<>(
+        () -> call(method, LiveOpener.options().withDeadline(deadline)),
+        () -> headers(settings, requestId),
+        requestId,
+        running,
+        first);
+  }
+
+  /** Returns the channel with the client's metadata. */
+  Channel channel() {
+    return ClientInterceptors.intercept(
+        channel, MetadataUtils.newAttachHeadersInterceptor(headers(CallSettings.create())));
+  }
+
+  /** Null if the channel was passed by the caller. */
+  ManagedChannel owned() {
+    return owned;
+  }
+
+  /** Cancels the running calls and closes the channel, unless it was passed by the caller. */
+  void close() {
+    closed = true;
+    running.forEach(exchange -> exchange.cancel("the client was closed"));
+    leaving.finish();
+    if (owned == null) {
+      return;
+    }
+    owned.shutdownNow();
+    try {
+      owned.awaitTermination(CLOSE_SECONDS, TimeUnit.SECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  @Override
+  public String toString() {
+    // Metadata may contain secrets, such as the API key.
+    return channel.authority() + ", metadata=" + metadata.keys();
+  }
+
+  /** Returns the request id that the caller chose, or a new one. */
+  static String requestId(CallSettings settings) {
+    return settings.requestId() == null ? UUID.randomUUID().toString() : settings.requestId();
+  }
+
+  private ResumedCall streamCall(CallSettings settings, String requestId) {
+    CallOptions options = options(settings, timeout);
+    return new ResumedCall(
+        new StreamProgress(settings.resume(), settings.requestId() != null),
+        () -> call(ConversationServiceGrpc.getConverseStreamMethod(), options),
+        () -> leaving.leave(headers(settings), requestId),
+        options.getDeadline());
+  }
+
+  private <Q, A> ClientCall<Q, A> call(
+      MethodDescriptor<Q, A> method, CallSettings settings, Duration usual) {
+    return call(method, options(settings, usual));
+  }
+
+  private static CallOptions options(CallSettings settings, Duration usual) {
+    Duration limit = limit(settings, usual);
+    CallOptions none = CallOptions.DEFAULT;
+    return limit == null ? none : none.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS);
+  }
+
+  private <Q, A> ClientCall<Q, A> call(MethodDescriptor<Q, A> method, CallOptions options) {
+    if (closed) {
+      throw new IllegalStateException("the client is closed");
+    }
+    // Also for a channel passed by the caller, which may have its own limit.
+    return channel.newCall(method, options.withMaxInboundMessageSize(MAX_ANSWER_BYTES));
+  }
+
+  private static Duration limit(CallSettings settings, Duration usual) {
+    return settings.timeout() == null ? usual : settings.timeout();
+  }
+
+  private Duration unaryTimeout() {
+    return timeout == null ? UNARY_TIMEOUT : timeout;
+  }
+
+  private Metadata headers(CallSettings settings) {
+    Metadata headers = new Metadata();
+    headers.merge(metadata);
+    Metadata own = settings.metadata();
+    // Metadata of the call takes precedence; two keys would be invalid.
+    own.keys().forEach(name -> headers.discardAll(ascii(name)));
+    headers.merge(own);
+    return headers;
+  }
+
+  /** Returns the headers of a request without a field for the request id. */
+  private Metadata headers(CallSettings settings, String requestId) {
+    Metadata headers = headers(settings);
+    headers.discardAll(REQUEST_ID);
+    headers.put(REQUEST_ID, Checks.printable(requestId, "the request id"));
+    return headers;
+  }
+
+  private static Metadata.Key<String> ascii(String name) {
+    return Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER);
+  }
+}
