@@ -37,6 +37,13 @@ pub(super) fn too_long() -> Error {
     Error::new(Reason::ConversationTooLong, message)
 }
 
+/// The error of a history that is larger than is copied.
+pub(super) fn too_long_to_copy() -> Error {
+    let message = "last_turn: the messages and answers up to this turn are above 32 MiB, the \
+                   maximum of a copy; name an earlier turn";
+    Error::new(Reason::ConversationTooLong, message)
+}
+
 /// The error of a call that cannot be the next turn.
 pub fn refused(refusal: Refusal) -> Error {
     match refusal {

@@ -14,7 +14,7 @@ use crate::store::turn_list::TurnRow;
 
 use super::Conversations;
 use super::content::{decode, load_media, without_media};
-use super::errors::{busy, damaged, exists, not_found, turn_not_found};
+use super::errors::{busy, damaged, exists, not_found, too_long_to_copy, turn_not_found};
 use super::turn::decode_usage;
 
 pub use crate::store::turn_list::TurnState;
@@ -167,7 +167,7 @@ impl Conversations {
                 return Ok((turns, false));
             };
             from = row.number;
-            bytes += row.messages.len() + row.answer.len();
+            bytes += row.model.len() + row.messages.len() + row.answer.len();
             let (turn, media) = self.turn(of.0, row, page.include_media).await?;
             bytes += media;
             turns.push(turn);
@@ -226,6 +226,7 @@ impl Conversations {
             Copied::Done => Ok(()),
             Copied::NotFound => Err(not_found()),
             Copied::Exists => Err(exists()),
+            Copied::TooLong => Err(too_long_to_copy()),
         }
     }
 }

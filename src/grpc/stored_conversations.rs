@@ -14,7 +14,9 @@ use crate::server::call_clock;
 use super::conversation::Conversation;
 use super::pb;
 use super::response::{duration, message};
-use super::stored_request::{labels, name, new_id, no_store, required_id, ttl, turn_name, turn_of};
+use super::stored_request::{
+    is_id, labels, name, new_id, no_store, required_id, ttl, turn_name, turn_of,
+};
 use super::usage::usage;
 use super::{page, small_response};
 
@@ -24,6 +26,9 @@ const CONVERSATIONS: (u32, u32) = (50, 200);
 
 /// The default and the maximum number of turns in a page. Its bytes are limited, too.
 const TURNS: (u32, u32) = (20, 100);
+
+/// The maximum length of the model of a conversation, of which a page has many.
+const MAX_MODEL: usize = 256;
 
 /// The fields that an update may change.
 const FIELDS: [&str; 3] = ["labels", "ttl", "model"];
@@ -87,7 +92,7 @@ impl Conversation {
         let size = page::size(request.page_size, CONVERSATIONS)?;
         let after = page::after(&request.page_token, |text| {
             let (updated, id) = text.split_once(':')?;
-            Some((updated.parse().ok()?, id.to_owned()))
+            Some((updated.parse().ok()?, is_id(id).then(|| id.to_owned())?))
         })?;
         let (updated, id) = after.unwrap_or((i64::MAX, String::new()));
         let one_more = i64::from(size) + 1;
@@ -209,15 +214,23 @@ impl Conversation {
         Ok(pb::CancelTurnResponse { request_id })
     }
 
-    /// Runs a method within its deadline, charges its response until the caller has read it, and
-    /// records the call.
+    /// Runs a method within its deadline, a few of a caller at a time, charges its response until
+    /// the caller has read it, and records the call.
     pub(super) async fn finish<T: prost::Message>(
         &self,
         response: impl Future<Output = Result<T, Error>>,
     ) -> Result<Response<T>, Status> {
         let context = &self.context;
         let deadline = context.at + context.timeout(self.settings.unary_timeout, &self.settings);
-        let response = timeout_at(deadline, Box::pin(response)).await;
+        let placed = async {
+            let store = self.relay.conversations().map(Conversations::store);
+            let _place = match store {
+                Some(store) => store.place(self.tenant()).await,
+                None => None,
+            };
+            response.await
+        };
+        let response = timeout_at(deadline, Box::pin(placed)).await;
         let response = response.unwrap_or_else(|_| Err(call_clock::too_late()));
         let of = (&**context, deadline);
         small_response::finish(response, of, (&self.relay, &self.memory))
@@ -225,10 +238,10 @@ impl Conversation {
 }
 
 fn model(model: String) -> Result<String, Error> {
-    match model.chars().any(char::is_control) {
+    match model.len() > MAX_MODEL || model.chars().any(char::is_control) {
         true => Err(Error::field(
             "conversation.model",
-            "must not contain control characters",
+            "must be at most 256 bytes, without control characters",
         )),
         false => Ok(model),
     }

@@ -146,7 +146,8 @@ pub(super) fn new_id(chosen: String) -> Result<String, Error> {
     }
 }
 
-fn is_id(id: &str) -> bool {
+/// Whether this is the id of a conversation.
+pub(super) fn is_id(id: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(allowed)
 }

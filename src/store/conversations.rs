@@ -89,6 +89,17 @@ const CREATE: Statement = statement!(
      ON CONFLICT DO NOTHING"
 );
 
+/// The same, after a first execution that may have succeeded unnoticed.
+const CREATE_AGAIN: Statement = statement!(
+    "INSERT INTO conversations (tenant, id, model, labels, ttl, created, updated, expires, numbered,
+       last_turn, turns, system_turn, running, running_fence, running_turn)
+     VALUES ($1, $2, $3, $4, $5, " now ", " now ", $5 + " now ", 0, 0, 0, 0, '', 0, 0)
+     ON CONFLICT (tenant, id) DO UPDATE SET numbered = 0
+     WHERE conversations.numbered = 0 AND conversations.created > " now " - 10000
+       AND conversations.model = excluded.model AND conversations.labels = excluded.labels
+       AND conversations.ttl = excluded.ttl"
+);
+
 const GET: Statement = select!("WHERE tenant = $1 AND id = $2 AND expires > " now);
 
 const LIST: Statement = select!(
@@ -115,8 +126,10 @@ impl Store {
         properties: &Properties,
     ) -> Result<bool, Error> {
         self.delete_expired((tenant, id)).await?;
+        let mut statement = CREATE;
         repeat!(self, "create_conversation", {
-            let done = sqlx::query(CREATE.text(self.engine))
+            let create = std::mem::replace(&mut statement, CREATE_AGAIN);
+            let done = sqlx::query(create.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
                 .bind(&*properties.model)

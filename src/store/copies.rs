@@ -53,6 +53,15 @@ const RECOUNT: Statement = statement!(
      WHERE tenant = $1 AND id = $2"
 );
 
+/// The bytes of a history that are copied in one transaction, which other callers wait for with
+/// SQLite. As much as is sent to the model.
+const MAX_COPY: i64 = 32 << 20;
+
+const SIZE: Statement = statement!(
+    "SELECT CAST(coalesce(sum(length(messages) + length(answer)), 0) AS BIGINT) FROM turns
+     WHERE tenant = $1 AND conversation = $2 AND state = 1 AND number <= $3"
+);
+
 /// What became of an attempt to copy a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
@@ -62,6 +71,8 @@ pub enum Copied {
     NotFound,
     /// There is one with the new id.
     Exists,
+    /// Its history is larger than is copied.
+    TooLong,
 }
 
 impl Store {
@@ -73,12 +84,23 @@ impl Store {
         last_turn: i64,
     ) -> Result<Copied, Error> {
         self.delete_expired((tenant, new_id)).await?;
+        let mut committing = false;
         repeat!(self, "copy_conversation", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
             if !self.lock(&mut transaction, LOCK, (tenant, id)).await? {
                 transaction.rollback().await?;
                 return Ok(Copied::NotFound);
+            }
+            let size = sqlx::query_scalar::<_, i64>(SIZE.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .bind(last_turn)
+                .fetch_one(&mut *transaction)
+                .await?;
+            if size > MAX_COPY {
+                transaction.rollback().await?;
+                return Ok(Copied::TooLong);
             }
             let copied = sqlx::query(COPY.text(self.engine))
                 .bind(tenant.as_bytes())
@@ -88,7 +110,12 @@ impl Store {
                 .await?;
             if copied.rows_affected() == 0 {
                 transaction.rollback().await?;
-                return Ok(Copied::Exists);
+                // If the transaction was committed unnoticed, it is the copy.
+                return Ok(if committing {
+                    Copied::Done
+                } else {
+                    Copied::Exists
+                });
             }
             sqlx::query(COPY_TURNS.text(self.engine))
                 .bind(tenant.as_bytes())
@@ -110,6 +137,7 @@ impl Store {
             };
             self.copy_media_uses(&mut transaction, copies).await?;
             self.recount(&mut transaction, (tenant, new_id)).await?;
+            committing = true;
             transaction.commit().await?;
             Ok(Copied::Done)
         })

@@ -18,6 +18,8 @@ pub(super) enum Failure {
     Full,
     /// The database is damaged.
     Damaged,
+    /// A value cannot be stored. The database works: it is no reason to take the store for down.
+    Value,
     /// Anything else.
     Other,
 }
@@ -63,6 +65,9 @@ fn of_code(code: &str) -> Failure {
             "53100" | "53200" | "53400" => Failure::Full,
             "XX001" | "XX002" => Failure::Damaged,
             _ if code.starts_with("08") => Failure::Disconnected,
+            // Data exceptions, such as a character that text cannot have, and exceeded limits, such
+            // as the length of a key.
+            _ if code.starts_with("22") || code.starts_with("54") => Failure::Value,
             _ => Failure::Other,
         };
     }
@@ -71,6 +76,7 @@ fn of_code(code: &str) -> Failure {
         Ok(13) => Failure::Full,
         Ok(11 | 26) => Failure::Damaged,
         Ok(10 | 14 | 8) => Failure::Down,
+        Ok(18) => Failure::Value,
         _ => Failure::Other,
     }
 }
@@ -102,6 +108,10 @@ pub(super) fn of(error: &sqlx::Error) -> Error {
         Failure::Damaged => (
             Reason::StoreDamaged,
             "the store is damaged; restore it from a backup",
+        ),
+        Failure::Value => (
+            Reason::InvalidRequest,
+            "the store does not accept a value of the request",
         ),
         Failure::Conflict | Failure::Disconnected | Failure::Down | Failure::Other => (
             Reason::StoreDown,

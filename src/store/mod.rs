@@ -7,6 +7,7 @@
 pub mod allowance;
 mod call_ends;
 mod call_statements;
+mod caller_places;
 pub mod calls;
 mod connect;
 pub mod conversations;
@@ -32,9 +33,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sqlx::AnyPool;
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::chat::call::Tenant;
 use crate::error::Error;
 
+use caller_places::CallerPlaces;
 pub use engine::{Absent, Engine, StoreConfig};
 use observer::Observed;
 pub use observer::Observer;
@@ -50,6 +54,7 @@ pub struct Store {
     /// How many owners of calls it has named.
     owners: Arc<AtomicU64>,
     lease: Duration,
+    places: Arc<CallerPlaces>,
     observed: Observed,
 }
 
@@ -74,6 +79,7 @@ impl Store {
             engine,
             replica: uuid::Uuid::new_v4().simple().to_string().into(),
             lease: config.lease,
+            places: Arc::new(CallerPlaces::new(config.max_connections)),
         })
     }
 
@@ -109,6 +115,12 @@ impl Store {
             sqlx::query("SELECT 1").execute(&self.pool).await
         });
         done.map(drop)
+    }
+
+    /// Waits until this caller may manage conversations: each uses a part of the connections at
+    /// most. The place is free again when it is dropped; who has one waits for no other.
+    pub async fn place(&self, tenant: &Tenant) -> Option<OwnedSemaphorePermit> {
+        self.places.take(tenant).await
     }
 
     /// Deletes what has expired, a bounded number of rows. Returns whether there may be more.

@@ -94,6 +94,7 @@ impl<'a> Repetition<'a> {
             | Failure::Down
             | Failure::Full
             | Failure::Damaged
+            | Failure::Value
             | Failure::Other => {
                 let error = failure::of(error);
                 self.observed.ended(self.name, Err(&error), self.begun);

@@ -161,6 +161,7 @@ impl Store {
         request_id: &str,
         error: &[u8],
     ) -> Result<Option<String>, Error> {
+        let mut committing = String::new();
         repeat!(self, "cancel_turn", {
             let mut connection = self.pool.acquire().await?;
             let mut transaction = connection.begin_with(self.begin_text()).await?;
@@ -172,7 +173,8 @@ impl Store {
             let is_other = !request_id.is_empty() && request_id != running;
             if running.is_empty() || is_other {
                 transaction.rollback().await?;
-                return Ok(Some(String::new()));
+                // The transaction may have been committed unnoticed.
+                return Ok(Some(committing.clone()));
             }
             sqlx::query(CANCEL_CALL.text(self.engine))
                 .bind(tenant.as_bytes())
@@ -185,6 +187,7 @@ impl Store {
             self.end_row(&mut transaction, row, TurnEnd::Cancelled, &[])
                 .await?;
             self.release(&mut transaction, (tenant, id)).await?;
+            committing.clone_from(&running);
             transaction.commit().await?;
             Ok(Some(running))
         })

@@ -23,6 +23,7 @@ mod deleted_conversations;
 mod faults;
 mod kept;
 mod kills;
+mod large_conversations;
 mod long_conversations;
 mod managed_conversations;
 mod ownership;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         conversations::trials(),
         deleted_conversations::trials(),
         kills::trials(),
+        large_conversations::trials(),
         long_conversations::trials(),
         managed_conversations::trials(),
         ownership::trials(),

@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use dashgate::config::StoreSettings;
+use dashgate::grpc::pb;
 use dashgate::secret::Secret;
+use tonic::Status;
 
 use crate::database;
+use crate::kept::{Conversations, create, mine, say};
 use crate::proxy::{Cut, Proxy};
 use crate::replicas::replica;
 use crate::shared_calls::{deltas, named, named_stream, numbering, text, texts};
@@ -16,6 +19,7 @@ use crate::trials::{Test, tests};
 pub fn trials() -> Vec<Test> {
     tests![
         a_connection_that_is_cut_at_any_packet_changes_no_answer,
+        a_connection_that_is_cut_at_any_packet_changes_no_management,
         events_of_a_commit_without_answer_are_neither_lost_nor_doubled,
         the_end_of_a_call_whose_commit_has_no_answer_is_stored_once,
     ]
@@ -63,6 +67,131 @@ async fn a_connection_that_is_cut_at_any_packet_changes_no_answer(store: StoreSe
     }
     let rows = database::number(&store, "SELECT count(*) FROM calls").await;
     assert_eq!(rows, i64::try_from(calls).unwrap());
+}
+
+/// What a caller does with conversations besides making turns.
+#[derive(Clone, Copy, Debug)]
+enum Management {
+    Create,
+    Fork,
+    Update,
+    DeleteTurn,
+    CancelTurn,
+    Delete,
+}
+
+impl Management {
+    /// Does it with the conversation of this id.
+    async fn run(self, client: &mut Conversations, id: &str) -> Result<(), Status> {
+        let name = format!("conversations/{id}");
+        match self {
+            Self::Create => create_labelled(client, id).await,
+            Self::Fork => {
+                let request = pb::ForkConversationRequest {
+                    name: crate::kept::NAME.to_owned(),
+                    conversation_id: id.to_owned(),
+                    ..pb::ForkConversationRequest::default()
+                };
+                let copy = client.fork_conversation(mine(request)).await?.into_inner();
+                assert_eq!(copy.conversation.unwrap().turn_count, 1);
+                Ok(())
+            }
+            Self::Update => {
+                let conversation = pb::Conversation {
+                    name,
+                    model: "qwen-plus".to_owned(),
+                    ..pb::Conversation::default()
+                };
+                let request = pb::UpdateConversationRequest {
+                    conversation: Some(conversation),
+                    update_mask: None,
+                };
+                client.update_conversation(mine(request)).await.map(drop)
+            }
+            Self::DeleteTurn => {
+                let name = format!("{name}/turns/1");
+                let request = pb::DeleteTurnRequest { name };
+                client.delete_turn(mine(request)).await.map(drop)
+            }
+            Self::CancelTurn => {
+                let request_id = String::new();
+                let request = pb::CancelTurnRequest { name, request_id };
+                let cancelled = client.cancel_turn(mine(request)).await?.into_inner();
+                assert_eq!(cancelled.request_id, id);
+                Ok(())
+            }
+            Self::Delete => {
+                let request = pb::DeleteConversationRequest { name };
+                client.delete_conversation(mine(request)).await.map(drop)
+            }
+        }
+    }
+
+    /// Makes the conversation that it needs.
+    async fn prepare(self, client: &mut Conversations, id: &str) {
+        match self {
+            Self::Create | Self::Fork => {}
+            Self::Update | Self::DeleteTurn | Self::Delete | Self::CancelTurn => {
+                Self::Fork.run(client, id).await.unwrap();
+            }
+        }
+    }
+}
+
+async fn create_labelled(client: &mut Conversations, id: &str) -> Result<(), Status> {
+    let labels = [("a".to_owned(), "b".to_owned())].into_iter().collect();
+    let conversation = pb::Conversation {
+        labels,
+        ..pb::Conversation::default()
+    };
+    let request = pb::CreateConversationRequest {
+        conversation_id: id.to_owned(),
+        conversation: Some(conversation),
+    };
+    client.create_conversation(mine(request)).await.map(drop)
+}
+
+async fn a_connection_that_is_cut_at_any_packet_changes_no_management(store: StoreSettings) {
+    let (proxy, proxied) = through_a_proxy(&store);
+    let upstream = Upstream::start(|number, _| {
+        let pause = Duration::from_secs(if number == 0 { 0 } else { 60 });
+        let mut steps = vec![Step::Pause(pause)];
+        steps.extend(json(200, &whole("answer")));
+        steps
+    })
+    .await;
+    let one = replica(&upstream, &proxied).await;
+    let two = replica(&upstream, &store).await;
+    let mut direct = two.conversation();
+    create(&mut direct).await;
+    direct.converse(mine(say("one"))).await.unwrap();
+    let mut turns = 1;
+    use Management::*;
+    for management in [Create, Fork, Update, DeleteTurn, CancelTurn, Delete] {
+        for cut in [Cut::Before, Cut::After] {
+            for packet in 0..100 {
+                let id = format!("{management:?}-{:?}", cut(packet)).replace(['(', ')'], "-");
+                management.prepare(&mut direct, &id).await;
+                if matches!(management, CancelTurn) {
+                    let mut call = crate::kept::say_once("two", &id);
+                    call.conversation.as_mut().unwrap().name = format!("conversations/{id}");
+                    let mut running = two.conversation();
+                    tokio::spawn(async move { running.converse(mine(call)).await });
+                    turns += 1;
+                    upstream.wait_for_requests(turns).await;
+                }
+                proxy.cut(cut(packet));
+                let done = management.run(&mut one.conversation(), &id).await;
+                done.unwrap_or_else(|error| panic!("{id}: {error:?}"));
+                if proxy.spare() {
+                    break;
+                }
+            }
+        }
+    }
+    let mut client = one.conversation();
+    let error = create_labelled(&mut client, "Create-Before-0-").await;
+    assert_eq!(error.unwrap_err().code(), tonic::Code::AlreadyExists);
 }
 
 async fn events_of_a_commit_without_answer_are_neither_lost_nor_doubled(store: StoreSettings) {
