@@ -10,6 +10,7 @@ use tonic::Code;
 
 use crate::clocks::*;
 use crate::closed_window::*;
+use crate::support::admin::page;
 use crate::support::*;
 
 #[tokio::test(start_paused = true)]
@@ -269,15 +270,9 @@ async fn outcome_over_http1(events: u32) -> Option<(String, String)> {
     stream.write_all(&body).await.unwrap();
     let closed = tokio::time::timeout(3 * SLOW, upstream.closed()).await;
     closed.ok()?;
-    let request = b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
     // The connection may end a moment after the call.
     tokio::time::sleep(2 * SLOW).await;
-    let mut admin = tokio::net::TcpStream::connect(gateway.admin.unwrap())
-        .await
-        .unwrap();
-    admin.write_all(request).await.unwrap();
-    let mut page = String::new();
-    admin.read_to_string(&mut page).await.unwrap();
+    let page = page(&gateway, "/metrics").await;
     let label = |metric: &str, name: &str| {
         let lines = page.lines().filter(|line| line.starts_with(metric));
         let mut lines = lines.filter(|line| line.ends_with(" 1"));

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::memory::{MIB, framed, gzip, long_text, post};
 use crate::program::Program;
+use crate::support::admin::page_at;
 use crate::support::http2_peer::*;
 use crate::support::*;
 
@@ -224,12 +225,7 @@ async fn a_flood_fills_no_log() {
 }
 
 pub async fn numbers(program: &Program) -> String {
-    let mut stream = TcpStream::connect(&program.admin).await.unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
-    stream.write_all(request).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    page_at(&program.admin, "/metrics").await
 }
 
 /// Heads of 8 KiB with as many fields as are free: what one read brings is given back before the

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use dashgate::grpc::pb::converse_live_request::Event as Ask;
 use dashgate::grpc::pb::converse_live_response::Event as Heard;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::support::admin::{Scrape, page};
 use crate::support::live_call::{LiveCall, answer, setup};
 use crate::support::realtime::RealtimeUpstream;
 use crate::support::*;
@@ -17,16 +16,9 @@ const OMNI: &str = "qwen3-omni-flash-realtime";
 
 /// The bytes that are charged for all calls.
 async fn charged(gateway: &Running) -> usize {
-    let mut stream = TcpStream::connect(gateway.admin.unwrap()).await.unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
-    stream.write_all(request).await.unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).await.unwrap();
-    let lines = page
-        .lines()
-        .filter(|line| line.starts_with("dashgate_memory_bytes{"));
-    let bytes = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
-    bytes.sum::<f64>() as usize
+    let scrape = Scrape::of(&page(gateway, "/metrics").await);
+    let bytes = scrape.some("dashgate_memory_bytes").into_iter();
+    bytes.map(|(_, value)| value).sum::<f64>() as usize
 }
 
 fn admin(settings: &mut dashgate::config::Settings) {

@@ -30,14 +30,14 @@ pub fn trials() -> Vec<Test> {
 }
 
 /// A server of this test, and the settings of a database in it.
-async fn server() -> (Arc<postgres::Postgres>, StoreSettings) {
+pub async fn server() -> (Arc<postgres::Postgres>, StoreSettings) {
     let server = blocking(|| postgres::Postgres::start("-c fsync=off")).await;
     let server = Arc::new(server);
     let url = server.database();
     (server, store::settings(&url))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 

@@ -26,6 +26,7 @@ mod kills;
 mod large_conversations;
 mod long_conversations;
 mod managed_conversations;
+mod observability;
 mod ownership;
 mod packets;
 mod proxy;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         large_conversations::trials(),
         long_conversations::trials(),
         managed_conversations::trials(),
+        observability::trials(),
         ownership::trials(),
         quotas::trials(),
         rate_limits::trials(),
@@ -61,7 +63,11 @@ fn main() -> ExitCode {
         turns::trials(),
     ];
     let sqlite = [damage::trials(), command_line::without_a_store()];
-    let postgres = [faults::trials(), packets::trials()];
+    let postgres = [
+        faults::trials(),
+        observability::outages(),
+        packets::trials(),
+    ];
     let mut trials = trials::all(&any.concat());
     trials.extend(trials::sqlite_only(&sqlite.concat()));
     trials.extend(trials::postgres_only(&postgres.concat()));

@@ -10,6 +10,7 @@ use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
 use crate::database::{execute, number};
+use crate::support::admin::page;
 use crate::support::keys::Folder;
 use crate::support::*;
 use crate::trials::{Test, tests};
@@ -336,21 +337,10 @@ async fn without_store(
 async fn is_alone(replica: &Running, is_alone: bool) {
     let line = format!("dashgate_limits_unshared {}", u8::from(is_alone));
     let start = Instant::now();
-    while !metrics(replica).await.contains(&line) {
+    while !page(replica, "/metrics").await.contains(&line) {
         assert!(start.elapsed() < Duration::from_secs(15));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-async fn metrics(replica: &Running) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let address = replica.admin.unwrap();
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
-    stream.write_all(request).await.unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).await.unwrap();
-    page
 }
 
 async fn a_replica_without_the_store_has_its_part(store: StoreSettings) {

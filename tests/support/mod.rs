@@ -6,6 +6,7 @@
     reason = "each test binary uses a part of this module"
 )]
 
+pub mod admin;
 pub mod emulator;
 pub mod gateway;
 pub mod http2_peer;

@@ -296,6 +296,8 @@ async fn the_admin_port_tells_health_and_settings_and_no_secret() {
     let gateway = watched(&upstream).await;
     assert_eq!(page(&gateway, "/healthz").await, "ok\n");
     assert_eq!(page(&gateway, "/readyz").await, "ready\n");
+    let metrics = page(&gateway, "/metrics").await;
+    assert!(!metrics.contains("dashgate_store_up{"), "{metrics}");
     let config = page(&gateway, "/config").await;
     assert!(
         config.contains("timeouts.max = 600s  # default"),
