@@ -18,9 +18,6 @@ use super::module_configs;
 /// How often what has expired is deleted from the store, on average.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often the store is asked whether it answers.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-
 /// The store of a gateway.
 #[derive(Clone)]
 pub(super) struct Stored {
@@ -29,7 +26,8 @@ pub(super) struct Stored {
     health: Arc<Health>,
 }
 
-/// Whether the store answers.
+/// Whether the store answers, by its latest operation. Every half second there is one, because rate
+/// limits of other replicas are read.
 struct Health {
     engine: Engine,
     telemetry: Arc<Telemetry>,
@@ -143,19 +141,7 @@ impl Stored {
         }
     }
 
-    /// Deletes what has expired, and asks whether it answers, until it is dropped.
-    async fn keep(&self) {
-        tokio::join!(self.sweep(), self.ping());
-    }
-
-    async fn ping(&self) {
-        loop {
-            // The observer has the result.
-            let _ = self.store.ping().await;
-            tokio::time::sleep(PING_INTERVAL).await;
-        }
-    }
-
+    /// Deletes what has expired, until it is dropped.
     async fn sweep(&self) {
         loop {
             // Replicas that started together do not sweep together.
@@ -170,7 +156,7 @@ impl Stored {
 /// What a gateway does for its store, if it has one, until it is dropped.
 pub(super) async fn keep(stored: Option<Stored>) {
     match stored {
-        Some(stored) => stored.keep().await,
+        Some(stored) => stored.sweep().await,
         None => std::future::pending().await,
     }
 }

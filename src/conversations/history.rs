@@ -1,6 +1,6 @@
 //! The history that a call sends: which turns, which media, in which order.
 
-use crate::chat::call::{Call, Tenant};
+use crate::chat::call::Call;
 use crate::chat::estimate;
 use crate::chat::media::VideoSource;
 use crate::chat::message::{Body, Role, Turn};
@@ -62,8 +62,7 @@ impl Conversations {
         let (tenant, policy) = (&call.tenant, of.policy);
         let most = i64::from(policy.max_turns);
         let sizes = self.store.turn_sizes((tenant, &of.id), most).await?;
-        let chosen = choose(&sizes, policy)?;
-        let contents = match chosen {
+        let contents = match choose(&sizes, policy)? {
             Some(range) => self.store.turn_contents((tenant, &of.id), range).await?,
             None => Vec::new(),
         };
@@ -74,24 +73,30 @@ impl Conversations {
             .any(|turn| turn.role == Role::System);
         let sent_from = contents.first().map_or(i64::MAX, |content| content.number);
         let keeps_thinking = call.prompt.options.preserve_thinking == Some(true);
+        let mut bytes = byte_count(&contents);
         let mut history = assemble(contents, policy.media, keeps_thinking)?;
         if own_system {
             history.system.clear();
         } else if turn.system_turn > 0 && turn.system_turn < sent_from {
-            history.system = self.system(tenant, turn).await?;
+            let number = turn.system_turn;
+            let latest = self.store.turn_contents((tenant, &of.id), (number, number));
+            let latest = latest.await?;
+            bytes += byte_count(&latest);
+            history.system = instructions(&latest)?;
         }
-        load_media(&self.store, tenant, &mut history.system).await?;
-        let bytes = load_media(&self.store, tenant, &mut history.messages).await?;
-        let all = [history.system.as_slice(), &history.messages].concat();
+        let mut estimated = 0;
+        for messages in [&mut history.system, &mut history.messages] {
+            bytes += load_media(&self.store, tenant, messages).await?;
+            estimated += estimate::input_tokens(messages);
+        }
         let used = HistoryUsed {
             turn: turn.number,
             turns_sent: history.turns,
             turns_left_out: turn.turns_before - history.turns,
             media_left_out: history.media_left_out,
-            estimated_input_tokens: number(estimate::input_tokens(&all)),
+            estimated_input_tokens: i64::try_from(estimated).unwrap_or(i64::MAX),
         };
         let (messages, positions) = joined(history, &call.prompt.turns);
-        let bytes = bytes + chosen_bytes(&sizes, chosen);
         Ok(WithHistory {
             messages,
             positions,
@@ -99,22 +104,22 @@ impl Conversations {
             bytes,
         })
     }
-
-    /// The instructions of the latest turn that has any.
-    async fn system(&self, tenant: &Tenant, turn: &OwnedTurn) -> Result<Vec<Turn>, Error> {
-        let (id, number) = (&turn.conversation, turn.system_turn);
-        let contents = self.store.turn_contents((tenant, id), (number, number));
-        let mut system = Vec::new();
-        for content in contents.await? {
-            system.extend(decode(&content.messages)?);
-        }
-        system.retain(|message| message.role == Role::System);
-        Ok(system)
-    }
 }
 
-fn number(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+/// The bytes of messages as they are stored.
+fn byte_count(contents: &[TurnContent]) -> usize {
+    let bytes = |content: &TurnContent| content.messages.len() + content.answer.len();
+    contents.iter().map(bytes).sum()
+}
+
+/// The instructions of these turns.
+fn instructions(contents: &[TurnContent]) -> Result<Vec<Turn>, Error> {
+    let mut system = Vec::new();
+    for content in contents {
+        system.extend(decode(&content.messages)?);
+    }
+    system.retain(|message| message.role == Role::System);
+    Ok(system)
 }
 
 /// The first and the last turn to send. `sizes` begins with the latest turn.
@@ -139,15 +144,6 @@ fn choose(sizes: &[TurnSize], policy: HistoryPolicy) -> Result<Option<(i64, i64)
         chosen = Some((size.number, last));
     }
     Ok(chosen)
-}
-
-fn chosen_bytes(sizes: &[TurnSize], chosen: Option<(i64, i64)>) -> usize {
-    let Some((first, _)) = chosen else {
-        return 0;
-    };
-    let sent = sizes.iter().filter(|size| size.number >= first);
-    let bytes = sent.map(|size| usize::try_from(size.bytes).unwrap_or_default());
-    bytes.sum()
 }
 
 /// A history, with references to its media.

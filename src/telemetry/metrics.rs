@@ -140,8 +140,8 @@ metrics! {
         "Duration of operations of the store, with their repetitions, by outcome: `OK` or the \
          error reason.";
     STORE_UP "dashgate_store_up" [Kind::Gauge] &["engine"],
-        "1 if the store answers, otherwise 0. Absent without a store. It is checked every 5 \
-         seconds, and by every operation.";
+        "1 if the store answers, otherwise 0. Absent without a store. It shows the latest \
+         operation, of which there is one every half second.";
     CONNECTIONS "dashgate_open_connections" [Kind::Gauge] &[],
         "Open connections.";
     CONNECTED "dashgate_connections_total" [Kind::Counter] &["outcome"],

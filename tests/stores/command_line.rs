@@ -7,7 +7,7 @@ use dashgate::config::StoreSettings;
 
 use crate::database;
 use crate::replicas::replica;
-use crate::shared_calls::{named, numbering};
+use crate::support::*;
 use crate::trials::{Test, tests};
 
 pub fn trials() -> Vec<Test> {

@@ -120,15 +120,6 @@ async fn instructions_are_sent_first_and_once(store: StoreSettings) {
     let one = replica(&upstream, &store).await;
     let mut client = one.conversation();
     create(&mut client).await;
-    let instructed = |system: &str, text: &str| {
-        let mut request = say(text);
-        let messages = &mut request.conversation.as_mut().unwrap().messages;
-        let mut instructions = messages[0].clone();
-        instructions.role = pb::Role::System.into();
-        instructions.content[0].kind = Some(pb::content::Kind::Text(system.to_owned()));
-        messages.insert(0, instructions);
-        request
-    };
     client
         .converse(mine(instructed("be brief", "one")))
         .await
@@ -212,7 +203,7 @@ async fn media_are_stored_and_sent_again(store: StoreSettings) {
     }
     let large = vec![audio(&vec![0; (1 << 20) + 1])];
     let error = client.converse(mine(say_parts(large))).await.unwrap_err();
-    assert_reason(&error, Code::InvalidArgument, "MEDIA_TOO_LARGE");
+    assert_fault(&error, Code::InvalidArgument, "MEDIA_TOO_LARGE");
 }
 
 async fn errors_name_fields_of_the_new_messages(store: StoreSettings) {

@@ -11,8 +11,8 @@ use dashgate::config::StoreSettings;
 use dashgate::error::Reason;
 use tonic::Code;
 
+use crate::kept::text;
 use crate::replicas::replica;
-use crate::shared_calls::{named, numbering, reason, text};
 use crate::support::*;
 use crate::trials::{Test, tests};
 

@@ -63,7 +63,7 @@ async fn errors(client: &mut Conversations, name: &str, key: &str) -> Vec<Status
             Err(error) => error,
         },
         client
-            .get_conversation(with_key(named(name), key))
+            .get_conversation(with_key(by_name(name), key))
             .await
             .unwrap_err(),
         client
@@ -101,7 +101,7 @@ async fn another_caller_finds_no_conversation_with_any_method(store: StoreSettin
     // All but CreateConversation and ListConversations, which are checked below.
     assert_eq!(of_others.len(), methods - 2);
     for (other, none) in of_others.iter().zip(&of_none) {
-        assert_reason(other, Code::NotFound, "CONVERSATION_NOT_FOUND");
+        assert_fault(other, Code::NotFound, "CONVERSATION_NOT_FOUND");
         assert_eq!(other.message(), none.message());
     }
     let request = pb::ListConversationsRequest::default();
@@ -124,7 +124,7 @@ async fn a_name_that_does_not_exist_is_not_found_with_any_method(store: StoreSet
     let one = replica(&upstream, &store).await;
     let mut client = one.conversation();
     for error in errors(&mut client, NAME, "k").await {
-        assert_reason(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
+        assert_fault(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
     }
     assert!(upstream.seen().is_empty());
 }
@@ -143,7 +143,7 @@ async fn a_deleted_turn_is_no_history(store: StoreSettings) {
     };
     client.delete_turn(delete(2)).await.unwrap();
     let error = client.delete_turn(delete(2)).await.unwrap_err();
-    assert_reason(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
+    assert_fault(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
     let stored = get(&mut client).await;
     assert_eq!((stored.last_turn, stored.turn_count), (1, 1));
     // Its stored answer is deleted, too, and its number is not used again.
@@ -285,16 +285,16 @@ async fn an_expired_conversation_is_not_found(mut store: StoreSettings) {
     create(&mut client).await;
     client.converse(mine(say("canary"))).await.unwrap();
     loop {
-        match client.get_conversation(mine(named(NAME))).await {
+        match client.get_conversation(mine(by_name(NAME))).await {
             Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             Err(error) => {
-                assert_reason(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
+                assert_fault(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
                 break;
             }
         }
     }
     let error = client.converse(mine(say("two"))).await.unwrap_err();
-    assert_reason(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
+    assert_fault(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
     assert!(has(&store, "canary"));
     let config = StoreConfig {
         url: store.url.clone(),

@@ -10,8 +10,9 @@ use tokio_stream::StreamExt;
 use tonic::Code;
 
 use crate::database;
+use crate::kept::text;
 use crate::replicas::replica;
-use crate::shared_calls::{deltas, named, named_stream, numbering, reason, text, texts};
+use crate::shared_calls::{deltas, texts};
 use crate::support::*;
 use crate::trials::{Test, tests};
 

@@ -1,10 +1,8 @@
 //! What tests of stored conversations share.
 
-use std::time::Duration;
-
 use dashgate::grpc::pb::{self, content};
 use serde_json::Value;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
 use crate::support::*;
@@ -14,16 +12,6 @@ pub type Conversations = pb::conversation_service_client::ConversationServiceCli
 
 /// The name of the conversation of most tests.
 pub const NAME: &str = "conversations/c";
-
-/// A DashScope that numbers its answers, each after this pause.
-pub async fn numbering(pause: Duration) -> Upstream {
-    Upstream::start(move |number, _| {
-        let mut steps = vec![Step::Pause(pause)];
-        steps.extend(json(200, &whole(&format!("answer {number}"))));
-        steps
-    })
-    .await
-}
 
 /// Creates the conversation of most tests.
 pub async fn create(client: &mut Conversations) -> pb::Conversation {
@@ -59,6 +47,17 @@ pub fn mine<T>(message: T) -> Request<T> {
 /// A turn with this text.
 pub fn say(text: &str) -> pb::ConverseRequest {
     say_parts(vec![content::Kind::Text(text.to_owned())])
+}
+
+/// A turn with these instructions and this text.
+pub fn instructed(system: &str, text: &str) -> pb::ConverseRequest {
+    let mut request = say(text);
+    let messages = &mut request.conversation.as_mut().unwrap().messages;
+    let mut instructions = messages[0].clone();
+    instructions.role = pb::Role::System.into();
+    instructions.content[0].kind = Some(content::Kind::Text(system.to_owned()));
+    messages.insert(0, instructions);
+    request
 }
 
 /// A turn with this text and request id.
@@ -97,17 +96,6 @@ pub fn text_of(message: &pb::Message) -> String {
         _ => None,
     };
     message.content.iter().filter_map(text).collect()
-}
-
-/// The reason of an error.
-pub fn reason(status: &Status) -> String {
-    status.get_details_error_info().unwrap().reason
-}
-
-/// Checks code and reason of an error.
-#[track_caller]
-pub fn assert_reason(status: &Status, code: Code, expected: &str) {
-    assert_eq!((status.code(), reason(status).as_str()), (code, expected));
 }
 
 /// A value in the metadata of an error.
@@ -165,7 +153,7 @@ pub async fn get(client: &mut Conversations) -> pb::Conversation {
 }
 
 /// A request to read a conversation.
-pub fn named(name: &str) -> pb::GetConversationRequest {
+pub fn by_name(name: &str) -> pb::GetConversationRequest {
     pb::GetConversationRequest {
         name: name.to_owned(),
     }

@@ -160,7 +160,7 @@ async fn a_large_conversation_is_not_copied(store: StoreSettings) {
         })
     };
     let error = client.fork_conversation(fork(None, "d")).await.unwrap_err();
-    assert_reason(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");
+    assert_fault(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");
     let copy = client
         .fork_conversation(fork(Some(300), "d"))
         .await

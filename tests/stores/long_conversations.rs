@@ -10,6 +10,7 @@ use tonic::Code;
 use crate::database::{execute, number};
 use crate::kept::*;
 use crate::replicas::replica;
+use crate::support::*;
 use crate::trials::{Test, tests};
 
 pub fn trials() -> Vec<Test> {
@@ -126,7 +127,7 @@ async fn a_history_that_is_too_large_is_refused(store: StoreSettings) {
     client.converse(mine(say("one"))).await.unwrap();
     execute(&store, "UPDATE turns SET bytes = 40000000").await;
     let error = client.converse(mine(say("two"))).await.unwrap_err();
-    assert_reason(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");
+    assert_fault(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");
     client.converse(mine(without_history("two"))).await.unwrap();
     assert_eq!(upstream.seen().len(), 2);
 }
@@ -139,6 +140,6 @@ async fn a_conversation_has_a_maximum_number_of_turns(store: StoreSettings) {
     execute(&store, "UPDATE conversations SET numbered = 99999").await;
     client.converse(mine(say("one"))).await.unwrap();
     let error = client.converse(mine(say("two"))).await.unwrap_err();
-    assert_reason(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");
+    assert_fault(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");
     assert_eq!(upstream.seen().len(), 1);
 }

@@ -51,7 +51,7 @@ async fn a_conversation_is_created_read_and_updated(store: StoreSettings) {
     assert_eq!((kept, created.last_turn), (90, 0));
     assert_eq!(get(&mut two.conversation()).await, created);
     let again = client.create_conversation(mine(request)).await.unwrap_err();
-    assert_reason(&again, Code::AlreadyExists, "CONVERSATION_EXISTS");
+    assert_fault(&again, Code::AlreadyExists, "CONVERSATION_EXISTS");
 
     let update = |conversation, paths: &[&str]| {
         mine(pb::UpdateConversationRequest {
@@ -195,7 +195,7 @@ async fn a_fork_has_the_history_up_to_a_turn(store: StoreSettings) {
     assert_eq!(copy.name, "conversations/f");
     assert_eq!((copy.last_turn, copy.turn_count), (2, 2));
     let error = client.fork_conversation(fork(None, "f")).await.unwrap_err();
-    assert_reason(&error, Code::AlreadyExists, "CONVERSATION_EXISTS");
+    assert_fault(&error, Code::AlreadyExists, "CONVERSATION_EXISTS");
     let empty = client.fork_conversation(fork(Some(0), "g")).await.unwrap();
     assert_eq!(empty.into_inner().conversation.unwrap().turn_count, 0);
     // It is independent of the first one.
@@ -246,7 +246,7 @@ async fn invalid_names_labels_and_times_are_refused(store: StoreSettings) {
     }
     for name in ["", "c", "conversations/", "conversations/a/turns/1"] {
         let error = client
-            .get_conversation(mine(named(name)))
+            .get_conversation(mine(by_name(name)))
             .await
             .unwrap_err();
         assert_eq!(violations(&error), ["name"], "{name}");

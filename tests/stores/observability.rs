@@ -4,17 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashgate::config::StoreSettings;
+use dashgate::grpc::pb;
 use tokio::time::Instant;
 use tonic::Code;
 
 use crate::faults::{blocking, server};
-use crate::shared_calls::{named, numbering};
+use crate::kept::{create, instructed, mine, say};
 use crate::support::admin::{Scrape, page};
 use crate::support::*;
 use crate::trials::{Test, tests};
 
 pub fn trials() -> Vec<Test> {
-    tests![metrics_and_readiness_show_a_store_that_answers]
+    tests![
+        metrics_and_readiness_show_a_store_that_answers,
+        the_instructions_of_a_history_are_charged,
+    ]
 }
 
 pub fn outages() -> Vec<Test> {
@@ -101,4 +105,29 @@ async fn metrics_and_readiness_show_an_outage_and_its_end(_: StoreSettings) {
     shows(&gateway, true).await;
     let ready = page(&gateway, "/readyz").await;
     assert_eq!(ready, "ready\nstore: PostgreSQL, answers\n");
+}
+
+async fn the_instructions_of_a_history_are_charged(store: StoreSettings) {
+    const BYTES: usize = 1 << 20;
+    let upstream = Upstream::start(|number, _| match number {
+        0 => json(200, &whole("one")),
+        _ => vec![Step::Hang],
+    })
+    .await;
+    let gateway = watched(&upstream, &store).await;
+    let mut client = gateway.conversation();
+    create(&mut client).await;
+    let request = instructed(&"x".repeat(BYTES), "one");
+    client.converse(mine(request)).await.unwrap();
+    let mut second = say("two");
+    second.history = Some(pb::HistoryPolicy {
+        max_turns: Some(0),
+        ..pb::HistoryPolicy::default()
+    });
+    let call = tokio::spawn(async move { client.converse(mine(second)).await });
+    upstream.wait_for_requests(2).await;
+    let scrape = scrape(&gateway).await;
+    let charged = scrape.value("dashgate_memory_bytes{kind=\"kept_answers\"}");
+    assert!(charged >= BYTES as f64, "{charged}");
+    call.abort();
 }

@@ -9,10 +9,10 @@ use dashgate::secret::Secret;
 use tonic::Status;
 
 use crate::database;
-use crate::kept::{Conversations, create, mine, say};
+use crate::kept::{Conversations, create, mine, say, text};
 use crate::proxy::{Cut, Proxy};
 use crate::replicas::replica;
-use crate::shared_calls::{deltas, named, named_stream, numbering, text, texts};
+use crate::shared_calls::{deltas, texts};
 use crate::support::*;
 use crate::trials::{Test, tests};
 

@@ -7,7 +7,6 @@ use dashgate::grpc::pb;
 use dashgate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use tokio::time::Instant;
 use tonic::{Request, Status};
-use tonic_types::StatusExt;
 
 use crate::database::{execute, number};
 use crate::support::admin::page;
@@ -69,10 +68,6 @@ pub async fn three(
 pub async fn ask(gateway: &Running) -> Result<pb::ConverseResponse, Status> {
     let answer = gateway.conversation().converse(ask_whole(question())).await;
     answer.map(tonic::Response::into_inner)
-}
-
-pub fn reason(status: &Status) -> String {
-    status.get_details_error_info().unwrap().reason
 }
 
 /// Makes calls at this replica, one after the other. Returns how many were accepted; the others

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dashgate::config::StoreSettings;
 
-use crate::quotas::{ask, reason, three};
+use crate::quotas::{ask, three};
 use crate::support::*;
 use crate::trials::{Test, tests};
 

@@ -38,10 +38,6 @@ fn ask(after_sequence: i32, detached: bool) -> pb::ConverseStreamRequest {
     }
 }
 
-fn reason(status: &Status) -> String {
-    status.get_details_error_info().unwrap().reason
-}
-
 /// One event after the other, the third after the pause.
 async fn three(pause: Step) -> Upstream {
     Upstream::always(vec![

@@ -5,11 +5,12 @@ use std::time::Duration;
 use dashgate::config::StoreSettings;
 use dashgate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use dashgate::grpc::pb::converse_stream_response::Event;
-use dashgate::grpc::pb::{self, content, delta};
+use dashgate::grpc::pb::{self, delta};
 use tokio_stream::StreamExt;
 use tonic::Code;
 use tonic_types::StatusExt;
 
+use crate::kept::text;
 use crate::replicas::{process, replica};
 use crate::support::*;
 use crate::trials::{Test, tests};
@@ -29,42 +30,6 @@ pub fn trials() -> Vec<Test> {
         a_follower_of_a_killed_replica_fails_after_its_lease,
         answers_survive_a_restart,
     ]
-}
-
-pub fn named(name: &str) -> pb::ConverseRequest {
-    pb::ConverseRequest {
-        request_id: name.to_owned(),
-        ..ask_whole(question())
-    }
-}
-
-pub fn named_stream(name: &str) -> pb::ConverseStreamRequest {
-    pb::ConverseStreamRequest {
-        request_id: name.to_owned(),
-        ..ask_stream(question())
-    }
-}
-
-pub fn text(answer: &pb::ConverseResponse) -> String {
-    let message = answer.choices[0].message.as_ref().unwrap();
-    match message.content[0].kind.clone().unwrap() {
-        content::Kind::Text(text) => text,
-        other => panic!("{other:?}"),
-    }
-}
-
-pub fn reason(status: &tonic::Status) -> String {
-    status.get_details_error_info().unwrap().reason
-}
-
-/// A DashScope that numbers its answers, each after this pause.
-pub async fn numbering(pause: Duration) -> Upstream {
-    Upstream::start(move |number, _| {
-        let mut steps = vec![Step::Pause(pause)];
-        steps.extend(json(200, &whole(&format!("answer {number}"))));
-        steps
-    })
-    .await
 }
 
 async fn a_retry_at_another_replica_returns_the_stored_answer(store: StoreSettings) {

@@ -38,7 +38,7 @@ async fn another_expected_turn_is_stale(store: StoreSettings) {
     client.converse(mine(expecting(0))).await.unwrap();
     for wrong in [0, 2] {
         let error = client.converse(mine(expecting(wrong))).await.unwrap_err();
-        assert_reason(&error, Code::Aborted, "STALE_CONVERSATION");
+        assert_fault(&error, Code::Aborted, "STALE_CONVERSATION");
         assert_eq!(detail(&error, "last_turn"), "1");
     }
     client.converse(mine(expecting(1))).await.unwrap();
@@ -57,12 +57,12 @@ async fn one_turn_runs_at_a_time_over_replicas(store: StoreSettings) {
     let mut client = two.conversation();
     assert_eq!(get(&mut client).await.running_request_id, "r1");
     let error = client.converse(mine(say("two"))).await.unwrap_err();
-    assert_reason(&error, Code::Aborted, "CONVERSATION_BUSY");
+    assert_fault(&error, Code::Aborted, "CONVERSATION_BUSY");
     assert_eq!(detail(&error, "running_request_id"), "r1");
     let turn = format!("{NAME}/turns/1");
     let delete = pb::DeleteTurnRequest { name: turn };
     let error = client.delete_turn(mine(delete)).await.unwrap_err();
-    assert_reason(&error, Code::Aborted, "CONVERSATION_BUSY");
+    assert_fault(&error, Code::Aborted, "CONVERSATION_BUSY");
     // The same request id joins.
     let joined = client.converse(mine(say_once("one", "r1"))).await.unwrap();
     assert!(joined.metadata().contains_key("idempotent-replay"));
@@ -102,7 +102,7 @@ async fn a_failed_turn_is_listed_and_no_history(store: StoreSettings) {
     let mut client = one.conversation();
     create(&mut client).await;
     let error = client.converse(mine(say("one"))).await.unwrap_err();
-    assert_reason(&error, Code::InvalidArgument, "CONTENT_BLOCKED");
+    assert_fault(&error, Code::InvalidArgument, "CONTENT_BLOCKED");
     let stored = get(&mut client).await;
     assert_eq!((stored.last_turn, stored.turn_count), (0, 0));
     let answer = client.converse(mine(say("two"))).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_turn_is_cancelled_at_another_replica(store: StoreSettings) {
             break error;
         }
     };
-    assert_reason(&error, Code::Aborted, "CALL_CANCELLED");
+    assert_fault(&error, Code::Aborted, "CALL_CANCELLED");
     upstream.closed().await;
     let turn = until(&mut client, TurnState::Cancelled).await;
     assert_eq!(turn.usage.unwrap().input_tokens, Some(783));
@@ -233,7 +233,7 @@ async fn a_turn_of_a_killed_replica_does_not_block_the_next(store: StoreSettings
     let answer = loop {
         match client.converse(mine(say("two"))).await {
             Ok(answer) => break answer.into_inner(),
-            Err(error) => assert_reason(&error, Code::Aborted, "CONVERSATION_BUSY"),
+            Err(error) => assert_fault(&error, Code::Aborted, "CONVERSATION_BUSY"),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
@@ -257,7 +257,7 @@ async fn a_deletion_wins_over_a_running_turn(store: StoreSettings) {
     let delete = pb::DeleteConversationRequest { name };
     client.delete_conversation(mine(delete)).await.unwrap();
     let error = running.await.unwrap().unwrap_err();
-    assert_reason(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
+    assert_fault(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
     create(&mut client).await;
     assert!(turns(&mut client).await.is_empty());
 }

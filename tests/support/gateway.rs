@@ -205,6 +205,22 @@ pub fn ask_stream(conversation: pb::Conversation) -> pb::ConverseStreamRequest {
     }
 }
 
+/// Asks for a whole answer, with this request id.
+pub fn named(name: &str) -> pb::ConverseRequest {
+    pb::ConverseRequest {
+        request_id: name.to_owned(),
+        ..ask_whole(question())
+    }
+}
+
+/// Asks for a stream, with this request id.
+pub fn named_stream(name: &str) -> pb::ConverseStreamRequest {
+    pb::ConverseStreamRequest {
+        request_id: name.to_owned(),
+        ..ask_stream(question())
+    }
+}
+
 /// The texts of a stream.
 pub fn texts(events: &[Result<pb::ConverseStreamResponse, Status>]) -> Vec<String> {
     let event = |event: &Result<pb::ConverseStreamResponse, Status>| match event
@@ -265,6 +281,11 @@ pub fn call_failure(status: &Status) -> pb::CallFailure {
         .find(|one| one.type_url == pb::CALL_FAILURE);
     let detail = detail.unwrap_or_else(|| panic!("no CallFailure: {status:?}"));
     pb::CallFailure::decode(detail.value.as_slice()).unwrap()
+}
+
+/// The reason of a fault.
+pub fn reason(status: &Status) -> String {
+    status.get_details_error_info().unwrap().reason
 }
 
 /// The fields that a fault names.

@@ -297,6 +297,16 @@ pub fn whole(text: &str) -> String {
     )
 }
 
+/// A DashScope that numbers its answers, each after this pause.
+pub async fn numbering(pause: Duration) -> Upstream {
+    Upstream::start(move |number, _| {
+        let mut steps = vec![Step::Pause(pause)];
+        steps.extend(json(200, &whole(&format!("answer {number}"))));
+        steps
+    })
+    .await
+}
+
 /// Bytes as gzip.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());

@@ -8,28 +8,9 @@ use tonic::{Code, Request};
 
 use crate::support::*;
 
-fn named(name: &str) -> pb::ConverseRequest {
-    pb::ConverseRequest {
-        request_id: name.to_owned(),
-        ..ask_whole(question())
-    }
-}
-
-fn named_stream(name: &str) -> pb::ConverseStreamRequest {
-    pb::ConverseStreamRequest {
-        request_id: name.to_owned(),
-        ..ask_stream(question())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn c21_twins_in_flight_share_one_call() {
-    let upstream = Upstream::start(|number, _| {
-        let mut steps = vec![Step::Pause(Duration::from_secs(2))];
-        steps.extend(json(200, &whole(&format!("answer {number}"))));
-        steps
-    })
-    .await;
+    let upstream = numbering(Duration::from_secs(2)).await;
     let gateway = gateway(&upstream).await;
     let calls = (0..16).map(|_| {
         let mut client = gateway.conversation();
