@@ -129,7 +129,7 @@ func (r *resumption) mustLeave(ctx context.Context, failed *Error) bool {
 	if !r.wanted || r.started && !r.can {
 		return false
 	}
-	if failed.Code == codes.DeadlineExceeded {
+	if failed.Code == codes.DeadlineExceeded || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		// A caller that chose the request id can fetch the answer with it.
 		return !r.named
 	}

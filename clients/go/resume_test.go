@@ -235,6 +235,25 @@ func TestDeadlineDoesNotCancelACallWithAGivenID(t *testing.T) {
 	equal(t, "cancelled", played.cancelledAtEnd(t, client), []string(nil))
 }
 
+func TestConnectionLostAtTheDeadlineDoesNotCancelACallWithAGivenID(t *testing.T) {
+	played := play(t)
+	played.events, played.silent = numbered(1, started(), delta("a")), true
+	client := played.client(t)
+	for _, options := range [][]CallOption{{WithRequestID("mine")}, nil} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		stream := client.Stream(ctx, ask(), options...)
+		if _, err := stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		<-ctx.Done()
+		stream.recover(lost())
+		if stream.RequestID != "mine" {
+			equal(t, "cancelled", played.cancelledAtEnd(t, client), []string{stream.RequestID})
+		}
+	}
+}
+
 func TestCancelCall(t *testing.T) {
 	played := play(t)
 	if err := played.client(t).CancelCall(t.Context(), "mine"); err != nil {

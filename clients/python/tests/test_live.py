@@ -120,7 +120,8 @@ def test_closing_while_another_stream_is_opened_ends_the_session(
         monkeypatch.setattr(session, "_dial", dial_and_close)
         with pytest.raises(concurrent.futures.CancelledError):
             list(session)
-        assert over.wait(LIMIT / 2)
+        # The gateway may not have seen it.
+        assert session._call.code() is grpc.StatusCode.CANCELLED
 
 
 def test_a_session_that_is_garbage_ends(gateway: Gateway) -> None:

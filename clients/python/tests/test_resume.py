@@ -17,7 +17,6 @@ from google.rpc import error_details_pb2
 
 from dashgate import AsyncClient, Client, Conversation, Error, v1
 from dashgate._backoff import RESUME_ATTEMPTS
-from dashgate._leaving import Leaving
 from dashgate._resume import Resumption
 
 ASK = Conversation("m").user("hello?")
@@ -346,24 +345,35 @@ def test_closing_the_client_cancels_the_calls_of_its_streams(gateway: Gateway) -
     assert gateway.cancelled == [stream.request_id, request_id]
 
 
-def test_leaving_a_stream_does_not_wait_for_grpc() -> None:
-    locked = threading.Event()
+def test_cancelling_a_stream_that_has_failed_cancels_no_call(gateway: Gateway) -> None:
+    gateway.parts = [waits(*numbered(1, STARTED))]
+    with Client(gateway.address) as client:
+        stream = client.stream(ASK, timeout=0.3, request_id="mine")
+        with pytest.raises(Error):
+            stream.final()
+        stream.cancel()
+    assert gateway.cancelled == []
 
-    class Stub:
-        class CancelCall:
-            @staticmethod
-            def future(*_arguments: Any, **_options: Any) -> Any:
-                locked.wait(LIMIT)
-                raise ValueError("the channel is closed")
 
-    leaving = Leaving(Stub)  # type: ignore[arg-type]
-    begun = time.monotonic()
-    leaving.leave("a", ())
-    leaving.leave("b", ())
-    assert time.monotonic() - begun < LIMIT / 2
-    locked.set()
-    leaving.finish()
-    assert not leaving._waiting
+def test_a_client_whose_close_is_cancelled_closes_its_channel(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.parts = [waits(*numbered(1, STARTED))]
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> grpc.ChannelConnectivity:
+        client = AsyncClient(gateway.address)
+        stream = client.stream(ASK)
+        await stream._next()
+        connection = stream._connection
+        monkeypatch.setattr(connection.leaving, "finish", forever)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.close(), 0.2)
+        return connection.channel.get_state()
+
+    assert asyncio.run(main()) is grpc.ChannelConnectivity.SHUTDOWN
 
 
 def test_a_call_is_cancelled_by_its_request_id(gateway: Gateway) -> None:

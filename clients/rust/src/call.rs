@@ -135,7 +135,8 @@ impl IntoFuture for Call<Whole> {
 impl Call<Streamed> {
     /// Sets whether a stream whose connection is lost continues on another one, after the last event
     /// that was received. Default: true. Dropping such a stream also cancels the call by its request
-    /// id, for all streams that have the same; if several have, set it to false.
+    /// id, for all streams that have the same; if several have, set it to false. A task of the runtime
+    /// does it: await [`Client::settle`] before the runtime ends.
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
         self

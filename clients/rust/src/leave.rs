@@ -59,6 +59,8 @@ pub(crate) struct Leave {
     /// Whether the caller chose the request id, so that the call may have other readers.
     is_named: bool,
     is_armed: bool,
+    /// That of the call: a stream may be dropped by a thread that has none.
+    runtime: Option<Handle>,
 }
 
 impl Leave {
@@ -75,6 +77,7 @@ impl Leave {
             request_id: request_id.to_owned(),
             is_named,
             is_armed: is_wanted,
+            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -93,20 +96,21 @@ impl Leave {
     }
 
     fn leave(&mut self) {
-        // Without a runtime, nothing can be sent.
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
         if !std::mem::take(&mut self.is_armed) {
             return;
         }
+        // Without a runtime, nothing can be sent.
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
         let counted = self.client.leaving().begin();
-        let mut service = self.client.call_service();
+        let client = self.client.clone();
         let request_id = std::mem::take(&mut self.request_id);
         let mut request = Request::new(CancelCallRequest { request_id });
         *request.metadata_mut() = std::mem::take(&mut self.metadata);
         request.set_timeout(LIMIT);
         runtime.spawn(async move {
+            let mut service = client.call_service();
             // If it fails, the gateway ends the call.
             let _ended = timeout(LIMIT, service.cancel_call(request)).await;
             drop(counted);
@@ -117,5 +121,32 @@ impl Leave {
 impl Drop for Leave {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_may_be_dropped_after_its_runtime() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let client = Client::builder().target("127.0.0.1:1").build().unwrap();
+        let leave = runtime
+            .block_on(async { Leave::new(&client, &MetadataMap::new(), ("id", true), true) });
+        drop(runtime);
+        drop(leave);
+        assert_eq!(*client.leaving().0.borrow(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_dropped_by_a_thread_without_a_runtime_ends_its_call() {
+        let client = Client::builder().target("127.0.0.1:1").build().unwrap();
+        let leave = Leave::new(&client, &MetadataMap::new(), ("id", true), true);
+        std::thread::spawn(move || drop(leave)).join().unwrap();
+        // The task has not run.
+        assert_eq!(*client.leaving().0.borrow(), 1);
+        client.settle().await;
+        assert_eq!(*client.leaving().0.borrow(), 0);
     }
 }

@@ -24,7 +24,8 @@
 //! - [`text`], [`audio`], [`image`], [`video`] return the parts of a message. Files are read by the
 //!   client; paths are never sent.
 //! - [`Error`] has the gRPC code, the reason, and whether and when to retry.
-//! - Dropping a future or a stream cancels its call, at the gateway and at DashScope.
+//! - Dropping a future or a stream cancels its call, at the gateway and at DashScope. A program that
+//!   ends afterwards awaits [`Client::settle`].
 //! - A stream whose connection is lost continues on another one: [`Call::resume`].
 //! - The generated messages and clients of the schema are in [`v1`].
 

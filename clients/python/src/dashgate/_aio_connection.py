@@ -90,9 +90,12 @@ class AsyncConnections:
         self._closed = True
         connection = self._by_loop.pop(asyncio.get_running_loop(), None)
         if connection is not None and self._process == os.getpid():
-            await connection.close_streams()
-            if self._given is None:
-                await connection.channel.close()
+            try:
+                await connection.close_streams()
+            finally:
+                # Also if the task is cancelled.
+                if self._given is None:
+                    await connection.channel.close()
 
     def name(self) -> str:
         """Return the address for `repr`."""

@@ -98,9 +98,12 @@ class Connections:
             self._closed = True
             connection, self._current = self._current, None
         if connection is not None and connection.process == os.getpid():
-            connection.close_streams()
-            if self._given is None:
-                connection.channel.close()
+            try:
+                connection.close_streams()
+            finally:
+                # Also after Ctrl-C.
+                if self._given is None:
+                    connection.channel.close()
 
     def name(self) -> str:
         """Return the address for `repr`."""

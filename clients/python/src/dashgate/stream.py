@@ -76,7 +76,8 @@ class Stream:
         """Cancel the call, from any thread. Readers get `concurrent.futures.CancelledError`."""
         self._cancelled.set()
         self._wait.cancel()
-        self._leave(None)
+        if not self._ended:
+            self._leave(None)
 
     def close(self) -> None:
         """Close the stream, and cancel the call if it has not ended."""

@@ -91,12 +91,17 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
   @Override
   public synchronized void sendMessage(ConverseStreamRequest message) {
     request = message;
-    current.sendMessage(message);
+    // gRPC refuses messages of a call that was cancelled; its listener reports that.
+    if (!isCancelled) {
+      current.sendMessage(message);
+    }
   }
 
   @Override
   public synchronized void halfClose() {
-    current.halfClose();
+    if (!isCancelled) {
+      current.halfClose();
+    }
   }
 
   @Override
@@ -146,7 +151,9 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
 
   /** Starts the delay before the next attempt; false if there is none. */
   private synchronized boolean begunPause(Status status, Metadata trailers) {
-    if (isCancelled || context.isCancelled() || status.isOk()) {
+    // Without a request, the call failed when it was started.
+    boolean isOver = isCancelled || context.isCancelled() || status.isOk();
+    if (isOver || request == null) {
       return false;
     }
     boolean isFirst = !progress.isResuming();
@@ -170,8 +177,9 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
     if (delay == StreamProgress.FIRST) {
       return false;
     }
-    context.addListener(contextCancelled, Runnable::run);
     pause = new CompletableFuture<>();
+    // It is called at once if the context is cancelled now, and then ends this delay.
+    context.addListener(contextCancelled, Runnable::run);
     pause
         .completeOnTimeout(true, inTime(delay), TimeUnit.MILLISECONDS)
         .thenAcceptAsync(this::again);

@@ -6,6 +6,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.dashgate.v1.ConverseStreamResponse;
 import io.grpc.Context;
+import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
@@ -222,14 +225,31 @@ class ResumedStreamTest {
     assertEquals("mine", gateway.cancelCalls.poll());
   }
 
+  @Test
+  void failsIfItsCallEndsBeforeTheRequestIsSent() {
+    // Its listeners are called by the method that starts the call.
+    ManagedChannel channel =
+        Grpc.newChannelBuilder("localhost:1", InsecureChannelCredentials.create())
+            .directExecutor()
+            .build();
+    channel.shutdownNow();
+    try (DashgateClient client = DashgateClient.builder().channel(channel).build()) {
+      assertEquals(Status.Code.UNAVAILABLE, failure(client, CallSettings.create()).code());
+    }
+  }
+
   private DashgateException failure(CallSettings settings) {
     try (DashgateClient client = gateway.client().build()) {
-      return (DashgateException)
-          assertThrows(
-                  CompletionException.class,
-                  () -> client.streamAsync(question(), settings, event -> {}).join())
-              .getCause();
+      return failure(client, settings);
     }
+  }
+
+  private static DashgateException failure(DashgateClient client, CallSettings settings) {
+    return (DashgateException)
+        assertThrows(
+                CompletionException.class,
+                () -> client.streamAsync(question(), settings, event -> {}).join())
+            .getCause();
   }
 
   /** What one connection has of a stream. */
