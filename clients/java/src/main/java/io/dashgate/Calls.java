@@ -148,7 +148,8 @@ final class Calls {
         () -> headers(settings, requestId),
         requestId,
         running,
-        first);
+        first,
+        deadline);
   }
 
   /** Returns the channel with the client's metadata. */

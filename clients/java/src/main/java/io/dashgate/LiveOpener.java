@@ -7,6 +7,7 @@ import io.dashgate.v1.SynthesisSetup;
 import io.dashgate.v1.SynthesizeLiveRequest;
 import io.grpc.CallOptions;
 import io.grpc.ClientCall;
+import io.grpc.Deadline;
 import io.grpc.Metadata;
 import java.util.Optional;
 import java.util.Set;
@@ -23,18 +24,22 @@ final class LiveOpener<Q, A> implements Session.Opener<Q, A> {
   private final String requestId;
   private final Set<Exchange<?, ?>> running;
   private final Function<Optional<ResumeSession>, Q> first;
+  /** Null for none. */
+  private final Deadline deadline;
 
   LiveOpener(
       Supplier<ClientCall<Q, A>> calls,
       Supplier<Metadata> headers,
       String requestId,
       Set<Exchange<?, ?>> running,
-      Function<Optional<ResumeSession>, Q> first) {
+      Function<Optional<ResumeSession>, Q> first,
+      Deadline deadline) {
     this.calls = calls;
     this.headers = headers;
     this.requestId = requestId;
     this.running = running;
     this.first = first;
+    this.deadline = deadline;
   }
 
   @Override
@@ -43,6 +48,11 @@ final class LiveOpener<Q, A> implements Session.Opener<Q, A> {
     LiveStream<Q, A> stream = new LiveStream<>(calls.get(), requestId, running, monitor);
     stream.begin(headers.get(), first.apply(resumption), isFinished);
     return stream;
+  }
+
+  @Override
+  public long inTime(long delay) {
+    return ResumeBackoff.inTime(delay, deadline);
   }
 
   static CallOptions options() {

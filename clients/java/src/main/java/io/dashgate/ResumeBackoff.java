@@ -1,7 +1,9 @@
 package io.dashgate;
 
+import io.grpc.Deadline;
 import java.time.Duration;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
 
 /** How often, and after which delays, live sessions and streams are resumed. */
 final class ResumeBackoff {
@@ -24,5 +26,14 @@ final class ResumeBackoff {
     long delay = Math.min(FIRST_DELAY_MILLIS << attempts, LONGEST_DELAY_MILLIS);
     long asked = error.retryAfter().map(Duration::toMillis).orElse(0L);
     return Math.min(Math.max((long) (delay * spread), asked), LONGEST_DELAY_MILLIS);
+  }
+
+  /**
+   * Returns the delay, or what is left of the deadline if that is less: the next attempt reports
+   * it. The deadline may be null.
+   */
+  static long inTime(long delay, Deadline deadline) {
+    long left = deadline == null ? delay : deadline.timeRemaining(TimeUnit.MILLISECONDS);
+    return Math.max(Math.min(delay, left), 0);
   }
 }

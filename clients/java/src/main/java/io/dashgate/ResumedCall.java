@@ -181,15 +181,10 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
     // It is called at once if the context is cancelled now, and then ends this delay.
     context.addListener(contextCancelled, Runnable::run);
     pause
-        .completeOnTimeout(true, inTime(delay), TimeUnit.MILLISECONDS)
+        .completeOnTimeout(
+            true, ResumeBackoff.inTime(delay, deadline), TimeUnit.MILLISECONDS)
         .thenAcceptAsync(this::again);
     return true;
-  }
-
-  /** The delay, or what is left of the deadline if that is less: the next attempt reports it. */
-  private long inTime(long delay) {
-    long left = deadline == null ? delay : deadline.timeRemaining(TimeUnit.MILLISECONDS);
-    return Math.max(Math.min(delay, left), 0);
   }
 
   private void again(boolean due) {

@@ -48,6 +48,9 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
   /** Opens a stream that continues the session, or starts it. */
   interface Opener<Q, A> {
     LiveStream<Q, A> open(Object monitor, Optional<ResumeSession> resumption, boolean isFinished);
+
+    /** Returns the delay in milliseconds, or what is left of the deadline if that is less. */
+    long inTime(long delay);
   }
 
   /** Records an event. Returns false if it was received on an earlier stream. */
@@ -236,7 +239,7 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
   private void recover() throws InterruptedException {
     long delay;
     try {
-      delay = progress.broken(stream.fault());
+      delay = opener.inTime(progress.broken(stream.fault()));
     } catch (DashgateException e) {
       fault = e;
       monitor.notifyAll();

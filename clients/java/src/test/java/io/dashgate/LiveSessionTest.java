@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.google.protobuf.ByteString;
 import io.dashgate.v1.ConverseLiveRequest;
 import io.dashgate.v1.ConverseLiveResponse;
+import io.dashgate.v1.LiveSetup;
 import io.dashgate.v1.ResumeSession;
 import io.dashgate.v1.SynthesisSetup;
 import io.dashgate.v1.UpdateSession;
@@ -15,6 +16,7 @@ import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.NoSuchElementException;
@@ -291,6 +293,26 @@ class LiveSessionTest {
       client.close();
       assertEquals(Status.Code.CANCELLED, fault(reader).code());
     }
+  }
+
+  @Test
+  void aDelayEndsAtTheDeadline() {
+    script(
+        (message, out) -> {
+          out.onNext(FakeLive.started(1, false));
+          Metadata trailers = new Metadata();
+          trailers.put(FakeGateway.key("grpc-retry-pushback-ms"), "5000");
+          out.onError(Status.UNAVAILABLE.asRuntimeException(trailers));
+        });
+    LiveSetup setup = LiveSetup.newBuilder().setModel(MODEL).build();
+    CallSettings brief = CallSettings.create().timeout(Duration.ofMillis(500));
+    long begun = System.nanoTime();
+    try (LiveSession session = client.live(setup, brief)) {
+      session.next();
+      DashgateException late = assertThrows(DashgateException.class, session::hasNext);
+      assertEquals(Status.Code.DEADLINE_EXCEEDED, late.code());
+    }
+    assertTrue(System.nanoTime() - begun < TimeUnit.SECONDS.toNanos(5));
   }
 
   @Test
