@@ -10,7 +10,7 @@ use crate::chat::usage::Usage;
 use crate::error::Error;
 use crate::store::conversations::{Changes, ConversationRow, Properties};
 use crate::store::copies::Copied;
-use crate::store::turn_list::TurnRow;
+use crate::store::turn_list::{TurnRow, TurnSize};
 
 use super::Conversations;
 use super::content::{decode, load_media, without_media};
@@ -20,7 +20,7 @@ use super::turn::decode_usage;
 pub use crate::store::turn_list::TurnState;
 
 /// The bytes of messages and media after which a page of turns ends.
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: i64 = 1 << 20;
 
 /// The labels of a conversation.
 pub type Labels = BTreeMap<String, String>;
@@ -150,30 +150,32 @@ impl Conversations {
         }
     }
 
-    /// A page of turns, and whether there may be more.
+    /// A page of turns, and from where the next one begins, if there may be more.
     pub async fn turns(
         &self,
         of: (&Tenant, &str),
         page: TurnPage,
-    ) -> Result<(Vec<StoredTurn>, bool), Error> {
+    ) -> Result<(Vec<StoredTurn>, Option<i64>), Error> {
         if self.store.conversation(of).await?.is_none() {
             return Err(not_found());
         }
-        let (mut turns, mut from, mut bytes) = (Vec::new(), page.from, 0);
-        // One by one, because each may be as large as a page.
-        while turns.len() < usize::try_from(page.limit).unwrap_or_default() && bytes < PAGE_BYTES {
-            let rows = self.store.turns(of, (from, page.newest_first), 1).await?;
-            let Some(row) = rows.into_iter().next() else {
-                return Ok((turns, false));
-            };
-            from = row.number;
-            bytes += row.model.len() + row.messages.len() + row.answer.len();
-            let (turn, media) = self.turn(of.0, row, page.include_media).await?;
-            bytes += media;
-            turns.push(turn);
+        let from = (page.from, page.newest_first);
+        let sizes = self.store.page_sizes(of, from, page.limit + 1).await?;
+        let fitting = fitting(&sizes, page);
+        let (Some(first), Some(last)) = (fitting.first(), fitting.last()) else {
+            return Ok((Vec::new(), None));
+        };
+        let (first, last) = (first.number, last.number);
+        let numbers = (first.min(last), first.max(last));
+        let mut rows = self.store.turns(of, numbers).await?;
+        if page.newest_first {
+            rows.reverse();
         }
-        let more = self.store.turns(of, (from, page.newest_first), 1).await?;
-        Ok((turns, !more.is_empty()))
+        let mut turns = Vec::with_capacity(rows.len());
+        for row in rows {
+            turns.push(self.turn(of.0, row, page.include_media).await?);
+        }
+        Ok((turns, (fitting.len() < sizes.len()).then_some(last)))
     }
 
     async fn turn(
@@ -181,17 +183,17 @@ impl Conversations {
         tenant: &Tenant,
         row: TurnRow,
         include_media: bool,
-    ) -> Result<(StoredTurn, usize), Error> {
+    ) -> Result<StoredTurn, Error> {
         let mut messages = decode(&row.messages)?;
         let mut answer = decode(&row.answer)?;
-        let mut bytes = 0;
         for messages in [&mut messages, &mut answer] {
-            match include_media {
-                true => bytes += load_media(&self.store, tenant, messages).await?,
-                false => without_media(messages),
+            if include_media {
+                load_media(&self.store, tenant, messages).await?;
+            } else {
+                without_media(messages);
             }
         }
-        let turn = StoredTurn {
+        Ok(StoredTurn {
             number: row.number,
             request_id: row.request_id,
             state: row.state,
@@ -201,8 +203,7 @@ impl Conversations {
             usage: decode_usage(&row.usage)?,
             messages,
             answer: answer.into_iter().next(),
-        };
-        Ok((turn, bytes))
+        })
     }
 
     /// Deletes a turn that does not run.
@@ -229,6 +230,24 @@ impl Conversations {
             Copied::TooLong => Err(too_long_to_copy()),
         }
     }
+}
+
+/// The turns of a page: the first of these, until its bytes are reached.
+fn fitting(sizes: &[TurnSize], page: TurnPage) -> &[TurnSize] {
+    let mut bytes: i64 = 0;
+    let limit = usize::try_from(page.limit).unwrap_or_default();
+    let fits = |size: &&TurnSize| {
+        let before = bytes;
+        let media = if page.include_media {
+            size.media_bytes
+        } else {
+            0
+        };
+        bytes = bytes.saturating_add(size.bytes).saturating_add(media);
+        before < PAGE_BYTES
+    };
+    let count = sizes.iter().take(limit).take_while(fits).count();
+    sizes.get(..count).unwrap_or_default()
 }
 
 fn encode_labels(labels: &Labels) -> Result<Vec<u8>, Error> {

@@ -165,10 +165,9 @@ impl Conversation {
             limit: page::size(request.page_size, TURNS)?.into(),
             include_media: request.include_media,
         };
-        let (turns, has_more) = conversations.turns((self.tenant(), id), page).await?;
-        let last = turns.last().filter(|_| has_more);
+        let (turns, next) = conversations.turns((self.tenant(), id), page).await?;
         Ok(pb::ListTurnsResponse {
-            next_page_token: page::token(last.map(|last| last.number.to_string())),
+            next_page_token: page::token(next.map(|from| from.to_string())),
             turns: turns.into_iter().map(|stored| turn(id, stored)).collect(),
         })
     }

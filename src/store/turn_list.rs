@@ -46,7 +46,7 @@ pub enum TurnState {
     Cancelled,
 }
 
-/// The size of a turn of the history.
+/// The size of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnSize {
     /// Its number.
@@ -83,15 +83,22 @@ type Row = (
     Vec<u8>,
 );
 
-const ASCENDING: Statement = statement!(
-    "SELECT number, request_id, state, model, reason, created, ended, usage, messages, answer
-     FROM turns WHERE tenant = $1 AND conversation = $2 AND number > $3 ORDER BY number LIMIT $4"
+type SizeRow = (i64, i64, i64, i64);
+
+const PAGE: Statement = statement!(
+    "SELECT number, tokens, bytes + length(model), media_bytes FROM turns
+     WHERE tenant = $1 AND conversation = $2 AND number > $3 ORDER BY number LIMIT $4"
 );
 
-const DESCENDING: Statement = statement!(
+const PAGE_BACK: Statement = statement!(
+    "SELECT number, tokens, bytes + length(model), media_bytes FROM turns
+     WHERE tenant = $1 AND conversation = $2 AND number < $3 ORDER BY number DESC LIMIT $4"
+);
+
+const TURNS: Statement = statement!(
     "SELECT number, request_id, state, model, reason, created, ended, usage, messages, answer
-     FROM turns WHERE tenant = $1 AND conversation = $2 AND number < $3
-     ORDER BY number DESC LIMIT $4"
+     FROM turns WHERE tenant = $1 AND conversation = $2 AND number BETWEEN $3 AND $4
+     ORDER BY number"
 );
 
 const SIZES: Statement = statement!(
@@ -111,16 +118,34 @@ const HAS_TURN: Statement = statement!(
 );
 
 impl Store {
-    /// The turns after this number, or before it with `newest_first`.
+    /// The turns with numbers in this range.
     pub async fn turns(
+        &self,
+        (tenant, id): (&Tenant, &str),
+        (first, last): (i64, i64),
+    ) -> Result<Vec<TurnRow>, Error> {
+        let rows = repeat!(self, "turns", {
+            sqlx::query_as::<_, Row>(TURNS.text(self.engine))
+                .bind(tenant.as_bytes())
+                .bind(id)
+                .bind(first)
+                .bind(last)
+                .fetch_all(&self.pool)
+                .await
+        })?;
+        Ok(rows.into_iter().map(turn_row).collect())
+    }
+
+    /// The sizes of the turns after this number, or before it with `newest_first`.
+    pub async fn page_sizes(
         &self,
         (tenant, id): (&Tenant, &str),
         (from, newest_first): (i64, bool),
         limit: i64,
-    ) -> Result<Vec<TurnRow>, Error> {
-        let statement = if newest_first { DESCENDING } else { ASCENDING };
-        let rows = repeat!(self, "turns", {
-            sqlx::query_as::<_, Row>(statement.text(self.engine))
+    ) -> Result<Vec<TurnSize>, Error> {
+        let statement = if newest_first { PAGE_BACK } else { PAGE };
+        let rows = repeat!(self, "page_sizes", {
+            sqlx::query_as::<_, SizeRow>(statement.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
                 .bind(from)
@@ -128,7 +153,7 @@ impl Store {
                 .fetch_all(&self.pool)
                 .await
         })?;
-        Ok(rows.into_iter().map(turn_row).collect())
+        Ok(rows.into_iter().map(turn_size).collect())
     }
 
     /// The sizes of the latest turns of the history, the latest first.
@@ -138,20 +163,14 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<TurnSize>, Error> {
         let rows = repeat!(self, "turn_sizes", {
-            sqlx::query_as::<_, (i64, i64, i64, i64)>(SIZES.text(self.engine))
+            sqlx::query_as::<_, SizeRow>(SIZES.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
                 .bind(limit)
                 .fetch_all(&self.pool)
                 .await
         })?;
-        let size = |(number, tokens, bytes, media_bytes)| TurnSize {
-            number,
-            tokens,
-            bytes,
-            media_bytes,
-        };
-        Ok(rows.into_iter().map(size).collect())
+        Ok(rows.into_iter().map(turn_size).collect())
     }
 
     /// The messages of turns of the history with numbers in this range.
@@ -191,6 +210,15 @@ impl Store {
             .fetch_one(connection)
             .await?;
         Ok(count > 0)
+    }
+}
+
+fn turn_size((number, tokens, bytes, media_bytes): SizeRow) -> TurnSize {
+    TurnSize {
+        number,
+        tokens,
+        bytes,
+        media_bytes,
     }
 }
 

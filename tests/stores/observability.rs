@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::faults::{blocking, server};
-use crate::kept::{create, instructed, mine, say};
+use crate::kept::{NAME, create, instructed, mine, say};
 use crate::support::admin::{Scrape, page};
 use crate::support::*;
 use crate::trials::{Test, tests};
@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Test> {
     tests![
         metrics_and_readiness_show_a_store_that_answers,
         the_instructions_of_a_history_are_charged,
+        a_page_of_turns_is_read_at_once,
     ]
 }
 
@@ -130,4 +131,24 @@ async fn the_instructions_of_a_history_are_charged(store: StoreSettings) {
     let charged = scrape.value("dashgate_memory_bytes{kind=\"kept_answers\"}");
     assert!(charged >= BYTES as f64, "{charged}");
     call.abort();
+}
+
+async fn a_page_of_turns_is_read_at_once(store: StoreSettings) {
+    let upstream = numbering(Duration::ZERO).await;
+    let gateway = watched(&upstream, &store).await;
+    let mut client = gateway.conversation();
+    create(&mut client).await;
+    for text in ["one", "two", "three", "four"] {
+        client.converse(mine(say(text))).await.unwrap();
+    }
+    let request = pb::ListTurnsRequest {
+        name: NAME.to_owned(),
+        ..pb::ListTurnsRequest::default()
+    };
+    let page = client.list_turns(mine(request)).await.unwrap().into_inner();
+    assert_eq!(page.turns.len(), 4);
+    let scrape = scrape(&gateway).await;
+    for operation in ["page_sizes", "turns"] {
+        assert_eq!(operations(&scrape, operation, "OK"), 1.0, "{operation}");
+    }
 }
