@@ -15,6 +15,7 @@
     reason = "a test that meets what it does not expect must fail, and this crate has no users"
 )]
 
+mod clocks;
 mod command_line;
 mod conversations;
 mod damage;
@@ -71,5 +72,10 @@ fn main() -> ExitCode {
     let mut trials = trials::all(&any.concat());
     trials.extend(trials::sqlite_only(&sqlite.concat()));
     trials.extend(trials::postgres_only(&postgres.concat()));
+    let with_clocks = trials::postgres_only(&clocks::trials());
+    trials.extend(match clocks::library() {
+        Some(_) => with_clocks,
+        None => trials::ignored(with_clocks, "no faketime"),
+    });
     libtest_mimic::run(&arguments, trials).exit_code()
 }

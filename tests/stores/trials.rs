@@ -74,6 +74,15 @@ pub fn postgres_only(tests: &[Test]) -> Vec<Trial> {
     tests.iter().map(trial).collect()
 }
 
+/// These tests, ignored for this reason, unless all are required.
+pub fn ignored(trials: Vec<Trial>, why: &str) -> Vec<Trial> {
+    let ignored = |trial: Trial| match required() {
+        true => trial,
+        false => trial.with_ignored_flag(true).with_kind(why),
+    };
+    trials.into_iter().map(ignored).collect()
+}
+
 fn name(engine: &str, test: Test) -> String {
     format!("{engine}::{}", test.name.trim_start_matches("stores::"))
 }
