@@ -266,12 +266,15 @@ impl Gateway {
             (store.clone(), refresher.as_mut()),
         ));
         let exporting = exporter.map(Exporter::spawn);
-        let shown = (effective, self.admin_hosts, store);
+        let shown = (effective, self.admin_hosts, store.clone());
         let pages = pages(&relay, &telemetry, &phase, shown);
         let mut admin = Box::pin(admin::serve(admin, pages, Arc::clone(&telemetry)));
         let delays = (self.drain_delay, self.drain_timeout);
         let mut going_down = Box::pin(async {
-            shutdown.await;
+            tokio::select! {
+                () = shutdown => {}
+                () = store_tasks::unusable(store.as_ref()) => {}
+            }
             drain((&relay, &sessions), &phase, delays).await;
         });
         tokio::select! {
@@ -284,7 +287,7 @@ impl Gateway {
         // Closes the remaining connections.
         drop((server, upkeep));
         finished(exporting, self.embedded, refresher).await;
-        Ok(())
+        store_tasks::result(store.as_ref())
     }
 }
 

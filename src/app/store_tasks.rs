@@ -153,6 +153,24 @@ impl Stored {
     }
 }
 
+/// Returns when the store cannot be used until the process starts again.
+pub(super) async fn unusable(stored: Option<&Stored>) {
+    match stored {
+        Some(stored) => stored.store.flush_failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The error of a process that ends because its store cannot be used.
+pub(super) fn result(stored: Option<&Stored>) -> Result<(), Error> {
+    if stored.is_none_or(|stored| !stored.store.has_failed_flush()) {
+        return Ok(());
+    }
+    let message = "store.url: the disk did not take what was written (fsync failed); check the \
+                   disk, then start again: the store needs no repair";
+    Err(Error::new(Reason::StoreDown, message))
+}
+
 /// What a gateway does for its store, if it has one, until it is dropped.
 pub(super) async fn keep(stored: Option<Stored>) {
     match stored {

@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Damaged,
     /// A value cannot be stored. The database works: it is no reason to take the store for down.
     Value,
+    /// What was written did not reach the disk.
+    NotFlushed,
     /// Anything else.
     Other,
 }
@@ -71,7 +73,12 @@ fn of_code(code: &str) -> Failure {
             _ => Failure::Other,
         };
     }
-    match code.parse::<u32>().map(|code| code & 0xff) {
+    let code = code.parse::<u32>();
+    // fsync of a file or a folder failed. PostgreSQL ends itself then.
+    if matches!(code, Ok(1034 | 1290)) {
+        return Failure::NotFlushed;
+    }
+    match code.map(|code| code & 0xff) {
         Ok(5 | 6) => Failure::Conflict,
         Ok(13) => Failure::Full,
         Ok(11 | 26) => Failure::Damaged,
@@ -112,6 +119,10 @@ pub(super) fn of(error: &sqlx::Error) -> Error {
         Failure::Value => (
             Reason::InvalidRequest,
             "the store does not accept a value of the request",
+        ),
+        Failure::NotFlushed => (
+            Reason::StoreDown,
+            "the store cannot write to its disk; the gateway stops",
         ),
         Failure::Conflict | Failure::Disconnected | Failure::Down | Failure::Other => (
             Reason::StoreDown,

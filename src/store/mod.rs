@@ -15,6 +15,7 @@ pub mod copies;
 mod deletion;
 mod engine;
 mod failure;
+mod flushes;
 pub mod inspection;
 mod media;
 pub mod migrations;
@@ -40,6 +41,7 @@ use crate::error::Error;
 
 use caller_places::CallerPlaces;
 pub use engine::{Absent, Engine, StoreConfig};
+use flushes::Flushes;
 use observer::Observed;
 pub use observer::Observer;
 use repeat::repeat;
@@ -55,6 +57,7 @@ pub struct Store {
     owners: Arc<AtomicU64>,
     lease: Duration,
     places: Arc<CallerPlaces>,
+    flushes: Flushes,
     observed: Observed,
 }
 
@@ -73,6 +76,7 @@ impl Store {
     pub async fn connect(config: &StoreConfig, absent: Absent) -> Result<Self, Error> {
         let (pool, engine) = connect::connect(config, absent).await?;
         Ok(Self {
+            flushes: Flushes::default(),
             owners: Arc::default(),
             observed: Observed::default(),
             pool,
@@ -121,6 +125,17 @@ impl Store {
     /// most. The place is free again when it is dropped; who has one waits for no other.
     pub async fn place(&self, tenant: &Tenant) -> Option<OwnedSemaphorePermit> {
         self.places.take(tenant).await
+    }
+
+    /// Returns when the disk has refused to take what was written. The store is not used any more,
+    /// and its operations fail.
+    pub async fn flush_failed(&self) {
+        self.flushes.failed().await;
+    }
+
+    /// Whether the disk has refused to take what was written.
+    pub fn has_failed_flush(&self) -> bool {
+        self.flushes.have_failed()
     }
 
     /// Deletes what has expired, a bounded number of rows. Returns whether there may be more.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::error::Error;
 
 use super::failure::{self, Failure};
+use super::flushes::Flushes;
 use super::observer::Observed;
 
 /// How often an operation is executed.
@@ -23,7 +24,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// borrows would make the future of every caller unsendable.
 macro_rules! repeat {
     ($store:ident, $name:literal, $operation:block) => {{
-        let mut repetition = $crate::store::repeat::Repetition::new(&$store.observed, $name);
+        let mut repetition =
+            $crate::store::repeat::Repetition::new((&$store.observed, &$store.flushes), $name);
         loop {
             let attempt = async {
                 let done: Result<_, sqlx::Error> = async { $operation }.await;
@@ -50,6 +52,7 @@ pub(super) use repeat;
 #[derive(Debug)]
 pub(super) struct Repetition<'a> {
     observed: &'a Observed,
+    flushes: &'a Flushes,
     name: &'static str,
     begun: Instant,
     failures: u32,
@@ -57,9 +60,13 @@ pub(super) struct Repetition<'a> {
 
 impl<'a> Repetition<'a> {
     /// Of an operation with this name.
-    pub(super) fn new(observed: &'a Observed, name: &'static str) -> Self {
+    pub(super) fn new(
+        (observed, flushes): (&'a Observed, &'a Flushes),
+        name: &'static str,
+    ) -> Self {
         Self {
             observed,
+            flushes,
             name,
             begun: Instant::now(),
             failures: 0,
@@ -72,6 +79,9 @@ impl<'a> Repetition<'a> {
         &self,
         attempt: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
+        if self.flushes.have_failed() {
+            return Err(sqlx::Error::PoolClosed);
+        }
         let done = tokio::time::timeout(MAX_DURATION, attempt).await;
         done.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
@@ -84,7 +94,11 @@ impl<'a> Repetition<'a> {
     /// Waits before the next execution, or returns the error of the operation.
     pub(super) async fn after(&mut self, error: &sqlx::Error) -> Result<(), Error> {
         self.failures += 1;
-        match failure::kind(error) {
+        let kind = failure::kind(error);
+        if kind == Failure::NotFlushed {
+            self.flushes.fail();
+        }
+        match kind {
             Failure::Conflict | Failure::Disconnected if self.failures < MAX_ATTEMPTS => {
                 tokio::time::sleep(PAUSE * (1 << (self.failures - 1))).await;
                 Ok(())
@@ -95,6 +109,7 @@ impl<'a> Repetition<'a> {
             | Failure::Full
             | Failure::Damaged
             | Failure::Value
+            | Failure::NotFlushed
             | Failure::Other => {
                 let error = failure::of(error);
                 self.observed.ended(self.name, Err(&error), self.begun);

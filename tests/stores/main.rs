@@ -22,6 +22,7 @@ mod damage;
 mod database;
 mod deleted_conversations;
 mod faults;
+mod flushes;
 mod kept;
 mod kills;
 mod large_conversations;
@@ -63,7 +64,11 @@ fn main() -> ExitCode {
         turn_kills::trials(),
         turns::trials(),
     ];
-    let sqlite = [damage::trials(), command_line::without_a_store()];
+    let sqlite = [
+        damage::trials(),
+        flushes::trials(),
+        command_line::without_a_store(),
+    ];
     let postgres = [
         faults::trials(),
         observability::outages(),

@@ -58,6 +58,11 @@ impl Process {
         self.child.try_wait().expect("a state").is_none()
     }
 
+    /// The exit code of a process that has ended by itself.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.try_wait().expect("a state")?.code()
+    }
+
     /// The most memory that was ever resident, in bytes.
     pub fn peak(&self) -> usize {
         self.status("VmHWM:")
