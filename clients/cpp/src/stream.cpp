@@ -1,5 +1,6 @@
 #include <dashgate/stream.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "stream_state.h"
@@ -140,8 +141,10 @@ bool StreamState::wait() {
 }
 
 bool StreamState::pause(std::chrono::milliseconds delay) {
+  auto until = from_now(delay);
+  if (deadline_) until = std::min(until, *deadline_);
   std::unique_lock lock(mutex_);
-  return !changed_.wait_for(lock, delay, [this] { return is_cancelled_; });
+  return !changed_.wait_until(lock, until, [this] { return is_cancelled_; });
 }
 
 std::optional<Error> StreamState::status() {
