@@ -1,6 +1,8 @@
 //! Messages as bytes: MessagePack with the names of fields, so that a replica of the next version
 //! can add one. Media that were sent as bytes are separate, by their digest.
 
+use std::collections::HashMap;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
@@ -32,12 +34,14 @@ pub(super) fn encode(messages: &[Turn]) -> Result<StoredContent, Error> {
         media.push((digest, bytes.clone()));
         medium.source = Source::Uri(reference);
     }
+    let media_bytes = media.iter().map(|(_, bytes)| bytes.len()).sum();
     media.sort_by_key(|(digest, _)| *digest);
     media.dedup_by_key(|(digest, _)| *digest);
     let bytes = rmp_serde::to_vec_named(&messages).map_err(damaged)?;
     Ok(StoredContent {
         bytes,
         media,
+        media_bytes,
         tokens: i64::try_from(tokens).unwrap_or(i64::MAX / 4),
     })
 }
@@ -50,23 +54,32 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Turn>, Error> {
     }
 }
 
-/// Replaces references by the media. Returns the bytes that they take.
+/// Media that were read, by their digest.
+pub(super) type Loaded = HashMap<Digest, Bytes>;
+
+/// Replaces references by the media. Each is read once, however often it is referred to.
 pub(super) async fn load_media(
     store: &Store,
     tenant: &Tenant,
     messages: &mut [Turn],
-) -> Result<usize, Error> {
-    let mut total = 0;
+    loaded: &mut Loaded,
+) -> Result<(), Error> {
     for medium in media_of(messages) {
         let Some(digest) = digest_of(medium) else {
             continue;
         };
-        let content = store.medium(tenant, &digest).await?;
-        let content = content.ok_or_else(|| damaged("a medium is missing"))?;
-        total += content.len();
+        let content = match loaded.get(&digest) {
+            Some(content) => content.clone(),
+            None => {
+                let content = store.medium(tenant, &digest).await?;
+                let content = content.ok_or_else(|| damaged("a medium is missing"))?;
+                loaded.insert(digest, content.clone());
+                content
+            }
+        };
         medium.source = Source::Inline(content);
     }
-    Ok(total)
+    Ok(())
 }
 
 /// Replaces references by empty media.
@@ -156,6 +169,7 @@ mod tests {
         let uri = message(Source::Uri("oss://bucket/a.wav".to_owned()));
         let stored = encode(&[inline.clone(), uri.clone(), inline.clone()]).unwrap();
         assert_eq!(stored.media.len(), 1);
+        assert_eq!(stored.media_bytes, 22);
         assert!(!stored.bytes.windows(6).any(|window| window == b"canary"));
         let mut decoded = decode(&stored.bytes).unwrap();
         assert_eq!(decoded[1], uri);

@@ -39,7 +39,7 @@ pub(super) fn too_long() -> Error {
 
 /// The error of a history that is larger than is copied.
 pub(super) fn too_long_to_copy() -> Error {
-    let message = "last_turn: the messages and answers up to this turn are above 32 MiB, the \
+    let message = "last_turn: the messages and answers up to this turn are above 16 MiB, the \
                    maximum of a copy; name an earlier turn";
     Error::new(Reason::ConversationTooLong, message)
 }

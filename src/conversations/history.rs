@@ -1,6 +1,8 @@
 //! The history that a call sends: which turns, which media, in which order.
 
-use crate::chat::call::Call;
+use bytes::Bytes;
+
+use crate::chat::call::{Call, Tenant};
 use crate::chat::estimate;
 use crate::chat::media::VideoSource;
 use crate::chat::message::{Body, Role, Turn};
@@ -10,12 +12,43 @@ use crate::store::turn::OwnedTurn;
 use crate::store::turn_list::{TurnContent, TurnSize};
 
 use super::Conversations;
-use super::content::{decode, load_media};
+use super::content::{Loaded, decode, load_media};
 use super::errors::too_long;
 
 /// The maximum bytes of a history, messages and media together. More than any upstream accepts in
 /// one request.
 const MAX_BYTES: i64 = 32 << 20;
+
+/// The bytes of messages that one statement reads. It takes a connection from other callers only as
+/// long as that, and not more exists both as bytes and decoded.
+const PART_BYTES: i64 = 1 << 20;
+
+/// The turns that a call will send, before they are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryPlan {
+    /// The latest turn is the first.
+    turns: Vec<TurnSize>,
+    /// The bytes of their messages and media.
+    pub bytes: usize,
+}
+
+/// The messages of a turn, with references to its media.
+#[derive(Debug)]
+struct Decoded {
+    number: i64,
+    messages: Vec<Turn>,
+    answer: Vec<Turn>,
+}
+
+impl Decoded {
+    fn new(content: &TurnContent) -> Result<Self, Error> {
+        Ok(Self {
+            number: content.number,
+            messages: decode(&content.messages)?,
+            answer: decode(&content.answer)?,
+        })
+    }
+}
 
 /// The messages of a call with the history before them.
 #[derive(Clone, Debug)]
@@ -52,20 +85,34 @@ impl Positions {
 }
 
 impl Conversations {
+    /// Chooses the history of a call.
+    pub async fn plan(
+        &self,
+        tenant: &Tenant,
+        of: &StoredConversation,
+    ) -> Result<HistoryPlan, Error> {
+        let most = i64::from(of.policy.max_turns);
+        let sizes = self.store.turn_sizes((tenant, &of.id), most).await?;
+        choose(sizes, of.policy)
+    }
+
     /// The messages of a turn that has begun, with the history before them.
     pub async fn with_history(
         &self,
         call: &Call,
-        turn: &OwnedTurn,
-        of: &StoredConversation,
+        (turn, of): (&OwnedTurn, &StoredConversation),
+        plan: HistoryPlan,
     ) -> Result<WithHistory, Error> {
         let (tenant, policy) = (&call.tenant, of.policy);
-        let most = i64::from(policy.max_turns);
-        let sizes = self.store.turn_sizes((tenant, &of.id), most).await?;
-        let contents = match choose(&sizes, policy)? {
-            Some(range) => self.store.turn_contents((tenant, &of.id), range).await?,
-            None => Vec::new(),
-        };
+        let mut contents = Vec::with_capacity(plan.turns.len());
+        let mut bytes = 0;
+        for range in parts(&plan.turns) {
+            let part = self.store.turn_contents((tenant, &of.id), range).await?;
+            bytes += byte_count(&part);
+            for content in &part {
+                contents.push(Decoded::new(content)?);
+            }
+        }
         let own_system = call
             .prompt
             .turns
@@ -73,8 +120,7 @@ impl Conversations {
             .any(|turn| turn.role == Role::System);
         let sent_from = contents.first().map_or(i64::MAX, |content| content.number);
         let keeps_thinking = call.prompt.options.preserve_thinking == Some(true);
-        let mut bytes = byte_count(&contents);
-        let mut history = assemble(contents, policy.media, keeps_thinking)?;
+        let mut history = assemble(contents, policy.media, keeps_thinking);
         if own_system {
             history.system.clear();
         } else if turn.system_turn > 0 && turn.system_turn < sent_from {
@@ -84,11 +130,12 @@ impl Conversations {
             bytes += byte_count(&latest);
             history.system = instructions(&latest)?;
         }
-        let mut estimated = 0;
+        let (mut estimated, mut media) = (0, Loaded::new());
         for messages in [&mut history.system, &mut history.messages] {
-            bytes += load_media(&self.store, tenant, messages).await?;
+            load_media(&self.store, tenant, messages, &mut media).await?;
             estimated += estimate::input_tokens(messages);
         }
+        bytes += media.values().map(Bytes::len).sum::<usize>();
         let used = HistoryUsed {
             turn: turn.number,
             turns_sent: history.turns,
@@ -122,10 +169,9 @@ fn instructions(contents: &[TurnContent]) -> Result<Vec<Turn>, Error> {
     Ok(system)
 }
 
-/// The first and the last turn to send. `sizes` begins with the latest turn.
-fn choose(sizes: &[TurnSize], policy: HistoryPolicy) -> Result<Option<(i64, i64)>, Error> {
-    let mut chosen: Option<(i64, i64)> = None;
-    let (mut tokens, mut bytes) = (0, 0);
+/// The turns to send. `sizes` begins with the latest turn.
+fn choose(mut sizes: Vec<TurnSize>, policy: HistoryPolicy) -> Result<HistoryPlan, Error> {
+    let (mut chosen, mut tokens, mut bytes) = (0, 0, 0);
     for (index, size) in sizes.iter().enumerate() {
         tokens += u64::try_from(size.tokens).unwrap_or_default();
         if policy.max_input_tokens.is_some_and(|most| tokens > most) {
@@ -140,10 +186,30 @@ fn choose(sizes: &[TurnSize], policy: HistoryPolicy) -> Result<Option<(i64, i64)
         if bytes > MAX_BYTES {
             return Err(too_long());
         }
-        let last = chosen.map_or(size.number, |(_, last)| last);
-        chosen = Some((size.number, last));
+        chosen = index + 1;
     }
-    Ok(chosen)
+    sizes.truncate(chosen);
+    Ok(HistoryPlan {
+        turns: sizes,
+        bytes: usize::try_from(bytes).unwrap_or_default(),
+    })
+}
+
+/// The ranges of turns that are read at once, the earliest first.
+fn parts(turns: &[TurnSize]) -> Vec<(i64, i64)> {
+    let mut parts: Vec<(i64, i64)> = Vec::new();
+    let mut bytes = 0;
+    for turn in turns.iter().rev() {
+        bytes += turn.bytes;
+        match parts.last_mut() {
+            Some((_, last)) if bytes <= PART_BYTES => *last = turn.number,
+            Some(_) | None => {
+                parts.push((turn.number, turn.number));
+                bytes = turn.bytes;
+            }
+        }
+    }
+    parts
 }
 
 /// A history, with references to its media.
@@ -155,16 +221,12 @@ struct History {
     media_left_out: i64,
 }
 
-fn assemble(
-    contents: Vec<TurnContent>,
-    media: HistoryMedia,
-    keeps_thinking: bool,
-) -> Result<History, Error> {
+fn assemble(contents: Vec<Decoded>, media: HistoryMedia, keeps_thinking: bool) -> History {
     let mut history = History::default();
     let latest = contents.last().map(|content| content.number);
     for content in contents {
-        let messages = decode(&content.messages)?;
-        let (system, mut messages): (Vec<_>, Vec<_>) = messages
+        let (system, mut messages): (Vec<_>, Vec<_>) = content
+            .messages
             .into_iter()
             .partition(|message| message.role == Role::System);
         if !system.is_empty() {
@@ -183,7 +245,7 @@ fn assemble(
             HistoryMedia::LastTurn => Some(content.number) == latest,
             HistoryMedia::None => false,
         };
-        for mut answer in decode(&content.answer)? {
+        for mut answer in content.answer {
             answer
                 .parts
                 .retain(|part| !matches!(part.body, Body::Audio(_)));
@@ -199,7 +261,7 @@ fn assemble(
         history.turns += 1;
         history.messages.append(&mut messages);
     }
-    Ok(history)
+    history
 }
 
 /// Replaces media by texts. Returns how many there were.
@@ -280,16 +342,44 @@ mod tests {
             (Some(5), Some((3, 3))),
             (Some(4), None),
         ] {
-            assert_eq!(choose(&sizes, policy(limit, none)).unwrap(), expected);
+            let plan = choose(sizes.clone(), policy(limit, none)).unwrap();
+            let range = plan.turns.last().zip(plan.turns.first());
+            let range = range.map(|(first, last)| (first.number, last.number));
+            assert_eq!(range, expected);
+            assert_eq!(plan.bytes, 10 * plan.turns.len());
         }
-        assert_eq!(choose(&[], policy(None, none)).unwrap(), None);
+        let nothing = choose(Vec::new(), policy(None, none)).unwrap();
+        assert_eq!(nothing, HistoryPlan::default());
+    }
+
+    #[test]
+    fn a_history_is_read_in_parts_of_bounded_size() {
+        let turn = |(number, bytes)| TurnSize {
+            number,
+            bytes,
+            ..TurnSize::default()
+        };
+        let half = PART_BYTES / 2;
+        for (turns, expected) in [
+            (vec![], vec![]),
+            (vec![(7, 1), (5, 1), (4, 1)], vec![(4, 7)]),
+            (vec![(4, half), (3, half), (2, 1)], vec![(2, 3), (4, 4)]),
+            (
+                vec![(3, 1), (2, 9 * PART_BYTES), (1, 1)],
+                vec![(1, 1), (2, 2), (3, 3)],
+            ),
+        ] {
+            let turns: Vec<_> = turns.into_iter().map(turn).collect();
+            assert_eq!(parts(&turns), expected);
+        }
     }
 
     #[test]
     fn media_count_for_the_size_only_if_they_are_sent() {
         let sizes = sizes(&[5, 5, 5]);
-        assert!(choose(&sizes, policy(None, HistoryMedia::All)).is_err());
-        assert!(choose(&sizes, policy(None, HistoryMedia::LastTurn)).is_ok());
+        assert!(choose(sizes.clone(), policy(None, HistoryMedia::All)).is_err());
+        let latest = choose(sizes, policy(None, HistoryMedia::LastTurn)).unwrap();
+        assert_eq!(latest.bytes, 30 + usize::try_from(MAX_BYTES / 2).unwrap());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::store::copies::Copied;
 use crate::store::turn_list::{TurnRow, TurnSize};
 
 use super::Conversations;
-use super::content::{decode, load_media, without_media};
+use super::content::{Loaded, decode, load_media, without_media};
 use super::errors::{busy, damaged, exists, not_found, too_long_to_copy, turn_not_found};
 use super::turn::decode_usage;
 
@@ -186,12 +186,13 @@ impl Conversations {
     ) -> Result<StoredTurn, Error> {
         let mut messages = decode(&row.messages)?;
         let mut answer = decode(&row.answer)?;
+        let mut loaded = Loaded::new();
         for messages in [&mut messages, &mut answer] {
-            if include_media {
-                load_media(&self.store, tenant, messages).await?;
-            } else {
+            if !include_media {
                 without_media(messages);
+                continue;
             }
+            load_media(&self.store, tenant, messages, &mut loaded).await?;
         }
         Ok(StoredTurn {
             number: row.number,

@@ -13,6 +13,7 @@ use crate::live::{IdlePolicy, LiveOptions};
 
 use super::field_violations::FieldViolations;
 use super::pb::{self, idle_policy, turn_detection};
+use super::span::span;
 use super::{options, struct_value, tools};
 
 /// The lowest sample rate.
@@ -309,9 +310,9 @@ fn duration(
     from: prost_types::Duration,
     faults: &mut FieldViolations,
 ) -> Option<Duration> {
-    match Duration::try_from(from) {
-        Ok(duration) if !duration.is_zero() => Some(duration),
-        Ok(_) | Err(_) => {
+    match span(from).filter(|span| !span.is_zero()) {
+        Some(span) => Some(span),
+        None => {
             faults.add(path, "must be more than zero");
             None
         }

@@ -47,6 +47,7 @@ pub mod server_metrics;
 pub mod service;
 mod small_calls;
 mod small_response;
+mod span;
 pub mod status;
 pub mod status_code;
 mod stored_conversations;

@@ -9,6 +9,7 @@ use crate::error::{Error, Reason};
 
 use super::field_violations::FieldViolations;
 use super::pb;
+use super::span::span;
 
 /// The maximum length of an id. Enough for a UUID and a prefix.
 const MAX_ID: usize = 64;
@@ -84,10 +85,15 @@ fn policy(policy: pb::HistoryPolicy, faults: &mut FieldViolations) -> HistoryPol
     HistoryPolicy {
         max_turns,
         max_input_tokens: max_input_tokens.and_then(Result::ok),
-        media: match policy.media() {
-            pb::HistoryMedia::Unspecified | pb::HistoryMedia::All => HistoryMedia::All,
-            pb::HistoryMedia::LastTurn => HistoryMedia::LastTurn,
-            pb::HistoryMedia::None => HistoryMedia::None,
+        media: match pb::HistoryMedia::try_from(policy.media) {
+            Ok(pb::HistoryMedia::Unspecified | pb::HistoryMedia::All) => HistoryMedia::All,
+            Ok(pb::HistoryMedia::LastTurn) => HistoryMedia::LastTurn,
+            Ok(pb::HistoryMedia::None) => HistoryMedia::None,
+            Err(_) => {
+                let what = "must be HISTORY_MEDIA_ALL, _LAST_TURN or _NONE, or not set";
+                faults.add("history.media", what);
+                HistoryMedia::None
+            }
         },
     }
 }
@@ -178,14 +184,26 @@ pub(super) fn labels(from: HashMap<String, String>) -> Result<Labels, Error> {
 
 /// Checks a time to live.
 pub(super) fn ttl(from: prost_types::Duration) -> Result<Duration, Error> {
-    let ttl = Duration::try_from(from).ok();
-    let ttl = ttl.filter(|ttl| (MIN_TTL..=MAX_TTL).contains(ttl));
+    let ttl = span(from).filter(|ttl| (MIN_TTL..=MAX_TTL).contains(ttl));
     ttl.ok_or_else(|| Error::field("conversation.ttl", "must be from 1 second to 10 years"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_history_has_a_known_choice_of_media() {
+        for (media, is_known) in [(0, true), (3, true), (4, false), (-1, false)] {
+            let mut faults = FieldViolations::default();
+            let from = pb::HistoryPolicy {
+                media,
+                ..pb::HistoryPolicy::default()
+            };
+            policy(from, &mut faults);
+            assert_eq!(faults.check().is_ok(), is_known, "{media}");
+        }
+    }
 
     #[test]
     fn names_have_an_id_of_their_alphabet() {

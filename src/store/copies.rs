@@ -54,8 +54,8 @@ const RECOUNT: Statement = statement!(
 );
 
 /// The bytes of a history that are copied in one transaction, which other callers wait for with
-/// SQLite. As much as is sent to the model.
-const MAX_COPY: i64 = 32 << 20;
+/// SQLite, and which has a time limit.
+const MAX_COPY: i64 = 16 << 20;
 
 const SIZE: Statement = statement!(
     "SELECT CAST(coalesce(sum(length(messages) + length(answer)), 0) AS BIGINT) FROM turns

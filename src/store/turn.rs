@@ -28,6 +28,8 @@ pub struct StoredContent {
     pub bytes: Vec<u8>,
     /// The media that they refer to, by digest and sorted by it.
     pub media: Vec<(Digest, Bytes)>,
+    /// The bytes of the media, each as often as it is referred to: so often it is sent.
+    pub media_bytes: usize,
     /// The estimated tokens.
     pub tokens: i64,
 }
@@ -38,9 +40,9 @@ impl StoredContent {
         count(self.bytes.len())
     }
 
-    /// The number of bytes of the media.
+    /// The number of bytes of the media, as they are sent.
     pub(super) fn media_byte_count(&self) -> i64 {
-        self.media.iter().map(|(_, bytes)| count(bytes.len())).sum()
+        count(self.media_bytes)
     }
 }
 

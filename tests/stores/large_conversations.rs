@@ -1,13 +1,20 @@
 //! Large conversations of one caller do not hold up the store for others, and forged input does not
 //! make it look as if it were down.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashgate::chat::call::Tenant;
+use dashgate::chat::media::{Medium, Source};
 use dashgate::config::StoreSettings;
+use dashgate::conversations::ConversationsConfig;
+use dashgate::conversations::management::TurnPage;
+use dashgate::error::Error;
 use dashgate::grpc::pb;
-use dashgate::store::{Store, StoreConfig};
+use dashgate::store::{Observer, Store, StoreConfig};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -23,6 +30,8 @@ pub fn trials() -> Vec<Test> {
         a_large_conversation_that_has_expired_is_deleted,
         a_conversation_expires_although_the_replica_of_its_turn_is_gone,
         a_large_conversation_is_not_copied,
+        a_history_that_does_not_fit_into_memory_is_not_read,
+        a_medium_is_read_once_however_often_it_is_used,
         a_caller_who_lists_all_the_time_leaves_connections_to_others,
         a_forged_page_token_is_refused_and_the_store_stays_up,
         a_value_that_the_store_does_not_accept_is_no_failure_of_the_store,
@@ -162,10 +171,90 @@ async fn a_large_conversation_is_not_copied(store: StoreSettings) {
     let error = client.fork_conversation(fork(None, "d")).await.unwrap_err();
     assert_fault(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");
     let copy = client
-        .fork_conversation(fork(Some(300), "d"))
+        .fork_conversation(fork(Some(150), "d"))
         .await
         .unwrap();
-    assert_eq!(copy.into_inner().conversation.unwrap().turn_count, 300);
+    assert_eq!(copy.into_inner().conversation.unwrap().turn_count, 150);
+}
+
+async fn a_history_that_does_not_fit_into_memory_is_not_read(store: StoreSettings) {
+    let upstream = numbering(Duration::ZERO).await;
+    let mut settings = settings(&upstream);
+    settings.memory.limit = 64 << 20;
+    settings.store = Some(store.clone());
+    let one = gateway_with(settings).await;
+    let mut client = one.conversation();
+    create(&mut client).await;
+    client.converse(mine(say("one"))).await.unwrap();
+    fill_by(&store, many!("answer")).await;
+    // Messages that cannot be decoded: to read them is another error.
+    let large = "UPDATE turns SET bytes = 100000, messages = substr(messages, 2)";
+    execute(&store, large).await;
+    let with_turns = |max_turns| pb::ConverseRequest {
+        history: Some(pb::HistoryPolicy {
+            max_turns: Some(max_turns),
+            ..pb::HistoryPolicy::default()
+        }),
+        ..say("two")
+    };
+    let error = client.converse(mine(with_turns(300))).await.unwrap_err();
+    assert_fault(&error, Code::Unavailable, "OVERLOADED");
+    let error = client.converse(mine(with_turns(10))).await.unwrap_err();
+    assert_fault(&error, Code::Internal, "STORE_DAMAGED");
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+/// Counts the media that are read.
+#[derive(Default)]
+struct MediaReads(AtomicUsize);
+
+impl Observer for MediaReads {
+    fn ended(&self, operation: &'static str, result: Result<(), &Error>, _: Duration) {
+        result.unwrap();
+        if operation == "medium" {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn a_medium_is_read_once_however_often_it_is_used(store: StoreSettings) {
+    let upstream = numbering(Duration::ZERO).await;
+    let one = replica(&upstream, &store).await;
+    let mut client = one.conversation();
+    create(&mut client).await;
+    let wav = b"RIFF\x24\0\0\0WAVEfmt ".repeat(100);
+    let parts = vec![audio(&wav), audio(&wav), audio(&wav)];
+    client.converse(mine(say_parts(parts))).await.unwrap();
+    let tenant = only_tenant(&store).await;
+    let reads = Arc::new(MediaReads::default());
+    let direct = Store::open(&config(&store)).await.unwrap();
+    let direct = direct.observed_by(Arc::clone(&reads) as Arc<dyn Observer>);
+    let kept = ConversationsConfig {
+        ttl: Duration::from_secs(60),
+        max_media_bytes: 1 << 20,
+    };
+    let page = TurnPage {
+        from: 0,
+        newest_first: false,
+        limit: 10,
+        include_media: true,
+    };
+    let direct = dashgate::conversations::Conversations::new(direct, kept);
+    let (turns, _) = direct.turns((&tenant, "c"), page).await.unwrap();
+    let parts = turns[0].messages[0].parts.iter();
+    let media = parts.filter_map(|part| part.body.media().next());
+    let inline =
+        |medium: &&Medium| matches!(&medium.source, Source::Inline(bytes) if *bytes == wav);
+    assert_eq!(media.filter(inline).count(), 3);
+    assert_eq!(reads.0.load(Ordering::Relaxed), 1);
+}
+
+/// The tenant of the only conversation.
+async fn only_tenant(store: &StoreSettings) -> Tenant {
+    let mut connection = crate::database::connection(store).await;
+    let query = sqlx::query_scalar::<_, Vec<u8>>("SELECT tenant FROM conversations");
+    let tenant = query.fetch_one(&mut connection).await.unwrap();
+    Tenant(tenant.try_into().unwrap())
 }
 
 async fn a_caller_who_lists_all_the_time_leaves_connections_to_others(store: StoreSettings) {
@@ -220,7 +309,7 @@ async fn a_value_that_the_store_does_not_accept_is_no_failure_of_the_store(store
     let long: String = (0..10_000_u32)
         .map(|i| char::from(b'!' + u8::try_from(i.wrapping_mul(2_654_435_761) >> 16 & 63).unwrap()))
         .collect();
-    let account = dashgate::chat::call::Tenant([7; 32]);
+    let account = Tenant([7; 32]);
     for model in ["a\0b", long.as_str()] {
         let pause = Duration::from_secs(1);
         let done = direct

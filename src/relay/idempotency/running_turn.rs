@@ -31,13 +31,17 @@ impl RunningTurn {
         conversations: &Conversations,
         call: &mut Arc<Call>,
         owned: Option<&Owned>,
-        memory: Option<Share>,
+        mut memory: Option<Share>,
     ) -> Result<Option<Self>, Error> {
         let turn = owned.and_then(|owned| owned.turn.as_ref());
         let (Some(of), Some(turn)) = (&call.stored, turn) else {
             return Ok(None);
         };
-        let with_history = conversations.with_history(call, turn, of).await?;
+        let plan = conversations.plan(&call.tenant, of).await?;
+        if let Some(memory) = &mut memory {
+            memory.hold(plan.bytes, Claim::Running)?;
+        }
+        let with_history = conversations.with_history(call, (turn, of), plan).await?;
         let mut running = Self {
             conversations: conversations.clone(),
             used: with_history.used,
@@ -48,6 +52,9 @@ impl RunningTurn {
             bytes: 0,
         };
         running.hold(with_history.bytes)?;
+        if let Some(memory) = &mut running.memory {
+            memory.release(running.bytes);
+        }
         let mut full = Call::clone(call);
         full.prompt.turns = with_history.messages;
         *call = Arc::new(full);
