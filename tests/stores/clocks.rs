@@ -123,13 +123,14 @@ async fn conversations_expire_by_the_clock_of_the_store(store: StoreSettings) {
 
 async fn the_day_of_a_budget_is_that_of_the_store(store: StoreSettings) {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
-    // Ten calls of 824 tokens.
-    let limit = [("caller_limits.tokens_per_day", "8240")];
+    // 100 calls of 824 tokens. The last ones do not fit: more is estimated for a call than it uses,
+    // and each replica has a share.
+    let limit = [("caller_limits.tokens_per_day", "82400")];
     let replicas = ["+2d", "-2d"].map(|clock| replica(&upstream, &store, clock, &limit));
     let (mut accepted, start) = (0, Instant::now());
     // Shares move between replicas in this time.
     let enough = Duration::from_secs(4);
-    while start.elapsed() < enough || (accepted < 8 && start.elapsed() < enough * 8) {
+    while start.elapsed() < enough || (accepted < 90 && start.elapsed() < enough * 8) {
         for replica in &replicas {
             match client(replica).converse(ask_whole(question())).await {
                 Ok(_) => accepted += 1,
@@ -138,5 +139,5 @@ async fn the_day_of_a_budget_is_that_of_the_store(store: StoreSettings) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!((8..=10).contains(&accepted), "{accepted}");
+    assert!((90..=100).contains(&accepted), "{accepted}");
 }
