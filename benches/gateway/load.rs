@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Caller {
     /// Over gRPC, on these connections in turn.
     Grpc(Vec<Line>, Ask),
+    /// The same, with a request for each of the calls that are in flight together.
+    Each(Vec<Line>, Vec<Ask>),
     /// Over HTTP, to the fake itself.
     Http(Client),
 }
@@ -37,14 +39,20 @@ pub(crate) enum Caller {
 impl Caller {
     async fn call(&self, turn: usize) -> Result<()> {
         match self {
-            Self::Grpc(lines, ask) => {
-                let line = lines.get(turn % lines.len().max(1));
-                let answer = line.ok_or("no connection")?.call(ask, None).await?;
-                answer.check().map(|_| ())
+            Self::Grpc(lines, ask) => call(lines, ask, turn).await,
+            Self::Each(lines, asks) => {
+                let ask = asks.get(turn % asks.len().max(1)).ok_or("no request")?;
+                call(lines, ask, turn).await
             }
             Self::Http(client) => client.call().await,
         }
     }
+}
+
+async fn call(lines: &[Line], ask: &Ask, turn: usize) -> Result<()> {
+    let line = lines.get(turn % lines.len().max(1));
+    let answer = line.ok_or("no connection")?.call(ask, None).await?;
+    answer.check().map(|_| ())
 }
 
 /// When it is measured.

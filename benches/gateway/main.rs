@@ -30,10 +30,22 @@ mod load;
 mod memory;
 mod messages;
 mod picture;
+#[path = "../../tests/support/postgres.rs"]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "it is also a part of tests, and may fail as they do"
+)]
+mod postgres;
 mod proc;
 mod results;
 mod row;
 mod soak;
+mod stored;
 mod streams;
 mod subject;
 mod table;
@@ -86,7 +98,7 @@ fn run() -> Result<bool> {
     }
 }
 
-fn measure(options: Options, folder: PathBuf) -> Result<bool> {
+fn measure(mut options: Options, folder: PathBuf) -> Result<bool> {
     std::fs::create_dir_all(&folder)?;
     let mut conditions = vec![
         proc::machine(),
@@ -106,6 +118,11 @@ fn measure(options: Options, folder: PathBuf) -> Result<bool> {
     });
     if proc::Cpu::of(std::process::id()).is_none() {
         let words = "not Linux: processor time and memory are not measured";
+        conditions.push(words.to_owned());
+    }
+    if postgres::installed().is_none() {
+        options.rows.retain(|row| !row.needs_postgres());
+        let words = "PostgreSQL is not installed: its rows are not measured";
         conditions.push(words.to_owned());
     }
     let fake = Fake::start()?;

@@ -51,6 +51,26 @@ impl Question {
     }
 }
 
+/// The next turn of a stored conversation with so much of its history, or without a name the same
+/// call, which is not stored.
+pub(crate) fn stored_turn(name: Option<&str>, history: i32) -> Vec<u8> {
+    let words = format!("What does it say? {ASKED}");
+    let request = pb::ConverseRequest {
+        conversation: Some(pb::Conversation {
+            name: name.unwrap_or_default().to_owned(),
+            model: "qwen-audio-turbo".to_owned(),
+            messages: vec![said(pb::Role::User, vec![text(&words)])],
+            ..Default::default()
+        }),
+        history: name.map(|_| pb::HistoryPolicy {
+            max_turns: Some(history),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    request.encode_to_vec()
+}
+
 /// The last turn is always the user's, and so is every second one before it.
 fn turn(turns: usize, at: usize) -> pb::Message {
     if (turns - at) % 2 == 1 {

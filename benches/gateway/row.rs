@@ -14,6 +14,7 @@ use crate::client::{Ask, CONVERSE, Line};
 use crate::fake::{ANSWER, Pace, Shared};
 use crate::load::Window;
 use crate::messages::Question;
+use crate::stored::StoreRow;
 use crate::subject::{Starter, Subject, Variant};
 use crate::{Result, calls, cancels, growth, live, memory, streams, upload};
 
@@ -79,6 +80,8 @@ pub(crate) enum Row {
     LivePace,
     BargeIn,
     LiveWire,
+    /// One of the store.
+    Stored(StoreRow),
 }
 
 use Variant::{Again, Bare, Dashgate, Direct, Other};
@@ -91,7 +94,7 @@ const WITHOUT_NOISE: &[Variant] = &[Bare, Dashgate, Other];
 
 impl Row {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Sat,
         Self::Seq,
         Self::Low,
@@ -113,6 +116,12 @@ impl Row {
         Self::LivePace,
         Self::BargeIn,
         Self::LiveWire,
+        Self::Stored(StoreRow::Sqlite),
+        Self::Stored(StoreRow::SqliteTurns),
+        Self::Stored(StoreRow::Postgres),
+        Self::Stored(StoreRow::PostgresTurns),
+        Self::Stored(StoreRow::LongConversation),
+        Self::Stored(StoreRow::Quota),
     ];
 
     /// Its name, and what it is.
@@ -178,6 +187,7 @@ impl Row {
                 "livewire",
                 "bytes; bare is a WebSocket with JSON and base64",
             ),
+            Self::Stored(row) => row.title(),
         }
     }
 
@@ -191,8 +201,8 @@ impl Row {
     pub(crate) fn variants(self) -> &'static [Variant] {
         match self {
             Self::Low | Self::Seq | Self::LiveLatency => WITH_DIRECT,
-            Self::LiveWire => WITHOUT_NOISE,
-            Self::Deadline => OURS,
+            Self::LiveWire | Self::Stored(StoreRow::LongConversation) => WITHOUT_NOISE,
+            Self::Deadline | Self::Stored(StoreRow::Quota) => OURS,
             Self::Sat
             | Self::Sse
             | Self::Paced
@@ -208,14 +218,15 @@ impl Row {
             | Self::Live
             | Self::LiveIdle
             | Self::LivePace
-            | Self::BargeIn => GATEWAYS,
+            | Self::BargeIn
+            | Self::Stored(_) => GATEWAYS,
         }
     }
 
     /// How many rounds are enough, of those that were asked for.
     pub(crate) fn rounds(self, asked: usize) -> usize {
         match self {
-            Self::LiveWire => 1,
+            Self::LiveWire | Self::Stored(StoreRow::LongConversation | StoreRow::Quota) => 1,
             Self::Idle
             | Self::Upload
             | Self::InFlight
@@ -235,8 +246,17 @@ impl Row {
             | Self::Deadline
             | Self::Live
             | Self::LiveLatency
-            | Self::BargeIn => asked,
+            | Self::BargeIn
+            | Self::Stored(_) => asked,
         }
+    }
+
+    /// Whether it is measured with PostgreSQL.
+    pub(crate) fn needs_postgres(self) -> bool {
+        matches!(
+            self,
+            Self::Stored(StoreRow::Postgres | StoreRow::PostgresTurns | StoreRow::Quota)
+        )
     }
 
     /// Measures it once.
@@ -264,6 +284,7 @@ impl Row {
             Self::LivePace => live::pace(bench, variant).await,
             Self::BargeIn => live::barge_in(bench, variant).await,
             Self::LiveWire => live::wire(bench, variant).await,
+            Self::Stored(row) => row.measure(bench, variant).await,
         }
     }
 }
