@@ -1,5 +1,5 @@
-//! The rows of the store: what a stored turn costs more than the same call without a store, what the
-//! length of a conversation costs, and how exactly replicas keep a common limit.
+//! The rows of the store: what a stored turn costs more than the same call without a store, what
+//! the length of a conversation costs, and how exactly replicas keep a common limit.
 
 use std::cell::Cell;
 use std::rc::Rc;
