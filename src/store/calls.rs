@@ -98,17 +98,18 @@ impl Store {
     /// Begins a call: durably, before anything is sent upstream. A call whose owner is gone, or
     /// which has expired, is begun again, and so is one that this replica has begun earlier. A turn
     /// of a stored conversation is begun with it.
+    ///
+    /// An earlier owner of this replica takes nothing from a later one, whenever it begins.
     pub async fn begin(
         &self,
-        key: &CallKey,
+        (key, owner): (&CallKey, &Arc<str>),
         fingerprint: &[u8],
         keep: Duration,
         turn: Option<&NewTurn>,
     ) -> Result<Begun, Error> {
-        let owner = self.next_owner();
         let begun = match turn {
             Some(turn) => match self
-                .begin_turn(key, &owner, (fingerprint, keep), turn)
+                .begin_turn(key, owner, (fingerprint, keep), turn)
                 .await?
             {
                 Ok(begun) => begun.map(|(fence, turn)| (fence, Some(turn))),
@@ -116,7 +117,7 @@ impl Store {
             },
             None => repeat!(self, "begin", {
                 let mut connection = self.pool.acquire().await?;
-                self.try_begin(&mut connection, key, &owner, (fingerprint, keep))
+                self.try_begin(&mut connection, key, owner, (fingerprint, keep))
                     .await
             })?
             .map(|fence| (fence, None)),
@@ -128,7 +129,7 @@ impl Store {
         let key = key.clone();
         let owned = Owned {
             key,
-            owner,
+            owner: Arc::clone(owner),
             fence,
             turn,
         };
@@ -159,9 +160,9 @@ impl Store {
     }
 
     /// The name of an owner: this replica with a number. A later one is greater in the order of
-    /// text, so that a statement of a call that was given up, if it is executed late, takes nothing
-    /// from its successor.
-    fn next_owner(&self) -> Arc<str> {
+    /// text, so that a call that was given up, if its statement is executed late, takes nothing
+    /// from its successor. So names must be taken in the order of the calls.
+    pub fn next_owner(&self) -> Arc<str> {
         let number = self.owners.fetch_add(1, Ordering::Relaxed);
         format!("{}.{number:016x}", self.replica).into()
     }

@@ -1,5 +1,6 @@
 //! The ownership of calls, without a gateway.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashgate::chat::call::Tenant;
@@ -15,6 +16,7 @@ pub fn trials() -> Vec<Test> {
         forgetting_a_complete_call_changes_nothing,
         events_are_forgotten_with_their_call,
         an_answer_that_is_too_long_leaves_no_events,
+        a_call_that_was_given_up_takes_nothing_from_its_successor,
         a_later_owner_has_none_of_the_events_of_an_earlier_one,
         a_batch_that_is_written_twice_is_stored_once,
         expired_calls_are_swept_with_their_events_and_others_stay,
@@ -40,12 +42,13 @@ fn key() -> CallKey {
     }
 }
 
+async fn begin_as(store: &Store, key: &CallKey, owner: &Arc<str>) -> Begun {
+    let begun = store.begin((key, owner), b"fingerprint", KEEP, None);
+    begun.await.unwrap()
+}
+
 async fn begin(store: &Store) -> Owned {
-    match store
-        .begin(&key(), b"fingerprint", KEEP, None)
-        .await
-        .unwrap()
-    {
+    match begin_as(store, &key(), &store.next_owner()).await {
         Begun::Owned(owned) => owned,
         other => panic!("{other:?}"),
     }
@@ -108,11 +111,22 @@ async fn an_answer_that_is_too_long_leaves_no_events(settings: StoreSettings) {
     assert_eq!(store.find(&key()).await.unwrap().0, Found::TooLong);
 }
 
+async fn a_call_that_was_given_up_takes_nothing_from_its_successor(settings: StoreSettings) {
+    let store = open(&settings).await;
+    let (given_up, successor) = (store.next_owner(), store.next_owner());
+    let Begun::Owned(owned) = begin_as(&store, &key(), &successor).await else {
+        panic!("it is new");
+    };
+    let late = begin_as(&store, &key(), &given_up).await;
+    assert!(matches!(late, Begun::Found(Found::Running(_), _)));
+    assert!(store.renew(&owned).await.unwrap());
+}
+
 async fn a_later_owner_has_none_of_the_events_of_an_earlier_one(settings: StoreSettings) {
     let (one, two) = (open(&settings).await, open(&settings).await);
     let first = begin(&one).await;
     assert!(one.append(&first, &[batch(0, b"old")]).await.unwrap());
-    let running = two.begin(&key(), b"fingerprint", KEEP, None).await.unwrap();
+    let running = begin_as(&two, &key(), &two.next_owner()).await;
     assert!(matches!(running, Begun::Found(Found::Running(_), _)));
     database::execute(&settings, "UPDATE calls SET lease_until = 0").await;
     let second = begin(&two).await;
@@ -151,7 +165,7 @@ async fn expired_calls_are_swept_with_their_events_and_others_stay(settings: Sto
             request_id: id.into(),
             ..key()
         };
-        let begun = store.begin(&key, b"f", KEEP, None).await.unwrap();
+        let begun = begin_as(&store, &key, &store.next_owner()).await;
         let Begun::Owned(owned) = begun else {
             panic!("{begun:?}");
         };

@@ -154,15 +154,27 @@ async fn replicas_together_keep_a_daily_budget(store: StoreSettings) {
 
 async fn replicas_together_keep_the_limit_of_concurrent_calls(store: StoreSettings) {
     let slow = Upstream::start(|_, _| {
-        let mut steps = vec![Step::Pause(Duration::from_millis(1500))];
+        let mut steps = vec![Step::Pause(Duration::from_millis(4000))];
         steps.extend(json(200, &whole("x")));
         steps
     });
     let upstream = slow.await;
     let replicas = three(&upstream, &store, |limits| limits.max_streams = 4).await;
+    // All know of each other.
+    tokio::time::sleep(Duration::from_millis(3000)).await;
     let calls = replicas.iter().cycle().take(24).map(|replica| {
         let mut client = replica.conversation();
-        tokio::spawn(async move { client.converse(ask_whole(question())).await })
+        // Shares move between replicas, but no call ends in this time.
+        let until = Instant::now() + Duration::from_secs(1);
+        tokio::spawn(async move {
+            loop {
+                let answer = client.converse(ask_whole(question())).await;
+                if answer.is_ok() || Instant::now() >= until {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
     });
     let mut answers = Vec::new();
     for call in calls.collect::<Vec<_>>() {
@@ -319,7 +331,7 @@ async fn without_store(
         replicas.push(gateway_with(settings).await);
     }
     // All know of each other.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_millis(3000)).await;
     ask(&replicas[0]).await.unwrap();
     fail(store, true).await;
     for replica in &replicas {

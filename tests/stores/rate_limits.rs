@@ -19,7 +19,8 @@ async fn a_rate_limit_of_an_account_is_known_to_all_replicas(store: StoreSetting
     let refused = ask(&replicas[0]).await.unwrap_err();
     assert_eq!(reason(&refused), "UPSTREAM_RATE");
     let asked = upstream.seen().len();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Replicas read the limits of others twice a second.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     for replica in &replicas {
         let refused = ask(replica).await.unwrap_err();
         assert_eq!(reason(&refused), "UPSTREAM_RATE", "{refused:?}");

@@ -50,6 +50,8 @@ pub(super) struct SharedCall {
     conversations: Conversations,
     store: Store,
     key: CallKey,
+    /// Its name in the store. A call that was given up may begin while its successor runs.
+    owner: Arc<str>,
     /// Empty until it runs: media take a while to hash.
     fingerprint: Vec<u8>,
     keep: Duration,
@@ -71,7 +73,8 @@ enum Role {
 }
 
 impl SharedCall {
-    /// This call, whose events are written to this log.
+    /// This call, whose events are written to this log. Of the same request id, the calls must be
+    /// created one after the other.
     pub(super) fn new(
         once: &Arc<Idempotency>,
         conversations: &Conversations,
@@ -79,6 +82,7 @@ impl SharedCall {
         log: Arc<ReplayLog>,
     ) -> Self {
         Self {
+            owner: conversations.store().next_owner(),
             store: conversations.store().clone(),
             conversations: conversations.clone(),
             key: CallKey {
@@ -153,8 +157,10 @@ impl SharedCall {
                     Begun::Found(found, theirs)
                 }
                 false => {
-                    let call = (&self.key, &self.fingerprint);
-                    self.store.begin(call.0, call.1, self.keep, turn).await?
+                    let call = (&self.key, &self.owner);
+                    self.store
+                        .begin(call, &self.fingerprint, self.keep, turn)
+                        .await?
                 }
             };
             let (found, theirs) = match begun {
