@@ -46,7 +46,13 @@ pub async fn live(client: &Client, job: Session, result: &mut CaseResult) -> Res
                 }
                 others.push(other);
             }
-            step => send_live(&session, step, events).await?,
+            step => {
+                if let Err(over) = send_live(&session, step, events).await {
+                    // A session that has ended still has the events until then.
+                    read_live(&mut session, events, "").await?;
+                    return Err(over);
+                }
+            }
         }
     }
     read_live(&mut session, events, "").await
