@@ -31,7 +31,7 @@ const STEP_PAUSE: Duration = Duration::from_millis(200);
 enum Left {
     /// There was no such conversation.
     NotFound,
-    /// Turns of a conversation that nobody finds any more.
+    /// Turns of a conversation that is not found any more.
     Turns,
     /// Nothing.
     Nothing,
@@ -95,7 +95,7 @@ impl Store {
         self.delete_locked(of, LOCK_EXPIRED).await
     }
 
-    /// Deletes in steps. After the first one, nobody finds the conversation, and it has expired: if
+    /// Deletes in steps. After the first one, the conversation is not found, and has expired: if
     /// this replica stops, the next sweep deletes what is left.
     async fn delete_locked(&self, of: (&Tenant, &str), lock: Statement) -> Result<bool, Error> {
         let mut left = self.delete_step(of, lock).await?;
