@@ -57,6 +57,14 @@ const STEPS: &[Step] = &[
         ),
         down: include_str!("migrations/0003_quotas.down.sql"),
     },
+    Step {
+        name: "fences",
+        up: (
+            include_str!("migrations/0004_fences.up.sqlite.sql"),
+            include_str!("migrations/0004_fences.up.postgres.sql"),
+        ),
+        down: include_str!("migrations/0004_fences.down.sql"),
+    },
 ];
 
 fn migrator(engine: Engine) -> Migrator {

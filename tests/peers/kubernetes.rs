@@ -97,19 +97,23 @@ fn renders(tools: &Path) -> Result<(), String> {
         kind(&open, "NetworkPolicy").is_err(),
         names(&open),
     )?;
-    let nobody = rendered(
+    let without_callers = rendered(
         tools,
-        "nobody",
+        "without-callers",
         &["--set", SEPARATE, "--set", "callers.existingSecret="],
     )?;
-    let mounts = super::manifests::pod(&nobody)?.to_string();
+    let mounts = super::manifests::pod(&without_callers)?.to_string();
     holds(
         "no keys",
         !mounts.contains("/etc/dashgate/callers"),
         &mounts,
     )?;
     // Without callers the gateway would not start where others reach it, and says so before.
-    holds("a refusal", settings(&nobody, "nobody").is_err(), &mounts)?;
+    holds(
+        "a refusal",
+        settings(&without_callers, "without-callers").is_err(),
+        &mounts,
+    )?;
     Ok(())
 }
 

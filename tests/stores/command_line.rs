@@ -6,6 +6,7 @@ use std::time::Duration;
 use dashgate::config::StoreSettings;
 
 use crate::database;
+use crate::kept::with_one_turn;
 use crate::replicas::replica;
 use crate::support::*;
 use crate::trials::{Test, tests};
@@ -13,6 +14,7 @@ use crate::trials::{Test, tests};
 pub fn trials() -> Vec<Test> {
     tests![
         migrations_go_forward_and_one_step_back,
+        turns_of_an_earlier_schema_keep_the_fences_of_their_calls,
         a_check_shows_schema_latency_size_and_calls,
         a_schema_that_is_missing_is_a_failure_unless_serve_migrates,
         a_schema_of_the_next_version_is_used_and_later_ones_are_refused,
@@ -74,6 +76,20 @@ async fn migrations_go_forward_and_one_step_back(settings: StoreSettings) {
     let (code, _, err) = store(&settings, &["migrate", "--to", "99"]).await;
     assert_eq!(code, 2);
     assert!(err.contains("knows the versions 0 to"), "{err}");
+}
+
+async fn turns_of_an_earlier_schema_keep_the_fences_of_their_calls(settings: StoreSettings) {
+    let (_upstream, one, _) = with_one_turn(&settings).await;
+    one.stop().await;
+    one.ended().await;
+    // The schema without fences, and the one that has them.
+    for to in ["3", "4"] {
+        let (code, _, err) = store(&settings, &["migrate", "--to", to]).await;
+        assert_eq!((code, err.as_str()), (0, ""));
+    }
+    let fences = "SELECT count(*) FROM turns t JOIN calls c ON c.request_id = t.request_id
+                  WHERE t.fence = c.fence AND t.fence > 0";
+    assert_eq!(database::number(&settings, fences).await, 1);
 }
 
 async fn a_check_shows_schema_latency_size_and_calls(settings: StoreSettings) {

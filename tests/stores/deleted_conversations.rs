@@ -88,11 +88,7 @@ async fn errors(client: &mut Conversations, name: &str, key: &str) -> Vec<Status
 }
 
 async fn another_caller_finds_no_conversation_with_any_method(store: StoreSettings) {
-    let upstream = numbering(Duration::ZERO).await;
-    let one = replica(&upstream, &store).await;
-    let mut client = one.conversation();
-    create(&mut client).await;
-    client.converse(mine(say("one"))).await.unwrap();
+    let (upstream, _one, mut client) = with_one_turn(&store).await;
     let before = (get(&mut client).await, turns(&mut client).await);
     let of_others = errors(&mut client, NAME, "l").await;
     let of_none = errors(&mut client, "conversations/none", "l").await;

@@ -1,10 +1,14 @@
 //! What tests of stored conversations share.
 
+use std::time::Duration;
+
+use dashgate::config::StoreSettings;
 use dashgate::grpc::pb::{self, content};
 use serde_json::Value;
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
+use crate::replicas::replica;
 use crate::support::*;
 
 /// A client of a replica.
@@ -16,6 +20,16 @@ pub const NAME: &str = "conversations/c";
 /// Creates the conversation of most tests.
 pub async fn create(client: &mut Conversations) -> pb::Conversation {
     create_as(client, "c", "k").await
+}
+
+/// A DashScope, a replica in front of it, and a client of one whose conversation has one turn.
+pub async fn with_one_turn(store: &StoreSettings) -> (Upstream, Running, Conversations) {
+    let upstream = numbering(Duration::ZERO).await;
+    let one = replica(&upstream, store).await;
+    let mut client = one.conversation();
+    create(&mut client).await;
+    client.converse(mine(say("one"))).await.unwrap();
+    (upstream, one, client)
 }
 
 /// Creates a conversation of the caller with this key.

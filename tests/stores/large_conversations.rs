@@ -89,11 +89,7 @@ async fn call_of_another(client: &mut Conversations, number: usize) {
 }
 
 async fn a_large_conversation_is_deleted_while_others_call(store: StoreSettings) {
-    let upstream = numbering(Duration::ZERO).await;
-    let one = replica(&upstream, &store).await;
-    let mut client = one.conversation();
-    create(&mut client).await;
-    client.converse(mine(say("one"))).await.unwrap();
+    let (_upstream, one, mut client) = with_one_turn(&store).await;
     fill(&store).await;
     let mut deleting = one.conversation();
     let deletion =
@@ -118,11 +114,7 @@ async fn a_large_conversation_is_deleted_while_others_call(store: StoreSettings)
 }
 
 async fn a_large_conversation_that_has_expired_is_deleted(store: StoreSettings) {
-    let upstream = numbering(Duration::ZERO).await;
-    let one = replica(&upstream, &store).await;
-    let mut client = one.conversation();
-    create(&mut client).await;
-    client.converse(mine(say("one"))).await.unwrap();
+    let (_upstream, _one, mut client) = with_one_turn(&store).await;
     fill(&store).await;
     execute(&store, "UPDATE conversations SET expires = 1").await;
     let cleaner = Store::open(&config(&store)).await.unwrap();
@@ -155,11 +147,7 @@ async fn a_conversation_expires_although_the_replica_of_its_turn_is_gone(store: 
 }
 
 async fn a_large_conversation_is_not_copied(store: StoreSettings) {
-    let upstream = numbering(Duration::ZERO).await;
-    let one = replica(&upstream, &store).await;
-    let mut client = one.conversation();
-    create(&mut client).await;
-    client.converse(mine(say("one"))).await.unwrap();
+    let (_upstream, _one, mut client) = with_one_turn(&store).await;
     fill(&store).await;
     let fork = |last_turn, id: &str| {
         mine(pb::ForkConversationRequest {

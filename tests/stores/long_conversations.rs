@@ -49,11 +49,7 @@ fn without_history(text: &str) -> pb::ConverseRequest {
 }
 
 async fn of_ten_thousand_turns_only_the_latest_are_read(store: StoreSettings) {
-    let upstream = numbering(Duration::ZERO).await;
-    let one = replica(&upstream, &store).await;
-    let mut client = one.conversation();
-    create(&mut client).await;
-    client.converse(mine(say("one"))).await.unwrap();
+    let (upstream, _one, mut client) = with_one_turn(&store).await;
     insert_turns(&store).await;
     let began = Instant::now();
     let answer = client.converse(mine(say("two"))).await.unwrap();
@@ -72,11 +68,7 @@ async fn of_ten_thousand_turns_only_the_latest_are_read(store: StoreSettings) {
 }
 
 async fn a_conversation_with_ten_thousand_media_is_copied_and_deleted(store: StoreSettings) {
-    let upstream = numbering(Duration::ZERO).await;
-    let one = replica(&upstream, &store).await;
-    let mut client = one.conversation();
-    create(&mut client).await;
-    client.converse(mine(say("one"))).await.unwrap();
+    let (_upstream, _one, mut client) = with_one_turn(&store).await;
     insert_turns(&store).await;
     let (media, references) = match store.url.expose().starts_with("sqlite:") {
         true => (
@@ -120,11 +112,7 @@ async fn a_conversation_with_ten_thousand_media_is_copied_and_deleted(store: Sto
 }
 
 async fn a_history_that_is_too_large_is_refused(store: StoreSettings) {
-    let upstream = numbering(Duration::ZERO).await;
-    let one = replica(&upstream, &store).await;
-    let mut client = one.conversation();
-    create(&mut client).await;
-    client.converse(mine(say("one"))).await.unwrap();
+    let (upstream, _one, mut client) = with_one_turn(&store).await;
     execute(&store, "UPDATE turns SET bytes = 40000000").await;
     let error = client.converse(mine(say("two"))).await.unwrap_err();
     assert_fault(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");

@@ -3,7 +3,7 @@ CREATE TABLE calls (
   request_id TEXT NOT NULL,
   fingerprint BYTEA NOT NULL,
   state BIGINT NOT NULL,
-  owner TEXT COLLATE "C" NOT NULL,
+  owner TEXT NOT NULL,
   fence BIGINT NOT NULL,
   lease_until BIGINT NOT NULL,
   expires BIGINT NOT NULL,

@@ -23,7 +23,6 @@ CREATE TABLE turns (
   conversation TEXT NOT NULL,
   number BIGINT NOT NULL,
   request_id TEXT NOT NULL,
-  fence BIGINT NOT NULL,
   state BIGINT NOT NULL,
   system BIGINT NOT NULL,
   model TEXT NOT NULL,
