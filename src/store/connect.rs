@@ -69,6 +69,7 @@ pub(super) async fn connect(
         .max_connections(config.max_connections)
         .acquire_timeout(WAIT)
         .after_connect(move |connection, _| Box::pin(prepare(connection, engine)))
+        .after_release(move |connection, _| Box::pin(is_reusable(connection, engine)))
         .connect_lazy_with(options);
     Ok((pool, engine))
 }
@@ -83,6 +84,17 @@ async fn prepare(connection: &mut AnyConnection, engine: Engine) -> Result<(), s
         sqlx::query(*pragma).execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Whether a released connection can be used again. SQLite has ended a transaction whose commit
+/// failed, because the disk was full for example, but its driver takes it for a running one, in
+/// which whatever comes next would be executed.
+async fn is_reusable(connection: &mut AnyConnection, engine: Engine) -> Result<bool, sqlx::Error> {
+    if engine == Engine::Sqlite {
+        // The driver may not have executed a rollback yet.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 /// Connects once, and waits for a server that is about to start. Without the pool, which does not
@@ -108,8 +120,11 @@ async fn first_connection(
         if failure::kind(&error) == Failure::Damaged {
             return Err(failure::of(&error));
         }
-        let hopeless = absent == Absent::Fail || failure::is_refusal(&error);
-        if hopeless || Instant::now() >= until {
+        let hopeless = absent == Absent::Fail
+            || failure::is_refusal(&error)
+            || failure::kind(&error) == Failure::NotFlushed;
+        // An attempt without time would fail with an error that says nothing.
+        if hopeless || Instant::now() + WAIT >= until {
             let name = engine.name();
             let advice = engine.advice();
             let message = format!("cannot connect to {name}: {error}; check store.url ({advice})");

@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use sqlx::AnyPool;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use crate::error::{Error, Reason};
 
 use super::engine::Engine;
-use super::failure;
+use super::failure::{self, Failure};
 
 /// The newest schema that this version creates.
 pub const LATEST: i64 = STEPS.len() as i64;
@@ -103,6 +103,7 @@ pub(super) async fn migrate(pool: &AnyPool, engine: Engine, to: i64) -> Result<(
         };
         match done {
             Ok(()) => return Ok(()),
+            Err(error) if is_not_flushed(&error) => return Err(not_flushed()),
             // SQLite has no lock for it: another process may be changing it now.
             Err(_) if attempts.next().is_some() => tokio::time::sleep(PAUSE).await,
             Err(error) => {
@@ -114,6 +115,21 @@ pub(super) async fn migrate(pool: &AnyPool, engine: Engine, to: i64) -> Result<(
             }
         }
     }
+}
+
+/// Whether a change did not reach the disk. The next attempt would be no proof that it did.
+fn is_not_flushed(error: &MigrateError) -> bool {
+    matches!(
+        error,
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+            if failure::kind(error) == Failure::NotFlushed
+    )
+}
+
+fn not_flushed() -> Error {
+    let message = "store.url: the disk did not take the change of the schema (fsync failed); check \
+                   the disk, then start again: the store needs no repair";
+    Error::new(Reason::StoreDown, message)
 }
 
 /// Refuses a change to this version that this version of the gateway cannot make, or that deletes
