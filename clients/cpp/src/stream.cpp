@@ -57,7 +57,11 @@ void StreamState::open() {
   reader_.reset();
   {
     const std::lock_guard lock(mutex_);
-    if (is_cancelled_) call->context().TryCancel();
+    if (is_cancelled_) {
+      call->context().TryCancel();
+      // Before the first connection nothing is sent, and another call may have this request id.
+      if (call_ == nullptr) is_left_ = true;
+    }
     call_.swap(call);
   }
   is_sent_ = false;

@@ -117,6 +117,24 @@ TEST(StreamResume, ATokenBetweenTwoAttemptsEndsTheCall) {
   EXPECT_EQ(server.cancelled_ids(), std::vector<std::string>{id});
 }
 
+TEST(StreamResume, ATokenThatIsCancelledBeforeTheStartEndsNoOtherCallOfThisId) {
+  tests::Server server;
+  wait_for_leaving(server);
+  dashgate::CancellationSource source;
+  source.cancel();
+  {
+    const Client client(server.options());
+    CallOptions options;
+    options.cancellation = source.token();
+    options.request_id = "shared";
+    Stream stream = client.stream(tests::question(), options);
+    EXPECT_EQ(failure_of([&] { stream.final_answer(); }).code(), grpc::StatusCode::CANCELLED);
+    const Stream unread = client.stream(tests::question(), options);
+  }
+  EXPECT_TRUE(server.seen().empty());
+  EXPECT_TRUE(server.cancelled_ids().empty());
+}
+
 TEST(StreamResume, TheDeadlineEndsThePauses) {
   tests::Server server;
   lose_connections(server);
