@@ -46,9 +46,10 @@ const PREFACE: &str = r"# Errors
 A failed call has a gRPC code and a reason. The code says what to do next, the reason what happened.
 The reason is in `google.rpc.ErrorInfo` with the domain `dashgate`, whose metadata are `attempts`,
 `upstream_code`, `upstream_http_status` and `upstream_request_id` (DashScope's code, HTTP status and
-request id); with `CONVERSATION_BUSY` also `running_request_id`, and with `STALE_CONVERSATION`
-`last_turn`. Clients with the schema use `dashgate.v1.CallFailure` instead, whose `reason` is the
-enum `dashgate.v1.ErrorReason`. Both are in `google.rpc.Status.details`, with further details:
+request id); with `CONVERSATION_BUSY` also `running_request_id`, and with `STALE_CONVERSATION` and
+`HISTORY_REGRESSED` also `last_turn`. Clients with the schema use `dashgate.v1.CallFailure`
+instead, whose `reason` is the enum `dashgate.v1.ErrorReason`. Both are in
+`google.rpc.Status.details`, with further details:
 
 | Detail | When | Content |
 |---|---|---|
@@ -89,7 +90,7 @@ This page is generated from the code and checked by `cargo test --test pages`.
 ";
 
 /// The kinds in the order of the page, each with what the caller must do.
-const KINDS: [(Kind, &str); 13] = [
+const KINDS: [(Kind, &str); 14] = [
     (Kind::Invalid, "Fix the request."),
     (Kind::Unauthenticated, "Send valid credentials."),
     (Kind::Forbidden, "Ask the operator for permission."),
@@ -99,6 +100,10 @@ const KINDS: [(Kind, &str); 13] = [
     (
         Kind::Precondition,
         "Fix something else first: a bill, a key, a file, a conversation that is too long.",
+    ),
+    (
+        Kind::Lost,
+        "Compare with what you have, and send what is missing.",
     ),
     (Kind::Exhausted, "Wait, or send less."),
     (Kind::Unavailable, "Retry: the model did no work."),

@@ -232,7 +232,7 @@ impl From<Unwritten> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error.kind() {
-            Kind::Unavailable | Kind::Broken => Self::unreachable(error.message()),
+            Kind::Unavailable | Kind::Lost | Kind::Broken => Self::unreachable(error.message()),
             Kind::Invalid
             | Kind::Unauthenticated
             | Kind::Forbidden

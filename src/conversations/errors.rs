@@ -57,6 +57,15 @@ pub fn refused(refusal: Refusal) -> Error {
             let error = Error::new(Reason::StaleConversation, message);
             error.with_detail("last_turn", last_turn.to_string())
         }
+        Refusal::Regressed(last_turn) => {
+            let message = format!(
+                "expected_turn: this store has no such turn of the conversation, whose latest is \
+                 {last_turn}; it has lost turns, or the number is of another conversation: send \
+                 what is missing as messages"
+            );
+            let error = Error::new(Reason::HistoryRegressed, message);
+            error.with_detail("last_turn", last_turn.to_string())
+        }
         Refusal::TooLong => {
             let message = "the conversation has 100,000 turns, the maximum; create another one";
             Error::new(Reason::ConversationTooLong, message)

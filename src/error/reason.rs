@@ -27,6 +27,8 @@ pub enum Kind {
     Aborted,
     /// Do not use it: it is not supported.
     Unsupported,
+    /// Compare with what the caller has: acknowledged data are lost.
+    Lost,
     /// Report it to the operator. The model may have run.
     Broken,
 }
@@ -223,4 +225,6 @@ reasons! {
     ConversationTooLong, "CONVERSATION_TOO_LONG", Precondition;
     /// A stored conversation with this id exists.
     ConversationExists, "CONVERSATION_EXISTS", Exists;
+    /// The store has lost turns: the conversation never had a turn of the expected number.
+    HistoryRegressed, "HISTORY_REGRESSED", Lost;
 }

@@ -48,6 +48,7 @@ pub fn code(kind: Kind) -> Code {
         Kind::TimedOut => Code::DeadlineExceeded,
         Kind::Aborted => Code::Aborted,
         Kind::Unsupported => Code::Unimplemented,
+        Kind::Lost => Code::DataLoss,
         Kind::Broken => Code::Internal,
     }
 }
@@ -235,6 +236,7 @@ fn add_specific(details: &mut ErrorDetails, error: &Error) {
         | Kind::TimedOut
         | Kind::Aborted
         | Kind::Unsupported
+        | Kind::Lost
         | Kind::Broken => {}
     }
     if error.upstream().is_some() && error.server() == DASHSCOPE {

@@ -81,6 +81,8 @@ pub enum Refusal {
     Busy(String),
     /// Another turn than expected is the latest.
     Stale(i64),
+    /// The conversation has had fewer turns than the expected one.
+    Regressed(i64),
     /// The conversation has too many turns.
     TooLong,
 }

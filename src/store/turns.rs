@@ -62,6 +62,16 @@ const END: Statement = statement!(
      WHERE tenant = $1 AND conversation = $2 AND number = $3 AND state = 0"
 );
 
+/// Why the turn after `expected` cannot begin, if it cannot.
+fn unexpected(expected: Option<i64>, last: i64, numbered: i64) -> Option<Refusal> {
+    match expected {
+        // Numbers are never given twice: the turn was acknowledged by a store that had more.
+        Some(expected) if expected > numbered => Some(Refusal::Regressed(last)),
+        Some(expected) if expected != last => Some(Refusal::Stale(last)),
+        Some(_) | None => None,
+    }
+}
+
 impl Store {
     /// Begins a call and its turn. `Ok(None)`: the call was made before.
     pub(super) async fn begin_turn(
@@ -113,8 +123,8 @@ impl Store {
             self.end_row(connection, (tenant, id, running_turn), end, &[])
                 .await?;
         }
-        if turn.expected.is_some_and(|expected| expected != last) {
-            return Ok(Err(Refusal::Stale(last)));
+        if let Some(refusal) = unexpected(turn.expected, last, numbered) {
+            return Ok(Err(refusal));
         }
         let number = if is_again { running_turn } else { numbered + 1 };
         if number > MAX_TURNS {

@@ -122,7 +122,10 @@ impl Report {
     pub fn write(&self, metrics: &Metrics, model: Option<&Model>) {
         self.count(metrics, model);
         match self.outcome {
-            Outcome::Failed(Kind::Precondition | Kind::Broken | Kind::Unavailable, _) => {
+            Outcome::Failed(
+                Kind::Precondition | Kind::Lost | Kind::Broken | Kind::Unavailable,
+                _,
+            ) => {
                 self.line(true);
             }
             Outcome::Ok | Outcome::Cancelled | Outcome::Failed(..) => self.line(false),

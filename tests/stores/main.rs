@@ -21,6 +21,7 @@ mod conversations;
 mod damage;
 mod database;
 mod deleted_conversations;
+mod failover;
 mod faults;
 mod flushes;
 mod kept;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         command_line::without_a_store(),
     ];
     let postgres = [
+        failover::trials(),
         faults::trials(),
         observability::outages(),
         packets::trials(),

@@ -36,9 +36,12 @@ async fn another_expected_turn_is_stale(store: StoreSettings) {
         ..say("hello")
     };
     client.converse(mine(expecting(0))).await.unwrap();
-    for wrong in [0, 2] {
+    for (wrong, code, reason) in [
+        (0, Code::Aborted, "STALE_CONVERSATION"),
+        (2, Code::DataLoss, "HISTORY_REGRESSED"),
+    ] {
         let error = client.converse(mine(expecting(wrong))).await.unwrap_err();
-        assert_fault(&error, Code::Aborted, "STALE_CONVERSATION");
+        assert_fault(&error, code, reason);
         assert_eq!(detail(&error, "last_turn"), "1");
     }
     client.converse(mine(expecting(1))).await.unwrap();

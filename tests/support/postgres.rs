@@ -61,31 +61,7 @@ pub fn shared() -> &'static Postgres {
 impl Postgres {
     /// A server of its own, with these options.
     pub fn start(options: &'static str) -> Self {
-        let bin = installed().expect("PostgreSQL is missing: apt-get install postgresql");
-        // Short, because the path of a socket has at most 107 bytes.
-        let name = format!("dgpg-{}", uuid());
-        let dir = std::env::temp_dir().join(name);
-        fs::create_dir(&dir).unwrap();
-        let user = rustix::process::geteuid().is_root().then(unprivileged);
-        if let Some((uid, gid)) = user {
-            chown(&dir, Some(uid), Some(gid)).unwrap();
-        }
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "sh"])
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let server = Self {
-            bin,
-            dir,
-            user,
-            options,
-            databases: AtomicUsize::new(0),
-            server: Mutex::new(None),
-            _keeper: keeper,
-        };
+        let server = Self::folder(options);
         let initdb = server
             .command("initdb")
             .args([
@@ -109,6 +85,72 @@ impl Postgres {
         );
         server.run();
         server
+    }
+
+    /// A server that is not there yet: its folder, and what removes it.
+    fn folder(options: &'static str) -> Self {
+        let bin = installed().expect("PostgreSQL is missing: apt-get install postgresql");
+        // Short, because the path of a socket has at most 107 bytes.
+        let name = format!("dgpg-{}", uuid());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir(&dir).unwrap();
+        let user = rustix::process::geteuid().is_root().then(unprivileged);
+        if let Some((uid, gid)) = user {
+            chown(&dir, Some(uid), Some(gid)).unwrap();
+        }
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "sh"])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            bin,
+            dir,
+            user,
+            options,
+            databases: AtomicUsize::new(0),
+            server: Mutex::new(None),
+            _keeper: keeper,
+        }
+    }
+
+    /// A server that follows this one. It is asynchronous, unless `synchronous_standby_names` of
+    /// this one names `standby`.
+    pub fn standby(&self) -> Self {
+        let standby = Self::folder(self.options);
+        let primary = format!(
+            "host={} user=postgres application_name=standby",
+            self.dir.display()
+        );
+        let mut copy = standby.command("pg_basebackup");
+        copy.args(["-R", "-X", "stream", "-c", "fast", "-d", &primary, "-D"]);
+        let copied = copy.arg(standby.dir.join("data")).output().unwrap();
+        let errors = String::from_utf8_lossy(&copied.stderr);
+        assert!(copied.status.success(), "{errors}");
+        standby.run();
+        standby
+    }
+
+    /// A standby of this server that has each commit before it is acknowledged.
+    pub fn synchronous_standby(&self) -> Self {
+        let standby = self.standby();
+        let set = "ALTER SYSTEM SET synchronous_standby_names = 'standby'";
+        self.sql("postgres", set).unwrap();
+        self.sql("postgres", "SELECT pg_reload_conf()").unwrap();
+        let until = Instant::now() + START;
+        let state = "SELECT sync_state FROM pg_stat_replication";
+        while self.sql("postgres", state).unwrap().trim() != "sync" {
+            assert!(Instant::now() < until, "the standby does not follow");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        self.sql("postgres", "SELECT pg_promote()").unwrap();
     }
 
     /// Starts the server again after [`Postgres::kill`].

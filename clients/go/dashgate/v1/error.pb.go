@@ -243,6 +243,10 @@ const (
 	ErrorReason_CONVERSATION_TOO_LONG ErrorReason = 79
 	// A stored conversation with this id exists. ALREADY_EXISTS. Use it, or choose another id.
 	ErrorReason_CONVERSATION_EXISTS ErrorReason = 80
+	// The store has lost turns: the conversation never had a turn of the expected number. DATA_LOSS.
+	// The store was restored from a backup, or has failed over to a server that was behind.
+	// `google.rpc.ErrorInfo.metadata` has the latest turn as `last_turn`.
+	ErrorReason_HISTORY_REGRESSED ErrorReason = 81
 )
 
 // Enum value maps for ErrorReason.
@@ -329,6 +333,7 @@ var (
 		78: "STALE_CONVERSATION",
 		79: "CONVERSATION_TOO_LONG",
 		80: "CONVERSATION_EXISTS",
+		81: "HISTORY_REGRESSED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED": 0,
@@ -412,6 +417,7 @@ var (
 		"STALE_CONVERSATION":       78,
 		"CONVERSATION_TOO_LONG":    79,
 		"CONVERSATION_EXISTS":      80,
+		"HISTORY_REGRESSED":        81,
 	}
 )
 
@@ -568,7 +574,7 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\rupstream_code\x18\x06 \x01(\tR\fupstreamCode\x125\n" +
 	"\x14upstream_http_status\x18\a \x01(\x05H\x00R\x12upstreamHttpStatus\x88\x01\x01\x12.\n" +
 	"\x13upstream_request_id\x18\b \x01(\tR\x11upstreamRequestIdB\x17\n" +
-	"\x15_upstream_http_status*\xb5\r\n" +
+	"\x15_upstream_http_status*\xcc\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINVALID_REQUEST\x10\x01\x12\x15\n" +
@@ -658,7 +664,8 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\x11CONVERSATION_BUSY\x10M\x12\x16\n" +
 	"\x12STALE_CONVERSATION\x10N\x12\x19\n" +
 	"\x15CONVERSATION_TOO_LONG\x10O\x12\x17\n" +
-	"\x13CONVERSATION_EXISTS\x10PB\xb6\x01\n" +
+	"\x13CONVERSATION_EXISTS\x10P\x12\x15\n" +
+	"\x11HISTORY_REGRESSED\x10QB\xb6\x01\n" +
 	"\x0eio.dashgate.v1B\n" +
 	"ErrorProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03DGV\xaa\x02\vDashgate.V1\xba\x02\n" +
 	"DashgateV1\xca\x02\vDashgate\\V1\xe2\x02\x17Dashgate\\V1\\GPBMetadata\xea\x02\fDashgate::V1b\x06proto3"

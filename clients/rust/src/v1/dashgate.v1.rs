@@ -1292,6 +1292,10 @@ pub enum ErrorReason {
     ConversationTooLong = 79,
     /// A stored conversation with this id exists. ALREADY_EXISTS. Use it, or choose another id.
     ConversationExists = 80,
+    /// The store has lost turns: the conversation never had a turn of the expected number. DATA_LOSS.
+    /// The store was restored from a backup, or has failed over to a server that was behind.
+    /// `google.rpc.ErrorInfo.metadata` has the latest turn as `last_turn`.
+    HistoryRegressed = 81,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1381,6 +1385,7 @@ impl ErrorReason {
             Self::StaleConversation => "STALE_CONVERSATION",
             Self::ConversationTooLong => "CONVERSATION_TOO_LONG",
             Self::ConversationExists => "CONVERSATION_EXISTS",
+            Self::HistoryRegressed => "HISTORY_REGRESSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1467,6 +1472,7 @@ impl ErrorReason {
             "STALE_CONVERSATION" => Some(Self::StaleConversation),
             "CONVERSATION_TOO_LONG" => Some(Self::ConversationTooLong),
             "CONVERSATION_EXISTS" => Some(Self::ConversationExists),
+            "HISTORY_REGRESSED" => Some(Self::HistoryRegressed),
             _ => None,
         }
     }

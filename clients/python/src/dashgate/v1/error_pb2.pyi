@@ -288,6 +288,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`."""
     CONVERSATION_EXISTS: _ErrorReason.ValueType  # 80
     """A stored conversation with this id exists. ALREADY_EXISTS. Use it, or choose another id."""
+    HISTORY_REGRESSED: _ErrorReason.ValueType  # 81
+    """The store has lost turns: the conversation never had a turn of the expected number. DATA_LOSS.
+    The store was restored from a backup, or has failed over to a server that was behind.
+    `google.rpc.ErrorInfo.metadata` has the latest turn as `last_turn`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. The names are the values of `google.rpc.ErrorInfo.reason` with the
@@ -560,6 +565,11 @@ CONVERSATION_TOO_LONG: ErrorReason.ValueType  # 79
 """The history to send is larger than the gateway sends. FAILED_PRECONDITION. Set `history`."""
 CONVERSATION_EXISTS: ErrorReason.ValueType  # 80
 """A stored conversation with this id exists. ALREADY_EXISTS. Use it, or choose another id."""
+HISTORY_REGRESSED: ErrorReason.ValueType  # 81
+"""The store has lost turns: the conversation never had a turn of the expected number. DATA_LOSS.
+The store was restored from a backup, or has failed over to a server that was behind.
+`google.rpc.ErrorInfo.metadata` has the latest turn as `last_turn`.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
