@@ -256,7 +256,7 @@ impl Scan {
         }
         self.state = match wire {
             0 => State::Number,
-            1 => State::Skip(8),
+            1 => self.fixed(8)?,
             2 => State::Length,
             3 if open.groups < MAX_GROUPS => {
                 open.groups += 1;
@@ -266,10 +266,18 @@ impl Scan {
                 open.groups -= 1;
                 State::Tag
             }
-            5 => State::Skip(4),
+            5 => self.fixed(4)?,
             _ => return Err(malformed()),
         };
         Ok(())
+    }
+
+    /// Passes over a number of a fixed width, which must end within its message.
+    fn fixed(&self, width: u64) -> Result<State, Error> {
+        match self.top.end - self.at >= width {
+            true => Ok(State::Skip(width)),
+            false => Err(malformed()),
+        }
     }
 
     fn delimited(&mut self, length: u64) -> Result<(), Error> {
@@ -403,6 +411,16 @@ mod tests {
     use super::*;
 
     const REQUEST: &str = "dashgate.v1.ConverseRequest";
+
+    #[test]
+    fn a_fixed_number_that_exceeds_its_message_is_malformed() {
+        // conversation (2 bytes): a field with 8 bytes; then field 3, empty.
+        let bytes = [10, 2, 233, 0, 0, 0, 0, 0, 0, 0, 0, 0, 26, 0];
+        assert!(scanned(&bytes).is_err());
+        for width in [1, 5] {
+            assert!(scanned(&[10, 1, 8 | width, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0]).is_err());
+        }
+    }
 
     fn scan_with(max_weight: usize) -> Scan {
         let schema = Arc::new(Schema::new().unwrap());
