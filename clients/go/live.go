@@ -53,8 +53,8 @@ type live[Request, Response any, Event interface {
 	changed sync.Cond
 	// receiving is whether a goroutine receives events, or resumes the session.
 	receiving bool
-	// unread is what a stream that takes no more messages still had: at most its flow control
-	// window.
+	// unread is what a stream that takes no more messages still had: the start of the session and of
+	// its latest stream or, if the session has ended, what precedes the end.
 	unread   []Event
 	stream   liveStream[Request, Response]
 	finished bool
@@ -275,35 +275,21 @@ func (l *live[Request, Response, Event]) refused(end error) error {
 	}
 }
 
-// drain reads what is left of a stream that takes no more messages: its status comes last.
-func (l *live[Request, Response, Event]) drain(ended liveStream[Request, Response]) {
-	if !l.claim(ended) {
-		return
-	}
-	defer l.release()
-	for {
-		stream, end := l.current()
-		if end != nil || stream != ended {
-			return
-		}
-		if event := l.receive(stream); event != nil {
-			l.state.Lock()
-			l.unread = append(l.unread, event)
-			l.state.Unlock()
-		}
-	}
-}
 
 // receive returns the next event of a stream. It is nil if the event was received before, or if the
 // stream has ended; the session is then resumed, or ended.
 func (l *live[Request, Response, Event]) receive(stream liveStream[Request, Response]) Event {
 	raw, err := stream.Recv()
-	if err == nil {
-		if event := Event(raw); l.isNew(event) {
-			return event
-		}
-		return nil
+	if err != nil {
+		l.broke(stream, err)
+	} else if event := Event(raw); l.isNew(event) {
+		return event
 	}
+	return nil
+}
+
+// broke resumes the session after the end of a stream, or ends it.
+func (l *live[Request, Response, Event]) broke(stream liveStream[Request, Response], err error) {
 	switch {
 	case !errors.Is(err, io.EOF):
 		l.recover(newError(l.ctx, err, stream.Trailer(), l.requestID))
@@ -312,7 +298,6 @@ func (l *live[Request, Response, Event]) receive(stream liveStream[Request, Resp
 	default:
 		l.stop(io.EOF)
 	}
-	return nil
 }
 
 // isNew notes an event. It is false if the event was received on an earlier stream.

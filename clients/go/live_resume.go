@@ -2,6 +2,7 @@ package dashgate
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -46,6 +47,64 @@ func (l *live[Request, Response, Event]) recover(failed *Error) {
 			return
 		}
 		failed = newError(l.ctx, err, nil, l.requestID)
+	}
+}
+
+// drain reads what is left of a stream that takes no more messages: its status comes last. If the
+// session goes on, the events that nobody has read are received again, so that a program that only
+// sends does not collect them.
+func (l *live[Request, Response, Event]) drain(ended liveStream[Request, Response]) {
+	if !l.claim(ended) {
+		return
+	}
+	defer l.release()
+	l.state.Lock()
+	read, before := l.sequence, len(l.unread)
+	l.state.Unlock()
+	for {
+		raw, err := ended.Recv()
+		if err != nil {
+			l.brokeUnread(ended, err, read, before)
+			return
+		}
+		if event := Event(raw); l.isNew(event) {
+			l.state.Lock()
+			l.unread = append(l.unread, event)
+			l.state.Unlock()
+		}
+	}
+}
+
+// brokeUnread resumes the session after the event that was read last, or ends it with those that
+// were not read.
+func (l *live[Request, Response, Event]) brokeUnread(
+	stream liveStream[Request, Response], err error, read int32, before int,
+) {
+	l.state.Lock()
+	kept, drained := slices.Clone(l.unread[:before]), slices.Clone(l.unread[before:])
+	last := l.sequence
+	l.unread = l.unread[:before]
+	for _, event := range drained {
+		if event.GetSessionStarted() == nil {
+			continue
+		}
+		read = max(read, event.GetSequence())
+		if len(l.unread) > 1 {
+			// A stream of which nothing was read.
+			l.unread = l.unread[:1]
+		}
+		l.unread = append(l.unread, event)
+	}
+	l.sequence = read
+	l.state.Unlock()
+
+	l.broke(stream, err)
+
+	l.state.Lock()
+	defer l.state.Unlock()
+	if l.end != nil {
+		l.sequence = last
+		l.unread = append(kept, drained...)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -17,6 +18,9 @@ import (
 // leaveLimit is the deadline of the call that ends a call whose stream was left. The gateway ends it
 // by itself after some seconds.
 const leaveLimit = 2 * time.Second
+
+// resumableKey is the metadata of a response whose stream can be resumed.
+const resumableKey = "dashgate-resumable"
 
 // CancelCall ends a running call of this caller, whatever process made it, by its request id. Its
 // streams end with ABORTED and the reason CALL_CANCELLED. The error is an *Error; its reason is
@@ -79,7 +83,7 @@ func (r *resumption) isNew(event *dashgatev1.ConverseStreamResponse) (bool, erro
 		return false, errGap
 	}
 	r.attempts = 0
-	if started := event.GetStarted(); started != nil && r.resumes == 0 {
+	if started := event.GetStarted(); started != nil && !r.started {
 		r.started = true
 		r.can = r.wanted && started.GetResumable()
 	}
@@ -91,6 +95,13 @@ func (r *resumption) isNew(event *dashgatev1.ConverseStreamResponse) (bool, erro
 	}
 	r.sequence = sequence
 	return true, nil
+}
+
+// announced notes the headers of a response, which precede Started.
+func (r *resumption) announced(headers grpcmetadata.MD) {
+	if r.wanted && !r.started && slices.Contains(headers.Get(resumableKey), "true") {
+		r.can = true
+	}
 }
 
 // after decides what follows a failure: another attempt (nil), or the error of the stream.
@@ -154,6 +165,11 @@ func isLost(failed *Error) bool {
 // recover continues a stream that failed on another connection, or ends it.
 func (s *Stream) recover(err error) {
 	for {
+		if s.events != nil && !s.state.started {
+			// The call has ended, so this does not wait.
+			headers, _ := s.events.Header()
+			s.state.announced(headers)
+		}
 		end := s.ending(err)
 		failed, hasFailed := end.(*Error)
 		if !hasFailed {

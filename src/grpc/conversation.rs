@@ -135,6 +135,14 @@ impl ConversationService for Conversation {
         };
         let mut response = Response::new(events);
         tell(response.metadata_mut(), &request_id, &upstream, joined);
+        if resumable {
+            // `Started`, which has the same, may come much later.
+            status::insert(
+                response.metadata_mut(),
+                metadata_keys::DASHGATE_RESUMABLE,
+                "true",
+            );
+        }
         Ok(response)
     }
 

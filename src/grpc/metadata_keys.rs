@@ -10,6 +10,9 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(super) const X_DASHSCOPE_REQUEST_ID: HeaderName =
     HeaderName::from_static("x-dashscope-request-id");
 
+/// Whether the stream can be resumed, before its first event shows it.
+pub(super) const DASHGATE_RESUMABLE: HeaderName = HeaderName::from_static("dashgate-resumable");
+
 /// The status code.
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 

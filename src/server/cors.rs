@@ -8,7 +8,7 @@ use super::plain_http;
 /// The response headers that a page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "grpc-status, grpc-message, grpc-status-details-bin, grpc-retry-pushback-ms, x-request-id, \
-     x-dashscope-request-id",
+     x-dashscope-request-id, dashgate-resumable",
 );
 
 /// How long a browser may cache a preflight response. Chromium's maximum.

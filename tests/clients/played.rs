@@ -280,9 +280,9 @@ async fn call(
         ..Call::default()
     });
     sleep(Duration::from_millis(plan.after_ms)).await;
-    if plan.end == Some(End::Cut) && plan.messages.is_empty() {
+    if plan.end == Some(End::Cut) && plan.messages.is_empty() && plan.metadata.is_empty() {
         cut.send_replace(true);
-        // Were the head out first, no library might try again.
+        // After the headers, no library makes another attempt.
         std::future::pending::<()>().await;
     }
     answer(&method, plan, ending, (cut, is_received))

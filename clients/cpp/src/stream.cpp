@@ -155,6 +155,7 @@ std::optional<Error> StreamState::status() {
   grpc::Status status;
   reader_->Finish(&status, this);
   wait();
+  progress_.announce(call_->context().GetServerInitialMetadata());
   if (is_idle_) {
     const std::string limit = std::to_string(client_.idle_timeout.count());
     Error::Fields fields =

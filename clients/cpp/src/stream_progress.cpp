@@ -26,6 +26,14 @@ bool is_gone(const Error& failed) {
 
 }  // namespace
 
+void StreamProgress::announce(
+    const std::multimap<grpc::string_ref, grpc::string_ref>& metadata) {
+  const auto found = metadata.find("dashgate-resumable");
+  if (is_wanted_ && !has_started_ && found != metadata.end() && found->second == "true") {
+    is_possible_ = true;
+  }
+}
+
 StreamProgress::Received StreamProgress::receive(const v1::ConverseStreamResponse& event) {
   // A heartbeat has the number of the event before it.
   const bool counts = !event.has_heartbeat();
@@ -34,7 +42,7 @@ StreamProgress::Received StreamProgress::receive(const v1::ConverseStreamRespons
     return Received::kMissing;
   }
   attempts_ = 0;
-  if (event.has_started() && resumes_ == 0) {
+  if (event.has_started() && !has_started_) {
     is_possible_ = is_wanted_ && event.started().resumable();
     has_started_ = true;
   }

@@ -5,9 +5,12 @@
 #include <dashgate/error.h>
 #include <dashgate/v1/conversation_service.pb.h>
 
+#include <grpcpp/support/string_ref.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 
 namespace dashgate::detail {
@@ -23,6 +26,9 @@ class StreamProgress {
 
   // `is_named`: the caller chose the request id, so that the call may have other readers.
   StreamProgress(bool is_wanted, bool is_named) : is_wanted_(is_wanted), is_named_(is_named) {}
+
+  // Notes the metadata of a response, which precedes Started.
+  void announce(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata);
 
   // Notes an event.
   Received receive(const v1::ConverseStreamResponse& event);

@@ -176,13 +176,13 @@ impl IntoFuture for Call<Streamed> {
 pub(crate) async fn opened(
     terms: &Terms,
     request: v1::ConverseStreamRequest,
-) -> Result<Streaming<v1::ConverseStreamResponse>, Error> {
+) -> Result<Response<Streaming<v1::ConverseStreamResponse>>, Error> {
     let service = terms.client.conversation_service();
     let send = move |request: Request<v1::ConverseStreamRequest>| {
         let mut service = service.clone();
         async move { service.converse_stream(request).await }
     };
-    terms.attempt(request, send).await.map(Response::into_inner)
+    terms.attempt(request, send).await
 }
 
 /// The settings of a call.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tonic::{Code, Streaming};
+use tonic::{Code, Response, Streaming};
 
 use crate::answer::Answer;
 use crate::call::{Terms, failed, of_broken_connection, opened};
@@ -58,7 +58,7 @@ enum Source {
     Ended,
 }
 
-type Opened = Result<Streaming<ConverseStreamResponse>, Error>;
+type Opened = Result<Response<Streaming<ConverseStreamResponse>>, Error>;
 
 /// A future that is polled with exclusive access only. The mutex, which is never locked, makes it
 /// `Sync`.
@@ -83,15 +83,17 @@ impl fmt::Debug for Source {
 
 impl Events {
     pub(crate) fn new(
-        source: Streaming<ConverseStreamResponse>,
+        response: Response<Streaming<ConverseStreamResponse>>,
         (terms, request): (Terms, ConverseStreamRequest),
         leave: Leave,
     ) -> Self {
         let deadline = terms.deadline;
+        let mut resumption = Resumption::default();
+        resumption.announced(response.metadata(), request.resumable);
         Self {
-            source: Source::Open(Box::new(source)),
+            source: Source::Open(Box::new(response.into_inner())),
             leave,
-            resumption: Resumption::default(),
+            resumption,
             deadline: deadline.map(|deadline| (deadline, Box::pin(sleep_until(deadline)))),
             idle: Box::pin(sleep(terms.client.idle_timeout())),
             terms,
@@ -144,8 +146,10 @@ impl Events {
             let polled = match &mut self.source {
                 Source::Ended => return Poll::Ready(None),
                 Source::Opening(opening) => match opening.poll(context) {
-                    Poll::Ready(Ok(source)) => {
-                        self.source = Source::Open(Box::new(source));
+                    Poll::Ready(Ok(response)) => {
+                        let wanted = self.request.resumable;
+                        self.resumption.announced(response.metadata(), wanted);
+                        self.source = Source::Open(Box::new(response.into_inner()));
                         continue;
                     }
                     Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),

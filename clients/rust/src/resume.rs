@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use tonic::Code;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
 use crate::error::Error;
 use crate::resume_backoff::{RESUME_ATTEMPTS, resume_delay};
 use crate::v1::ConverseStreamResponse;
 use crate::v1::converse_stream_response::Event;
+
+/// The metadata of a response whose stream can be resumed.
+const RESUMABLE: &str = "dashgate-resumable";
 
 /// What follows a failure.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ pub(crate) enum Received {
 pub(crate) struct Resumption {
     /// Whether the gateway resumes the stream.
     can: bool,
+    has_started: bool,
     sequence: i32,
     attempts: u32,
     resumes: u32,
@@ -59,6 +64,14 @@ impl Resumption {
         self.can
     }
 
+    /// Notes the metadata of a response, which precedes `Started`.
+    pub(crate) fn announced(&mut self, metadata: &MetadataMap, wanted: bool) {
+        let is_true = |value: &AsciiMetadataValue| value.as_bytes() == b"true";
+        if wanted && !self.has_started && metadata.get(RESUMABLE).is_some_and(is_true) {
+            self.can = true;
+        }
+    }
+
     /// Notes an event; `wanted` is whether the caller wants the stream to be resumed.
     pub(crate) fn received(&mut self, event: &ConverseStreamResponse, wanted: bool) -> Received {
         // A heartbeat has the number of the event before it.
@@ -71,8 +84,9 @@ impl Resumption {
         }
         self.attempts = 0;
         if let Some(Event::Started(started)) = &event.event
-            && self.resumes == 0
+            && !self.has_started
         {
+            self.has_started = true;
             self.can = wanted && started.resumable;
         }
         if counts && self.resumes > 0 && event.sequence <= self.sequence {
@@ -227,6 +241,35 @@ mod tests {
                 let mut other = Resumption::default();
                 other.received(&started(resumable), wanted);
                 assert!(!resumes(other));
+            }
+        }
+    }
+
+    #[test]
+    fn before_the_start_the_metadata_of_the_response_decides() {
+        let lost = || error(Code::Unavailable, "", "");
+        for (value, wanted, expected) in [
+            (Some("true"), true, true),
+            (Some("true"), false, false),
+            (Some("false"), true, false),
+            (None, true, false),
+        ] {
+            let mut metadata = MetadataMap::new();
+            if let Some(value) = value {
+                metadata.insert(RESUMABLE, value.parse().unwrap());
+            }
+            let mut state = Resumption::default();
+            state.announced(&metadata, wanted);
+            let next = state.failed(lost(), false);
+            assert_eq!(
+                matches!(next, Next::Resume(_)),
+                expected,
+                "{value:?} {wanted}"
+            );
+            if expected {
+                assert!(matches!(state.received(&started(true), true), Received::New));
+                assert!(matches!(state.failed(lost(), false), Next::Resume(_)));
+                assert!(matches!(state.received(&started(true), true), Received::Known));
             }
         }
     }

@@ -105,8 +105,12 @@ export class Call {
     return stop;
   }
 
-  /** Runs attempts as the retry policy allows. */
-  async attempt<T>(budget: RetryBudget, once: () => Promise<T>): Promise<T> {
+  /** Runs attempts as the retry policy allows, while `mayRetry`. */
+  async attempt<T>(
+    budget: RetryBudget,
+    once: () => Promise<T>,
+    mayRetry = () => true,
+  ): Promise<T> {
     const attempts = new Attempts(budget);
     for (;;) {
       this.check();
@@ -117,7 +121,7 @@ export class Call {
       } catch (thrown) {
         this.check();
         const error = DashgateError.from(thrown, this.requestId);
-        const wait = attempts.failed(error);
+        const wait = mayRetry() ? attempts.failed(error) : undefined;
         if (wait === undefined) {
           throw error;
         }

@@ -173,8 +173,7 @@ export class BaseClient implements Disposable {
       open: async ({ signal, timeoutMs }, afterSequence) => {
         request.afterSequence = afterSequence;
         const input = only(request);
-        return (await this.#transport.stream(converseStream, signal, timeoutMs, headers, input))
-          .message;
+        return this.#transport.stream(converseStream, signal, timeoutMs, headers, input);
       },
     });
   }

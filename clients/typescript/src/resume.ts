@@ -10,6 +10,9 @@ import type { ConverseStreamResponse } from "./gen/dashgate/v1/conversation_serv
  */
 export const LEAVE_LIMIT_MS = 2000;
 
+/** In the headers of a response whose stream can be resumed. */
+const RESUMABLE_HEADER = "dashgate-resumable";
+
 /** Codes that gRPC libraries and proxies create for a lost connection. */
 const LOST: readonly string[] = ["UNAVAILABLE", "INTERNAL", "UNKNOWN"];
 /** With these reasons, the call may go on at another replica. All others are final. */
@@ -37,6 +40,15 @@ export class Resumption {
     this.#named = named;
   }
 
+  /** Notes the headers of a response, which precede `Started`. Returns whether it is resumable. */
+  announced(headers: Headers): boolean {
+    const promised = this.#wanted && headers.get(RESUMABLE_HEADER) === "true";
+    if (promised && !this.#started) {
+      this.#can = true;
+    }
+    return promised;
+  }
+
   /** Notes an event. Returns false if it was received on an earlier connection. */
   received(response: ConverseStreamResponse): boolean {
     const { event, sequence } = response;
@@ -53,7 +65,7 @@ export class Resumption {
       }
     }
     this.#attempts = 0;
-    if (event.case === "started") {
+    if (event.case === "started" && !this.#started) {
       this.#started = true;
       this.#can = this.#wanted && event.value.resumable;
     }

@@ -14,7 +14,7 @@ import type { RetryBudget } from "./retry.js";
 export type Open = (
   call: Call,
   afterSequence: number,
-) => Promise<AsyncIterable<ConverseStreamResponse>>;
+) => Promise<{ header: Headers; message: AsyncIterable<ConverseStreamResponse> }>;
 
 /** The functions of the client that a stream uses. */
 export interface StreamSettings {
@@ -43,6 +43,9 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   readonly #events: AsyncGenerator<ConverseStreamResponse, void>;
   #call: Call | undefined;
   #left = false;
+  #sent = false;
+  /** Whether the headers of the current connection promised that the stream can be resumed. */
+  #announced = false;
   #failure: { readonly reason: unknown } | undefined;
 
   constructor(settings: StreamSettings) {
@@ -145,7 +148,8 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
 
   /** The new events of one connection. */
   async *#connection(call: Call): AsyncGenerator<ConverseStreamResponse, void> {
-    const begun = await call.attempt(this.#settings.budget, () => this.#begun(call));
+    const isFirst = () => !this.#announced;
+    const begun = await call.attempt(this.#settings.budget, () => this.#begun(call), isFirst);
     let result = begun.result;
     while (!result.done) {
       if (this.#state.received(result.value)) {
@@ -160,7 +164,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   }
 
   #leave(call: Call, reason: unknown): void {
-    if (!this.#left && this.#state.mustLeave(reason)) {
+    if (this.#sent && !this.#left && this.#state.mustLeave(reason)) {
       this.#left = true;
       this.#settings.leave(call.requestId);
     }
@@ -172,8 +176,11 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     result: IteratorResult<ConverseStreamResponse, unknown>;
   }> {
     return this.#bounded(call, async () => {
-      const stream = await this.#settings.open(call, this.#state.sequence);
-      const events = stream[Symbol.asyncIterator]();
+      this.#sent = true;
+      this.#announced = false;
+      const { header, message } = await this.#settings.open(call, this.#state.sequence);
+      this.#announced = this.#state.announced(header);
+      const events = message[Symbol.asyncIterator]();
       return { events, result: await events.next() };
     });
   }

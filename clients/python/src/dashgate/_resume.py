@@ -7,6 +7,7 @@ last event that was received.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import grpc
 
@@ -28,6 +29,9 @@ _GONE = (
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.UNIMPLEMENTED,
 )
+
+# The metadata of a response whose stream can be resumed.
+_RESUMABLE = "dashgate-resumable"
 
 
 class Resumption:
@@ -52,6 +56,16 @@ class Resumption:
         # Locked by the first one that leaves the stream.
         self._leaving = threading.Lock()
 
+    @property
+    def started(self) -> bool:
+        """Whether the gateway has begun to answer."""
+        return self._started
+
+    def announced(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
+        """Note the metadata of a response, which precedes `Started`."""
+        if not self._started and (_RESUMABLE, "true") in map(tuple, metadata or ()):
+            self._can = self.request.resumable
+
     def received(self, event: v1.ConverseStreamResponse) -> bool:
         """Note an event. Return False if it was received on an earlier connection."""
         sequence = event.sequence
@@ -61,7 +75,7 @@ class Resumption:
             assert self._fault is not None
             raise self._fault
         self._attempts = 0
-        if not self.resumes and event.HasField("started"):
+        if not self._started and event.HasField("started"):
             self._started = True
             self._can = self.request.resumable and event.started.resumable
         if counts:

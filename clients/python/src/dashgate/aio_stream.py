@@ -132,6 +132,9 @@ class AsyncStream:
             try:
                 event = await self._receive()
             except Error as error:
+                if not self._state.started:
+                    # The call has ended, so this does not wait.
+                    self._state.announced(await self._call.initial_metadata())
                 delay = self._state.failed(error)
                 if delay is None:
                     return None

@@ -137,7 +137,11 @@ class Stream:
                 check_complete(self._state.fold, self.request_id)
                 return None
             except grpc.RpcError as error:
-                delay = self._state.failed(self._error(error))
+                failed = self._error(error)
+                if not self._state.started:
+                    # The call has ended, so this does not wait.
+                    self._state.announced(cast("grpc.Call", self._call).initial_metadata())
+                delay = self._state.failed(failed)
             else:
                 if self._state.received(event):
                     return event

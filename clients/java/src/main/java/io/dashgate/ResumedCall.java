@@ -252,6 +252,7 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
 
     @Override
     public void onHeaders(Metadata metadata) {
+      progress.announced(metadata);
       synchronized (ResumedCall.this) {
         if (hasHeaders) {
           return;

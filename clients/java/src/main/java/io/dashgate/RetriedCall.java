@@ -188,7 +188,8 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
 
   /**
    * One attempt. Its headers are held back until a message follows: headers alone are no part of
-   * the answer, and a call has only one set.
+   * the answer, and a call has only one set. Those of a stream that can be resumed are not: what
+   * follows is resumed and not retried.
    */
   private final class Attempt extends Listener<A> {
     private Metadata head;
@@ -196,17 +197,24 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     @Override
     public void onHeaders(Metadata metadata) {
       head = metadata;
+      if (StreamProgress.isAnnounced(metadata)) {
+        commit();
+      }
     }
 
     @Override
     public void onMessage(A message) {
+      commit();
+      listener.onMessage(message);
+    }
+
+    private void commit() {
       synchronized (RetriedCall.this) {
         isCommitted = true;
         // There will be no retry.
         request = null;
       }
       tellHead();
-      listener.onMessage(message);
     }
 
     @Override

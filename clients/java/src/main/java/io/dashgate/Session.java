@@ -246,14 +246,13 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
       throw e;
     }
     recovering = true;
+    Context.CancellationListener wake = cancelled -> wakeUp();
+    // It is called at once if the context is cancelled now.
+    context.addListener(wake, Runnable::run);
     try {
-      long until = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(delay);
-      long left = delay;
-      while (left > 0 && !closed) {
-        monitor.wait(left);
-        left = TimeUnit.NANOSECONDS.toMillis(until - System.nanoTime());
-      }
+      pause(delay);
       if (!closed) {
+        // In a context that is cancelled, the stream fails with the reason.
         stream = open();
       }
     } catch (IllegalStateException e) {
@@ -263,7 +262,23 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
               Status.Code.CANCELLED, "", "the client was closed", requestId());
       throw fault;
     } finally {
+      context.removeListener(wake);
       recovering = false;
+      monitor.notifyAll();
+    }
+  }
+
+  private void pause(long delay) throws InterruptedException {
+    long until = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(delay);
+    long left = delay;
+    while (left > 0 && !closed && !context.isCancelled()) {
+      monitor.wait(left);
+      left = TimeUnit.NANOSECONDS.toMillis(until - System.nanoTime());
+    }
+  }
+
+  private void wakeUp() {
+    synchronized (monitor) {
       monitor.notifyAll();
     }
   }

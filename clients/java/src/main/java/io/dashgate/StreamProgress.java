@@ -1,6 +1,7 @@
 package io.dashgate;
 
 import io.dashgate.v1.ConverseStreamResponse;
+import io.grpc.Metadata;
 import io.grpc.Status;
 import java.util.Set;
 
@@ -21,6 +22,9 @@ final class StreamProgress {
   /** The gateway does not have the call any more: what broke the stream is the cause. */
   private static final Set<Status.Code> GONE =
       Set.of(Status.Code.OUT_OF_RANGE, Status.Code.NOT_FOUND, Status.Code.UNIMPLEMENTED);
+
+  private static final Metadata.Key<String> RESUMABLE =
+      Metadata.Key.of("dashgate-resumable", Metadata.ASCII_STRING_MARSHALLER);
 
   private final boolean wanted;
   private final boolean named;
@@ -60,6 +64,18 @@ final class StreamProgress {
     return attempts > 0;
   }
 
+  /** Notes the headers of a response, which precede {@code Started}. */
+  synchronized void announced(Metadata headers) {
+    if (wanted && !started && isAnnounced(headers)) {
+      possible = true;
+    }
+  }
+
+  /** Whether the stream of a response with these headers can be resumed. */
+  static boolean isAnnounced(Metadata headers) {
+    return "true".equals(headers.get(RESUMABLE));
+  }
+
   /** Notes an event. */
   synchronized Received received(ConverseStreamResponse event) {
     int number = event.getSequence();
@@ -70,7 +86,7 @@ final class StreamProgress {
       return Received.LATER;
     }
     attempts = 0;
-    if (event.hasStarted() && resumes == 0) {
+    if (event.hasStarted() && !started) {
       started = true;
       possible = wanted && event.getStarted().getResumable();
     }
