@@ -92,6 +92,9 @@ func (e *Error) GRPCStatus() *status.Status { return e.Status }
 // Unwrap returns the context's error if the context ended the call.
 func (e *Error) Unwrap() error { return e.cause }
 
+// deadlineSlack is how much earlier than this side the server may see the end of a deadline.
+const deadlineSlack = 50 * time.Millisecond
+
 // newError converts gRPC's error; requestID is the id that was sent.
 func newError(ctx context.Context, err error, trailers grpcmetadata.MD, requestID string) *Error {
 	raw := status.Convert(err)
@@ -103,7 +106,12 @@ func newError(ctx context.Context, err error, trailers grpcmetadata.MD, requestI
 		raw = inner.GRPCStatus()
 	}
 	e := &Error{Code: raw.Code(), Message: raw.Message(), RequestID: requestID, Status: raw}
-	if ended := ctx.Err(); ended != nil && (e.Code == codes.Canceled || e.Code == codes.DeadlineExceeded) {
+	ended := ctx.Err()
+	if deadline, has := ctx.Deadline(); ended == nil && has && time.Until(deadline) < deadlineSlack {
+		// The server's timer was first.
+		ended = context.DeadlineExceeded
+	}
+	if ended != nil && (e.Code == codes.Canceled || e.Code == codes.DeadlineExceeded) {
 		e.cause = ended
 	}
 	if said := trailers.Get("grpc-retry-pushback-ms"); len(said) > 0 {

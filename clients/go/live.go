@@ -275,7 +275,6 @@ func (l *live[Request, Response, Event]) refused(end error) error {
 	}
 }
 
-
 // receive returns the next event of a stream. It is nil if the event was received before, or if the
 // stream has ended; the session is then resumed, or ended.
 func (l *live[Request, Response, Event]) receive(stream liveStream[Request, Response]) Event {

@@ -217,6 +217,53 @@ func TestLiveSenderResumesAlone(t *testing.T) {
 	}
 }
 
+func TestLiveSenderKeepsNoEventsThatAreReceivedAgain(t *testing.T) {
+	const breaks = 5
+	client := liveClient(t, func(call int, setup *dashgatev1.LiveSetup, stream liveServer) error {
+		last := max(setup.GetResume().GetLastSequence(), 1)
+		if err := stream.Send(startedEvent(last, setup.GetResume() != nil)); err != nil {
+			return err
+		}
+		for sequence := last + 1; sequence <= 20; sequence++ {
+			if err := stream.Send(deltaEvent(sequence, "a")); err != nil {
+				return err
+			}
+		}
+		if call <= breaks {
+			return status.Error(codes.Unavailable, "shutting down")
+		}
+		return stream.Send(endedEvent(21))
+	})
+	session := client.Live(context.Background(), &dashgatev1.LiveSetup{Model: "m"})
+	defer session.Close()
+	for end := time.Now().Add(limit); session.Resumes() < breaks && time.Now().Before(end); {
+		if err := session.SendText("a"); err != nil {
+			t.Fatal(err)
+		}
+		session.state.Lock()
+		unread := len(session.unread)
+		session.state.Unlock()
+		if unread > 2 && session.Resumes() < breaks {
+			t.Fatalf("%d events are kept", unread)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	want := int32(1)
+	for event, err := range session.Events() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.GetSessionStarted() == nil {
+			if want++; event.GetSequence() != want {
+				t.Fatalf("event %d instead of %d", event.GetSequence(), want)
+			}
+		}
+	}
+	if want != 21 || session.Ended() == nil {
+		t.Fatalf("the last event was %d", want)
+	}
+}
+
 func TestLiveSenderContinuesWhileAReaderWaits(t *testing.T) {
 	const events = 200
 	client := liveClient(t, func(_ int, setup *dashgatev1.LiveSetup, stream liveServer) error {

@@ -132,6 +132,18 @@ def test_a_stream_continues_after_a_lost_connection(streams: Streams) -> None:
     assert streams.gateway.cancelled == []
 
 
+def test_headers_announce_that_a_stream_can_be_resumed(streams: Streams) -> None:
+    def announces(context: Any) -> Iterator[Event]:
+        context.send_initial_metadata((("dashgate-resumable", "true"),))
+        yield from ()
+        fail(context, UNAVAILABLE, "-1")
+
+    streams.gateway.parts = [announces, part(numbered(1, STARTED, text("a"), COMPLETED))]
+    assert streams.final() == "a"
+    assert [request.after_sequence for request in streams.gateway.requests] == [0, 0]
+    assert streams.resumes == 1
+
+
 def test_a_connection_that_is_lost_after_the_last_event(streams: Streams) -> None:
     streams.gateway.parts = [lost(*numbered(1, STARTED, text("a"), COMPLETED))]
     assert streams.final() == "a"

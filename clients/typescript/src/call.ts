@@ -106,11 +106,7 @@ export class Call {
   }
 
   /** Runs attempts as the retry policy allows, while `mayRetry`. */
-  async attempt<T>(
-    budget: RetryBudget,
-    once: () => Promise<T>,
-    mayRetry = () => true,
-  ): Promise<T> {
+  async attempt<T>(budget: RetryBudget, once: () => Promise<T>, mayRetry = () => true): Promise<T> {
     const attempts = new Attempts(budget);
     for (;;) {
       this.check();

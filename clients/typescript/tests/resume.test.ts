@@ -246,6 +246,15 @@ test("a signal cancels the call of a stream between two reads", async () => {
   await until(() => gateway.cancelled.length > 0);
 });
 
+test("a signal that was aborted before the call cancels nothing at the gateway", async () => {
+  await using gateway = await playing();
+  using client = new Client(gateway.address);
+  const signal = AbortSignal.abort();
+  await rejects(client.stream(question(), { signal }).final(), { name: "AbortError" });
+  await cancelsNothing(client, gateway);
+  deepEqual(gateway.requests, []);
+});
+
 test("closing the client cancels the calls of its streams", async () => {
   await using gateway = await playing(waits(...numbered(1, started)));
   const client = new Client(gateway.address);

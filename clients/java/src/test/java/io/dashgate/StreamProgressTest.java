@@ -8,6 +8,7 @@ import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.Delta;
 import io.dashgate.v1.Heartbeat;
 import io.dashgate.v1.Started;
+import io.grpc.Metadata;
 import io.grpc.Status;
 import org.junit.jupiter.api.Test;
 
@@ -69,6 +70,28 @@ class StreamProgressTest {
   }
 
   @Test
+  void headersAnnounceBeforeTheStart() {
+    StreamProgress progress = new StreamProgress(true, false);
+    progress.announced(headers("false"));
+    DashgateException lost = error(Status.Code.UNAVAILABLE, "");
+    assertEquals(StreamProgress.FINAL, progress.failed(lost));
+    progress.announced(headers("true"));
+    assertTrue(progress.failed(lost) > 0);
+    assertEquals(0, progress.sequence());
+    // The start decides.
+    progress.received(
+        ConverseStreamResponse.newBuilder()
+            .setSequence(1)
+            .setStarted(Started.getDefaultInstance())
+            .build());
+    progress.announced(headers("true"));
+    assertEquals(StreamProgress.FINAL, progress.failed(lost));
+    StreamProgress unwanted = new StreamProgress(false, false);
+    unwanted.announced(headers("true"));
+    assertEquals(StreamProgress.FINAL, unwanted.failed(lost));
+  }
+
+  @Test
   void callsThatWaitForTheirReaderAreLeft() {
     assertTrue(new StreamProgress(true, false).mustLeave(false));
     assertTrue(new StreamProgress(true, true).mustLeave(false));
@@ -77,6 +100,13 @@ class StreamProgressTest {
     assertFalse(new StreamProgress(false, false).mustLeave(false));
     assertTrue(begun(true, true).mustLeave(false));
     assertFalse(begun(true, false).mustLeave(false));
+  }
+
+  private static Metadata headers(String value) {
+    Metadata headers = new Metadata();
+    headers.put(
+        Metadata.Key.of("dashgate-resumable", Metadata.ASCII_STRING_MARSHALLER), value);
+    return headers;
   }
 
   private static StreamProgress begun(boolean wanted, boolean resumable) {
