@@ -26,8 +26,7 @@ bool is_gone(const Error& failed) {
 
 }  // namespace
 
-void StreamProgress::announce(
-    const std::multimap<grpc::string_ref, grpc::string_ref>& metadata) {
+void StreamProgress::announce(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata) {
   const auto found = metadata.find("dashgate-resumable");
   if (is_wanted_ && !has_started_ && found != metadata.end() && found->second == "true") {
     is_possible_ = true;

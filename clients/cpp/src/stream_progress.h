@@ -4,7 +4,6 @@
 
 #include <dashgate/error.h>
 #include <dashgate/v1/conversation_service.pb.h>
-
 #include <grpcpp/support/string_ref.h>
 
 #include <atomic>

@@ -267,9 +267,15 @@ mod tests {
                 "{value:?} {wanted}"
             );
             if expected {
-                assert!(matches!(state.received(&started(true), true), Received::New));
+                assert!(matches!(
+                    state.received(&started(true), true),
+                    Received::New
+                ));
                 assert!(matches!(state.failed(lost(), false), Next::Resume(_)));
-                assert!(matches!(state.received(&started(true), true), Received::Known));
+                assert!(matches!(
+                    state.received(&started(true), true),
+                    Received::Known
+                ));
             }
         }
     }
