@@ -9,7 +9,7 @@ use crate::chat::message::{Body, Role, Turn};
 use crate::chat::stored::{HistoryMedia, HistoryPolicy, HistoryUsed, StoredConversation};
 use crate::error::Error;
 use crate::store::turn::OwnedTurn;
-use crate::store::turn_list::{TurnContent, TurnSize};
+use crate::store::turn_list::{LatestTurn, TurnContent};
 
 use super::Conversations;
 use super::content::{Loaded, decode, load_media};
@@ -23,11 +23,40 @@ const MAX_BYTES: i64 = 32 << 20;
 /// long as that, and not more exists both as bytes and decoded.
 const PART_BYTES: i64 = 1 << 20;
 
-/// The turns that a call will send, before they are read.
+/// The bytes of messages that are read with the sizes of the turns.
+const FIRST_BYTES: i64 = 256 << 10;
+
+/// The bytes of a turn whose messages may be read with its size.
+const SMALL_TURN: i64 = 8 << 10;
+
+/// What is read of a history first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstRead {
+    /// The number of turns.
+    turns: i64,
+    /// The bytes of a turn whose messages are read.
+    small: i64,
+}
+
+impl FirstRead {
+    /// For the history of this turn.
+    pub fn of(turn: &OwnedTurn, of: &StoredConversation) -> Self {
+        let turns = turn.turns_before.min(i64::from(of.policy.max_turns));
+        let small = SMALL_TURN.min(FIRST_BYTES / turns.max(1));
+        Self { turns, small }
+    }
+
+    /// The bytes of messages that are read at most.
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.turns * self.small).unwrap_or_default()
+    }
+}
+
+/// The turns that a call will send, before all of them are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryPlan {
     /// The latest turn is the first.
-    turns: Vec<TurnSize>,
+    turns: Vec<LatestTurn>,
     /// The bytes of their messages and media.
     pub bytes: usize,
 }
@@ -90,10 +119,13 @@ impl Conversations {
         &self,
         tenant: &Tenant,
         of: &StoredConversation,
+        FirstRead { turns, small }: FirstRead,
     ) -> Result<HistoryPlan, Error> {
-        let most = i64::from(of.policy.max_turns);
-        let sizes = self.store.turn_sizes((tenant, &of.id), most).await?;
-        choose(sizes, of.policy)
+        if turns <= 0 {
+            return Ok(HistoryPlan::default());
+        }
+        let latest = self.store.latest_turns((tenant, &of.id), (turns, small));
+        choose(latest.await?, of.policy)
     }
 
     /// The messages of a turn that has begun, with the history before them.
@@ -106,8 +138,14 @@ impl Conversations {
         let (tenant, policy) = (&call.tenant, of.policy);
         let mut contents = Vec::with_capacity(plan.turns.len());
         let mut bytes = 0;
-        for range in parts(&plan.turns) {
-            let part = self.store.turn_contents((tenant, &of.id), range).await?;
+        for part in parts(plan.turns) {
+            let part = match part {
+                Part::Read(content) => vec![content],
+                Part::Unread(first, last) => {
+                    let range = (first, last);
+                    self.store.turn_contents((tenant, &of.id), range).await?
+                }
+            };
             bytes += byte_count(&part);
             for content in &part {
                 contents.push(Decoded::new(content)?);
@@ -169,10 +207,10 @@ fn instructions(contents: &[TurnContent]) -> Result<Vec<Turn>, Error> {
     Ok(system)
 }
 
-/// The turns to send. `sizes` begins with the latest turn.
-fn choose(mut sizes: Vec<TurnSize>, policy: HistoryPolicy) -> Result<HistoryPlan, Error> {
+/// The turns to send. `turns` begins with the latest.
+fn choose(mut turns: Vec<LatestTurn>, policy: HistoryPolicy) -> Result<HistoryPlan, Error> {
     let (mut chosen, mut tokens, mut bytes) = (0, 0, 0);
-    for (index, size) in sizes.iter().enumerate() {
+    for (index, LatestTurn { size, .. }) in turns.iter().enumerate() {
         tokens += u64::try_from(size.tokens).unwrap_or_default();
         if policy.max_input_tokens.is_some_and(|most| tokens > most) {
             break;
@@ -188,24 +226,34 @@ fn choose(mut sizes: Vec<TurnSize>, policy: HistoryPolicy) -> Result<HistoryPlan
         }
         chosen = index + 1;
     }
-    sizes.truncate(chosen);
+    turns.truncate(chosen);
     Ok(HistoryPlan {
-        turns: sizes,
+        turns,
         bytes: usize::try_from(bytes).unwrap_or_default(),
     })
 }
 
-/// The ranges of turns that are read at once, the earliest first.
-fn parts(turns: &[TurnSize]) -> Vec<(i64, i64)> {
-    let mut parts: Vec<(i64, i64)> = Vec::new();
+/// Turns of a history.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    /// One that was read first.
+    Read(TurnContent),
+    /// Those with numbers in this range, which are read at once.
+    Unread(i64, i64),
+}
+
+/// All turns, the earliest first.
+fn parts(turns: Vec<LatestTurn>) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(turns.len());
     let mut bytes = 0;
-    for turn in turns.iter().rev() {
-        bytes += turn.bytes;
-        match parts.last_mut() {
-            Some((_, last)) if bytes <= PART_BYTES => *last = turn.number,
-            Some(_) | None => {
-                parts.push((turn.number, turn.number));
-                bytes = turn.bytes;
+    for LatestTurn { size, content } in turns.into_iter().rev() {
+        bytes += size.bytes;
+        match (content, parts.last_mut()) {
+            (Some(content), _) => parts.push(Part::Read(content)),
+            (None, Some(Part::Unread(_, last))) if bytes <= PART_BYTES => *last = size.number,
+            (None, _) => {
+                parts.push(Part::Unread(size.number, size.number));
+                bytes = size.bytes;
             }
         }
     }
@@ -310,15 +358,20 @@ fn joined(history: History, new: &[Turn]) -> (Vec<Turn>, Positions) {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::turn_list::TurnSize;
+
     use super::*;
 
-    fn sizes(tokens: &[i64]) -> Vec<TurnSize> {
+    fn sizes(tokens: &[i64]) -> Vec<LatestTurn> {
         let numbers = (1..=i64::try_from(tokens.len()).unwrap()).rev();
-        let size = |(number, tokens): (i64, &i64)| TurnSize {
-            number,
-            tokens: *tokens,
-            bytes: 10,
-            media_bytes: MAX_BYTES / 2,
+        let size = |(number, tokens): (i64, &i64)| LatestTurn {
+            size: TurnSize {
+                number,
+                tokens: *tokens,
+                bytes: 10,
+                media_bytes: MAX_BYTES / 2,
+            },
+            content: None,
         };
         numbers.zip(tokens).map(size).collect()
     }
@@ -344,7 +397,7 @@ mod tests {
         ] {
             let plan = choose(sizes.clone(), policy(limit, none)).unwrap();
             let range = plan.turns.last().zip(plan.turns.first());
-            let range = range.map(|(first, last)| (first.number, last.number));
+            let range = range.map(|(first, last)| (first.size.number, last.size.number));
             assert_eq!(range, expected);
             assert_eq!(plan.bytes, 10 * plan.turns.len());
         }
@@ -354,10 +407,13 @@ mod tests {
 
     #[test]
     fn a_history_is_read_in_parts_of_bounded_size() {
-        let turn = |(number, bytes)| TurnSize {
-            number,
-            bytes,
-            ..TurnSize::default()
+        let turn = |(number, bytes)| LatestTurn {
+            size: TurnSize {
+                number,
+                bytes,
+                ..TurnSize::default()
+            },
+            content: None,
         };
         let half = PART_BYTES / 2;
         for (turns, expected) in [
@@ -369,8 +425,63 @@ mod tests {
                 vec![(1, 1), (2, 2), (3, 3)],
             ),
         ] {
-            let turns: Vec<_> = turns.into_iter().map(turn).collect();
-            assert_eq!(parts(&turns), expected);
+            let turns = turns.into_iter().map(turn).collect();
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(first, last)| Part::Unread(first, last))
+                .collect();
+            assert_eq!(parts(turns), expected);
+        }
+    }
+
+    #[test]
+    fn turns_that_were_read_first_are_not_read_again() {
+        let content = TurnContent {
+            number: 3,
+            messages: Vec::new(),
+            answer: Vec::new(),
+        };
+        let turn = |number| LatestTurn {
+            size: TurnSize {
+                number,
+                ..TurnSize::default()
+            },
+            content: (number == 3).then(|| content.clone()),
+        };
+        let expected = [
+            Part::Unread(1, 2),
+            Part::Read(content.clone()),
+            Part::Unread(4, 4),
+        ];
+        assert_eq!(parts((1..5).rev().map(turn).collect()), expected);
+    }
+
+    #[test]
+    fn what_is_read_first_is_bounded() {
+        let turn = |turns_before| OwnedTurn {
+            conversation: "c".into(),
+            number: turns_before + 1,
+            turns_before,
+            system_turn: 0,
+        };
+        for (turns_before, max_turns, expected) in [
+            (0, 20, (0, SMALL_TURN)),
+            (7, 0, (0, SMALL_TURN)),
+            (7, 20, (7, SMALL_TURN)),
+            (500, 256, (256, 1 << 10)),
+        ] {
+            let of = StoredConversation {
+                id: "c".into(),
+                uses_model: false,
+                expected_turn: None,
+                policy: HistoryPolicy {
+                    max_turns,
+                    ..policy(None, HistoryMedia::All)
+                },
+            };
+            let first = FirstRead::of(&turn(turns_before), &of);
+            assert_eq!((first.turns, first.small), expected);
+            assert!(first.bytes() <= FIRST_BYTES as usize);
         }
     }
 

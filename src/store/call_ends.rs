@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use sqlx::{AnyConnection, Connection};
+use sqlx::AnyConnection;
 
 use crate::error::Error;
 
-use super::call_statements::{FAIL, FINISH, FORGET, FORGET_EVENTS};
+use super::batches::COMPLETE as COMPLETE_CALL;
+use super::call_statements::{ADD, FAIL, FINISH, FORGET, FORGET_EVENTS};
 use super::calls::{Batch, COMPLETE, Owned, TOO_LONG};
 use super::repeat::repeat;
 use super::turn::Answered;
@@ -26,9 +27,12 @@ impl Store {
         keep: Duration,
         answered: Option<&Answered>,
     ) -> Result<bool, Error> {
-        repeat!(self, "complete", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        repeat!(self, "complete", connection, {
+            let at_once = (owned, (last, keep, answered));
+            if let Some(complete) = self.complete_at_once(connection, at_once).await? {
+                return Ok(complete);
+            }
+            let mut transaction = self.write(connection).await?;
             let complete = self.try_complete(&mut transaction, owned, (last, keep, answered));
             if !complete.await? {
                 transaction.rollback().await?;
@@ -37,6 +41,40 @@ impl Store {
             transaction.commit().await?;
             Ok(true)
         })
+    }
+
+    /// The same with one statement. `None`: it takes more of them.
+    async fn complete_at_once(
+        &self,
+        connection: &mut AnyConnection,
+        (owned, (last, keep, answered)): (&Owned, (&[Batch], Duration, Option<&Answered>)),
+    ) -> Result<Option<bool>, sqlx::Error> {
+        let [last] = last else {
+            return Ok(None);
+        };
+        match answered {
+            Some(answered) if answered.message.media.is_empty() => {
+                let end = (last, keep, answered);
+                let complete = self.complete_turn_at_once(connection, owned, end).await?;
+                Ok(complete.then_some(true))
+            }
+            Some(_) => Ok(None),
+            None => {
+                let _writer = self.pool.writer().await;
+                let fences = sqlx::query_scalar::<_, i64>(COMPLETE_CALL.text(self.engine))
+                    .bind(owned.key.tenant.as_bytes())
+                    .bind(&*owned.key.request_id)
+                    .bind(&*owned.owner)
+                    .bind(owned.fence)
+                    .bind(COMPLETE)
+                    .bind(millis(keep))
+                    .bind(last.first)
+                    .bind(last.events.as_slice())
+                    .fetch_all(connection)
+                    .await?;
+                Ok(Some(!fences.is_empty()))
+            }
+        }
     }
 
     async fn try_complete(
@@ -64,7 +102,7 @@ impl Store {
             return Ok(false);
         }
         for batch in last {
-            self.try_append(&mut *connection, owned, batch).await?;
+            self.add_events(&mut *connection, owned, batch).await?;
         }
         if last.is_empty() {
             self.delete_events(connection, owned).await?;
@@ -72,12 +110,28 @@ impl Store {
         Ok(true)
     }
 
+    async fn add_events(
+        &self,
+        connection: &mut AnyConnection,
+        owned: &Owned,
+        batch: &Batch,
+    ) -> Result<(), sqlx::Error> {
+        let done = sqlx::query(ADD.text(self.engine))
+            .bind(owned.key.tenant.as_bytes())
+            .bind(&*owned.key.request_id)
+            .bind(owned.fence)
+            .bind(batch.first)
+            .bind(&*batch.events)
+            .execute(connection)
+            .await;
+        done.map(drop)
+    }
+
     /// Ends a call that has failed. It can be made again at once; replicas that follow it find the
     /// error.
     pub async fn fail(&self, owned: &Owned, error: &[u8]) -> Result<(), Error> {
-        repeat!(self, "fail", {
-            let mut connection = self.pool.acquire().await?;
-            self.try_fail(&mut connection, owned, error).await
+        repeat!(self, "fail", connection, {
+            self.try_fail(connection, owned, error).await
         })
     }
 
@@ -102,9 +156,8 @@ impl Store {
 
     /// Removes a call that was given up, so that it can be made again.
     pub async fn forget(&self, owned: &Owned) -> Result<(), Error> {
-        repeat!(self, "forget", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        repeat!(self, "forget", connection, {
+            let mut transaction = self.write(connection).await?;
             self.try_forget(&mut transaction, owned).await?;
             transaction.commit().await
         })

@@ -2,20 +2,34 @@
 
 use super::statement::{Statement, statement};
 
-/// Begins a call, unless another one of this key runs or is kept.
-pub(super) const BEGIN: Statement = statement!(
-    "INSERT INTO calls (tenant, request_id, fingerprint, state, owner, fence, lease_until, expires)
-     VALUES ($1, $2, $3, 0, $4, " now ", $5 + " now ", $6 + " now ")
-     ON CONFLICT (tenant, request_id) DO UPDATE SET
-       fingerprint = excluded.fingerprint, state = 0, owner = excluded.owner,
-       fence = CASE WHEN calls.fence < excluded.fence THEN excluded.fence ELSE calls.fence + 1 END,
-       lease_until = excluded.lease_until, expires = excluded.expires,
-       cancelled = 0, error = NULL
-     WHERE (calls.state = 0 AND (calls.lease_until < " now " OR
-          (calls.owner > $7 AND calls.owner <= excluded.owner)))
-        OR calls.state = 3 OR (calls.state <> 0 AND calls.expires < " now ")
-     RETURNING fence"
-);
+/// Begins a call, unless another one of this key runs or is kept: `$from` is what must exist for
+/// it. The values are the tenant, the request id, the fingerprint, the owner, the lease, how long
+/// the call is kept, and what is less than every owner of this replica.
+macro_rules! begin_call {
+    ([$($before:tt)*] [$($from:tt)*] [$($after:tt)+]) => {
+        $crate::store::statement::statement!(
+            $($before)*
+            "INSERT INTO calls
+               (tenant, request_id, fingerprint, state, owner, fence, lease_until, expires)
+             SELECT $1, $2, $3, 0, $4, " now ", $5 + " now ", $6 + " now $($from)* " WHERE true
+             ON CONFLICT (tenant, request_id) DO UPDATE SET
+               fingerprint = excluded.fingerprint, state = 0, owner = excluded.owner,
+               fence = CASE WHEN calls.fence < excluded.fence THEN excluded.fence
+                 ELSE calls.fence + 1 END,
+               lease_until = excluded.lease_until, expires = excluded.expires,
+               cancelled = 0, error = NULL
+             WHERE (calls.state = 0 AND (calls.lease_until < " now " OR
+                  (calls.owner > $7 AND calls.owner <= excluded.owner)))
+                OR calls.state = 3 OR (calls.state <> 0 AND calls.expires < " now ")"
+            $($after)+
+        )
+    };
+}
+
+pub(super) use begin_call;
+
+/// Begins a call.
+pub(super) const BEGIN: Statement = begin_call!([] [] [" RETURNING fence"]);
 
 /// The state of a call, and how long it stays so.
 pub(super) const FIND: Statement = statement!(
@@ -31,7 +45,7 @@ pub(super) const RENEW: Statement = statement!(
 );
 
 /// Adds events.
-pub(super) const APPEND: Statement = statement!(
+pub(super) const ADD: Statement = statement!(
     "INSERT INTO call_events (tenant, request_id, fence, first, events)
      VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
 );

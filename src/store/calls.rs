@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sqlx::{AnyConnection, Connection};
+use sqlx::AnyConnection;
 
 use crate::chat::call::Tenant;
 use crate::error::Error;
 
+use super::batches::APPEND;
 use super::call_statements::{
-    APPEND, BEGIN, CANCEL, CANCELLED, DELETE_EXPIRED, EXPIRED, FIND, FORGET_EVENTS, READ, RENEW,
+    BEGIN, CANCEL, CANCELLED, DELETE_EXPIRED, EXPIRED, FIND, FORGET_EVENTS, READ, RENEW,
 };
 use super::repeat::repeat;
 use super::turn::{NewTurn, OwnedTurn, Refusal};
@@ -115,9 +116,8 @@ impl Store {
                 Ok(begun) => begun.map(|(fence, turn)| (fence, Some(turn))),
                 Err(refusal) => return Ok(Begun::Refused(refusal)),
             },
-            None => repeat!(self, "begin", {
-                let mut connection = self.pool.acquire().await?;
-                self.try_begin(&mut connection, key, owner, (fingerprint, keep))
+            None => repeat!(self, "begin", connection, {
+                self.try_begin(connection, key, owner, (fingerprint, keep))
                     .await
             })?
             .map(|fence| (fence, None)),
@@ -168,17 +168,17 @@ impl Store {
     }
 
     /// All owners of this replica are between these two.
-    fn owners(&self) -> (String, String) {
+    pub(super) fn owners(&self) -> (String, String) {
         (format!("{}.", self.replica), format!("{}.g", self.replica))
     }
 
     /// The state of a call, and its fingerprint.
     pub async fn find(&self, key: &CallKey) -> Result<(Found, Vec<u8>), Error> {
-        let row = repeat!(self, "find", {
+        let row = repeat!(self, "find", connection, {
             sqlx::query_as::<_, (i64, i64, Vec<u8>, Option<Vec<u8>>, i64)>(FIND.text(self.engine))
                 .bind(key.tenant.as_bytes())
                 .bind(&*key.request_id)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *connection)
                 .await
         })?;
         let Some((state, fence, fingerprint, error, left)) = row else {
@@ -196,75 +196,56 @@ impl Store {
 
     /// Renews the lease of a call. Returns whether this replica still owns it.
     pub async fn renew(&self, owned: &Owned) -> Result<bool, Error> {
-        repeat!(self, "renew", {
-            let mut connection = self.pool.acquire().await?;
-            self.try_renew(&mut connection, owned).await
+        repeat!(self, "renew", connection, {
+            let done = sqlx::query(RENEW.text(self.engine))
+                .bind(owned.key.tenant.as_bytes())
+                .bind(&*owned.key.request_id)
+                .bind(&*owned.owner)
+                .bind(owned.fence)
+                .bind(millis(self.lease))
+                .execute(connection)
+                .await?;
+            Ok(done.rows_affected() == 1)
         })
-    }
-
-    async fn try_renew(
-        &self,
-        connection: &mut AnyConnection,
-        owned: &Owned,
-    ) -> Result<bool, sqlx::Error> {
-        let done = sqlx::query(RENEW.text(self.engine))
-            .bind(owned.key.tenant.as_bytes())
-            .bind(&*owned.key.request_id)
-            .bind(&*owned.owner)
-            .bind(owned.fence)
-            .bind(millis(self.lease))
-            .execute(connection)
-            .await?;
-        Ok(done.rows_affected() == 1)
     }
 
     /// Adds events of a running call, and renews its lease. Returns whether this replica still owns
-    /// it; otherwise nothing was written. A batch that may have been written before is ignored, so
-    /// it must be the same.
+    /// it; otherwise the next batch was not written. A batch that may have been written before is
+    /// ignored, so it must be the same.
     pub async fn append(&self, owned: &Owned, batches: &[Batch]) -> Result<bool, Error> {
-        repeat!(self, "append", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
-            if !self.try_renew(&mut transaction, owned).await? {
-                transaction.rollback().await?;
+        for batch in batches {
+            let is_owner = repeat!(self, "append", connection, {
+                let _writer = self.pool.writer().await;
+                let fences = sqlx::query_scalar::<_, i64>(APPEND.text(self.engine))
+                    .bind(owned.key.tenant.as_bytes())
+                    .bind(&*owned.key.request_id)
+                    .bind(&*owned.owner)
+                    .bind(owned.fence)
+                    .bind(millis(self.lease))
+                    .bind(batch.first)
+                    .bind(&*batch.events)
+                    .fetch_all(connection)
+                    .await?;
+                Ok(!fences.is_empty())
+            })?;
+            if !is_owner {
                 return Ok(false);
             }
-            for batch in batches {
-                self.try_append(&mut transaction, owned, batch).await?;
-            }
-            transaction.commit().await?;
-            Ok(true)
-        })
-    }
-
-    pub(super) async fn try_append(
-        &self,
-        connection: &mut AnyConnection,
-        owned: &Owned,
-        batch: &Batch,
-    ) -> Result<(), sqlx::Error> {
-        let done = sqlx::query(APPEND.text(self.engine))
-            .bind(owned.key.tenant.as_bytes())
-            .bind(&*owned.key.request_id)
-            .bind(owned.fence)
-            .bind(batch.first)
-            .bind(&*batch.events)
-            .execute(connection)
-            .await;
-        done.map(drop)
+        }
+        Ok(true)
     }
 
     /// The next events of a call from this number on, a bounded number of batches, as far as they
     /// were written under this fence.
     pub async fn events(&self, key: &CallKey, fence: i64, from: i64) -> Result<Vec<Batch>, Error> {
-        let rows = repeat!(self, "events", {
+        let rows = repeat!(self, "events", connection, {
             sqlx::query_as::<_, (i64, Vec<u8>)>(READ.text(self.engine))
                 .bind(key.tenant.as_bytes())
                 .bind(&*key.request_id)
                 .bind(fence)
                 .bind(from)
                 .bind(READ_BATCHES)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *connection)
                 .await
         })?;
         let batch = |(first, events)| Batch { first, events };
@@ -273,11 +254,11 @@ impl Store {
 
     /// Marks a running call, so that its owner ends it. Returns whether there is one.
     pub async fn cancel(&self, key: &CallKey) -> Result<bool, Error> {
-        let done = repeat!(self, "cancel", {
+        let done = repeat!(self, "cancel", connection, {
             sqlx::query(CANCEL.text(self.engine))
                 .bind(key.tenant.as_bytes())
                 .bind(&*key.request_id)
-                .execute(&self.pool)
+                .execute(&mut *connection)
                 .await
         })?;
         Ok(done.rows_affected() > 0)
@@ -285,11 +266,11 @@ impl Store {
 
     /// The calls of this replica that are to end.
     pub async fn cancelled(&self) -> Result<Vec<CallKey>, Error> {
-        let rows = repeat!(self, "cancelled", {
+        let rows = repeat!(self, "cancelled", connection, {
             sqlx::query_as::<_, (Vec<u8>, String)>(CANCELLED.text(self.engine))
                 .bind(self.owners().0)
                 .bind(self.owners().1)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *connection)
                 .await
         })?;
         let key = |(tenant, request_id): (Vec<u8>, String)| {
@@ -303,20 +284,20 @@ impl Store {
 
     /// Deletes expired calls, a bounded number. Returns whether there may be more.
     pub(super) async fn sweep_calls(&self) -> Result<bool, Error> {
-        let expired = repeat!(self, "expired", {
+        let expired = repeat!(self, "expired", connection, {
             sqlx::query_as::<_, (Vec<u8>, String, i64)>(EXPIRED.text(self.engine))
                 .bind(SWEEP)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *connection)
                 .await
         })?;
         for (tenant, request_id, fence) in &expired {
-            repeat!(self, "delete_expired", {
+            repeat!(self, "delete_expired", connection, {
                 for text in [FORGET_EVENTS, DELETE_EXPIRED] {
                     sqlx::query(text.text(self.engine))
                         .bind(&**tenant)
                         .bind(&**request_id)
                         .bind(*fence)
-                        .execute(&self.pool)
+                        .execute(&mut *connection)
                         .await?;
                 }
                 Ok(())

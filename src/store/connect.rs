@@ -18,7 +18,7 @@ use super::engine::{Absent, Engine, StoreConfig};
 use super::failure::{self, Failure};
 
 /// How long a call waits for a connection. Longer, and calls pile up behind a store that is down.
-const WAIT: Duration = Duration::from_millis(250);
+pub(super) const WAIT: Duration = Duration::from_millis(250);
 
 /// How long the first connection may take.
 const FIRST_CONNECTION: Duration = Duration::from_secs(10);
@@ -44,11 +44,11 @@ pub(super) fn engine(url: &str) -> Result<Engine, Error> {
     }
 }
 
-/// Opens the pool, after one connection has succeeded.
-pub(super) async fn connect(
+/// How to connect, after one connection has succeeded.
+pub(super) async fn options(
     config: &StoreConfig,
     absent: Absent,
-) -> Result<(AnyPool, Engine), Error> {
+) -> Result<(AnyConnectOptions, Engine), Error> {
     static DRIVERS: Once = Once::new();
     DRIVERS.call_once(sqlx::any::install_default_drivers);
     let url = config.url.expose();
@@ -65,13 +65,26 @@ pub(super) async fn connect(
         Error::new(Reason::GatewayConfig, message).with_source(error)
     })?;
     first_connection(&options, engine, absent).await?;
-    let pool = AnyPoolOptions::new()
-        .max_connections(config.max_connections)
+    Ok((options, engine))
+}
+
+/// A new connection.
+pub(super) async fn open(
+    options: &AnyConnectOptions,
+    engine: Engine,
+) -> Result<AnyConnection, sqlx::Error> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    prepare(&mut connection, engine).await?;
+    Ok(connection)
+}
+
+/// A pool of one connection.
+pub(super) fn alone(options: AnyConnectOptions, engine: Engine) -> AnyPool {
+    AnyPoolOptions::new()
+        .max_connections(1)
         .acquire_timeout(WAIT)
         .after_connect(move |connection, _| Box::pin(prepare(connection, engine)))
-        .after_release(move |connection, _| Box::pin(is_reusable(connection, engine)))
-        .connect_lazy_with(options);
-    Ok((pool, engine))
+        .connect_lazy_with(options)
 }
 
 /// Prepares a new connection.
@@ -86,17 +99,6 @@ async fn prepare(connection: &mut AnyConnection, engine: Engine) -> Result<(), s
     Ok(())
 }
 
-/// Whether a released connection can be used again. SQLite has ended a transaction whose commit
-/// failed, because the disk was full for example, but its driver takes it for a running one, in
-/// which whatever comes next would be executed.
-async fn is_reusable(connection: &mut AnyConnection, engine: Engine) -> Result<bool, sqlx::Error> {
-    if engine == Engine::Sqlite {
-        // The driver may not have executed a rollback yet.
-        connection.ping().await?;
-    }
-    Ok(!connection.is_in_transaction())
-}
-
 /// Connects once, and waits for a server that is about to start. Without the pool, which does not
 /// report why it cannot connect.
 async fn first_connection(
@@ -107,8 +109,7 @@ async fn first_connection(
     let until = Instant::now() + FIRST_CONNECTION;
     loop {
         let attempt = async {
-            let mut connection = AnyConnection::connect_with(options).await?;
-            prepare(&mut connection, engine).await?;
+            let connection = open(options, engine).await?;
             connection.close().await
         };
         let left = until.saturating_duration_since(Instant::now());

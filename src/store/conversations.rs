@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AnyConnection, Connection};
+use sqlx::AnyConnection;
 
 use crate::chat::call::Tenant;
 use crate::error::Error;
@@ -127,7 +127,7 @@ impl Store {
     ) -> Result<bool, Error> {
         self.delete_expired((tenant, id)).await?;
         let mut statement = CREATE;
-        repeat!(self, "create_conversation", {
+        repeat!(self, "create_conversation", connection, {
             let create = std::mem::replace(&mut statement, CREATE_AGAIN);
             let done = sqlx::query(create.text(self.engine))
                 .bind(tenant.as_bytes())
@@ -135,7 +135,7 @@ impl Store {
                 .bind(&*properties.model)
                 .bind(properties.labels.as_slice())
                 .bind(millis(properties.ttl))
-                .execute(&self.pool)
+                .execute(&mut *connection)
                 .await?;
             Ok(done.rows_affected() == 1)
         })
@@ -146,11 +146,11 @@ impl Store {
         &self,
         (tenant, id): (&Tenant, &str),
     ) -> Result<Option<ConversationRow>, Error> {
-        let row = repeat!(self, "conversation", {
+        let row = repeat!(self, "conversation", connection, {
             sqlx::query_as::<_, Row>(GET.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *connection)
                 .await
         })?;
         Ok(row.map(conversation_row))
@@ -163,13 +163,13 @@ impl Store {
         (updated, id): (i64, &str),
         limit: i64,
     ) -> Result<Vec<ConversationRow>, Error> {
-        let rows = repeat!(self, "conversations", {
+        let rows = repeat!(self, "conversations", connection, {
             sqlx::query_as::<_, Row>(LIST.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(updated)
                 .bind(id)
                 .bind(limit)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *connection)
                 .await
         })?;
         Ok(rows.into_iter().map(conversation_row).collect())
@@ -181,9 +181,8 @@ impl Store {
         (tenant, id): (&Tenant, &str),
         changes: &Changes,
     ) -> Result<bool, Error> {
-        repeat!(self, "update_conversation", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        repeat!(self, "update_conversation", connection, {
+            let mut transaction = self.write(connection).await?;
             if !self.lock(&mut transaction, LOCK, (tenant, id)).await? {
                 transaction.rollback().await?;
                 return Ok(false);

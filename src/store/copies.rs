@@ -1,6 +1,6 @@
 //! Copies of conversations.
 
-use sqlx::{AnyConnection, Connection};
+use sqlx::AnyConnection;
 
 use crate::chat::call::Tenant;
 use crate::error::Error;
@@ -85,9 +85,8 @@ impl Store {
     ) -> Result<Copied, Error> {
         self.delete_expired((tenant, new_id)).await?;
         let mut committing = false;
-        repeat!(self, "copy_conversation", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        repeat!(self, "copy_conversation", connection, {
+            let mut transaction = self.write(connection).await?;
             if !self.lock(&mut transaction, LOCK, (tenant, id)).await? {
                 transaction.rollback().await?;
                 return Ok(Copied::NotFound);

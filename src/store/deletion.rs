@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AnyConnection, Connection};
+use sqlx::AnyConnection;
 use tokio::time::Instant;
 
 use crate::chat::call::Tenant;
@@ -125,9 +125,8 @@ impl Store {
         lock: Statement,
     ) -> Result<Left, Error> {
         let mut committing = false;
-        repeat!(self, "delete_latest", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        repeat!(self, "delete_latest", connection, {
+            let mut transaction = self.write(connection).await?;
             if !self.lock(&mut transaction, lock, (tenant, id)).await? {
                 transaction.rollback().await?;
                 // If the transaction was committed unnoticed, the next step finds what is left.
@@ -191,9 +190,8 @@ impl Store {
             numbers: (number, number),
         };
         let mut committing = false;
-        let deleted = repeat!(self, "delete_turn", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        let deleted = repeat!(self, "delete_turn", connection, {
+            let mut transaction = self.write(connection).await?;
             let head = self
                 .head(&mut transaction, HEAD_UNEXPIRED, (tenant, id))
                 .await?;
@@ -228,10 +226,10 @@ impl Store {
     /// Deletes expired conversations, a bounded number, and of each one step. Returns whether there
     /// may be more.
     pub(super) async fn sweep_conversations(&self) -> Result<bool, Error> {
-        let expired = repeat!(self, "sweep_conversations", {
+        let expired = repeat!(self, "sweep_conversations", connection, {
             sqlx::query_as::<_, (Vec<u8>, String)>(EXPIRED.text(self.engine))
                 .bind(SWEEP)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *connection)
                 .await
         })?;
         let mut more = i64::try_from(expired.len()).is_ok_and(|count| count == SWEEP);
@@ -251,8 +249,11 @@ impl Store {
     /// prevents it, the next sweep or deletion does it.
     async fn compact(&self) {
         if self.engine == Engine::Sqlite {
-            let text = "PRAGMA wal_checkpoint(TRUNCATE)";
-            if let Err(error) = sqlx::query(text).execute(&self.pool).await {
+            let truncated = repeat!(self, "compact", connection, {
+                let text = "PRAGMA wal_checkpoint(TRUNCATE)";
+                sqlx::query(text).execute(connection).await
+            });
+            if let Err(error) = truncated {
                 tracing::debug!(%error, "the log of the store is not truncated yet");
             }
         }

@@ -49,9 +49,9 @@ impl Store {
         self.ping().await?;
         let latency = begun.elapsed();
         let version = self.version().await?;
-        let bytes = repeat!(self, "size", {
+        let bytes = repeat!(self, "size", connection, {
             let text = SIZE.text(self.engine);
-            sqlx::query_scalar(text).fetch_one(&self.pool).await
+            sqlx::query_scalar(text).fetch_one(&mut *connection).await
         })?;
         let calls = match version {
             0 => Vec::new(),
@@ -67,9 +67,9 @@ impl Store {
     }
 
     async fn count_calls(&self) -> Result<Vec<(&'static str, i64)>, Error> {
-        let (running, kept, all) = repeat!(self, "count", {
+        let (running, kept, all) = repeat!(self, "count", connection, {
             sqlx::query_as::<_, (i64, i64, i64)>(COUNT.text(self.engine))
-                .fetch_one(&self.pool)
+                .fetch_one(&mut *connection)
                 .await
         })?;
         let expired = all - running - kept;

@@ -130,11 +130,11 @@ impl Store {
 
     /// The content of a medium, if it is stored.
     pub async fn medium(&self, tenant: &Tenant, digest: &Digest) -> Result<Option<Bytes>, Error> {
-        let content = repeat!(self, "medium", {
+        let content = repeat!(self, "medium", connection, {
             sqlx::query_scalar::<_, Vec<u8>>(READ.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(digest.as_slice())
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *connection)
                 .await
         })?;
         Ok(content.map(Bytes::from))

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use sqlx::AnyPool;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use crate::error::{Error, Reason};
 
 use super::engine::Engine;
 use super::failure::{self, Failure};
+use super::pool::Pool;
 
 /// The newest schema that this version creates.
 pub const LATEST: i64 = STEPS.len() as i64;
@@ -89,7 +89,7 @@ fn migrator(engine: Engine) -> Migrator {
 }
 
 /// Brings the schema to this version, forward or back.
-pub(super) async fn migrate(pool: &AnyPool, engine: Engine, to: i64) -> Result<(), Error> {
+pub(super) async fn migrate(pool: &Pool, engine: Engine, to: i64) -> Result<(), Error> {
     let migrator = migrator(engine);
     let mut attempts = 0..ATTEMPTS;
     loop {
@@ -97,10 +97,13 @@ pub(super) async fn migrate(pool: &AnyPool, engine: Engine, to: i64) -> Result<(
         if to == now {
             return Ok(());
         }
+        // Closed afterwards: with PostgreSQL it holds a lock until then.
+        let alone = pool.alone();
         let done = match to < now {
-            true => migrator.undo(pool, to).await,
-            false => migrator.run_to(to, pool).await,
+            true => migrator.undo(&alone, to).await,
+            false => migrator.run_to(to, &alone).await,
         };
+        alone.close().await;
         match done {
             Ok(()) => return Ok(()),
             Err(error) if is_not_flushed(&error) => return Err(not_flushed()),
@@ -154,13 +157,21 @@ pub fn check_target(now: i64, to: i64) -> Result<(), Error> {
 }
 
 /// The version of the schema, 0 if there is none.
-pub(super) async fn version(pool: &AnyPool) -> Result<i64, Error> {
-    let text = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
-    match sqlx::query_scalar::<_, i64>(text).fetch_one(pool).await {
+pub(super) async fn version(pool: &Pool) -> Result<i64, Error> {
+    match read_version(pool).await {
         Ok(version) => Ok(version),
         Err(error) if failure::is_missing_table(&error) => Ok(0),
         Err(error) => Err(failure::of(&error)),
     }
+}
+
+async fn read_version(pool: &Pool) -> Result<i64, sqlx::Error> {
+    let text = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
+    let mut leased = pool.acquire().await?;
+    let version = sqlx::query_scalar::<_, i64>(text).fetch_one(leased.connection()?);
+    let version = version.await?;
+    leased.succeeded();
+    Ok(version)
 }
 
 /// Refuses a schema that this version of the gateway cannot use.

@@ -5,6 +5,7 @@
 //! every key. Times are those of the store's own clock.
 
 pub mod allowance;
+mod batches;
 mod call_ends;
 mod call_statements;
 mod caller_places;
@@ -20,6 +21,7 @@ pub mod inspection;
 mod media;
 pub mod migrations;
 mod observer;
+mod pool;
 pub mod quotas;
 mod repeat;
 mod statement;
@@ -28,12 +30,12 @@ pub mod turn;
 mod turn_end;
 pub mod turn_list;
 mod turns;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use sqlx::AnyPool;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::chat::call::Tenant;
@@ -44,12 +46,13 @@ pub use engine::{Absent, Engine, StoreConfig};
 use flushes::Flushes;
 use observer::Observed;
 pub use observer::Observer;
+use pool::Pool;
 use repeat::repeat;
 
 /// A store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: AnyPool,
+    pool: Pool,
     engine: Engine,
     /// The random name of this process, which owns calls.
     replica: Arc<str>,
@@ -74,12 +77,12 @@ impl Store {
 
     /// Connects, whatever the schema.
     pub async fn connect(config: &StoreConfig, absent: Absent) -> Result<Self, Error> {
-        let (pool, engine) = connect::connect(config, absent).await?;
+        let (options, engine) = connect::options(config, absent).await?;
         Ok(Self {
             flushes: Flushes::default(),
             owners: Arc::default(),
             observed: Observed::default(),
-            pool,
+            pool: Pool::new(options, engine, config.max_connections),
             engine,
             replica: uuid::Uuid::new_v4().simple().to_string().into(),
             lease: config.lease,
@@ -115,8 +118,8 @@ impl Store {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), Error> {
-        let done = repeat!(self, "ping", {
-            sqlx::query("SELECT 1").execute(&self.pool).await
+        let done = repeat!(self, "ping", connection, {
+            sqlx::query("SELECT 1").execute(&mut *connection).await
         });
         done.map(drop)
     }
@@ -143,15 +146,6 @@ impl Store {
         self.sweep_throttles().await?;
         let more = self.sweep_quotas().await? | self.sweep_calls().await?;
         Ok(self.sweep_conversations().await? || more)
-    }
-
-    /// How a transaction that writes begins: SQLite's take their lock at once, because one that
-    /// read first cannot wait for it.
-    fn begin_text(&self) -> &'static str {
-        match self.engine {
-            Engine::Sqlite => "BEGIN IMMEDIATE",
-            Engine::Postgres => "BEGIN",
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AnyConnection, Connection};
+use sqlx::AnyConnection;
 
 use crate::chat::call::Tenant;
 use crate::error::Error;
@@ -93,9 +93,8 @@ impl Store {
     /// Reports the use of limits and gets shares of them, in one transaction. The limits must be
     /// different, and in ascending order, so that two replicas do not wait for each other.
     pub async fn share(&self, requests: &[ShareRequest]) -> Result<Vec<Grant>, Error> {
-        repeat!(self, "share", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        repeat!(self, "share", connection, {
+            let mut transaction = self.write(connection).await?;
             let mut grants = Vec::with_capacity(requests.len());
             for request in requests {
                 grants.push(self.try_share(&mut transaction, request).await?);
@@ -175,40 +174,40 @@ impl Store {
 
     /// Says that this replica runs. Returns how many do.
     pub async fn beat(&self) -> Result<i64, Error> {
-        repeat!(self, "beat", {
+        repeat!(self, "beat", connection, {
             sqlx::query(BEAT.text(self.engine))
                 .bind(&*self.replica)
                 .bind(millis(self.lease))
-                .execute(&self.pool)
+                .execute(&mut *connection)
                 .await?;
             let count = sqlx::query_scalar::<_, i64>(REPLICAS.text(self.engine));
-            count.fetch_one(&self.pool).await
+            count.fetch_one(&mut *connection).await
         })
     }
 
     /// Says that this replica ends.
     pub async fn leave(&self) -> Result<(), Error> {
-        let done = repeat!(self, "leave", {
+        let done = repeat!(self, "leave", connection, {
             let leave = sqlx::query(LEAVE.text(self.engine)).bind(&*self.replica);
-            leave.execute(&self.pool).await
+            leave.execute(&mut *connection).await
         });
         done.map(drop)
     }
 
     /// Deletes unused limits, and shares of replicas that are gone.
     pub(super) async fn sweep_quotas(&self) -> Result<bool, Error> {
-        let replicas = repeat!(self, "sweep_quotas", {
+        let replicas = repeat!(self, "sweep_quotas", connection, {
             let old = sqlx::query(OLD_REPLICAS.text(self.engine)).bind(millis(KEEP));
-            old.execute(&self.pool).await
+            old.execute(&mut *connection).await
         });
         replicas?;
         let mut more = false;
         for statement in [OLD_SHARES, OLD_QUOTAS] {
-            let deleted = repeat!(self, "sweep_quotas", {
+            let deleted = repeat!(self, "sweep_quotas", connection, {
                 sqlx::query(statement.text(self.engine))
                     .bind(millis(KEEP))
                     .bind(SWEEP)
-                    .execute(&self.pool)
+                    .execute(&mut *connection)
                     .await
             })?;
             more |= deleted.rows_affected() >= SWEEP.unsigned_abs();

@@ -9,6 +9,7 @@ use crate::error::Error;
 use super::failure::{self, Failure};
 use super::flushes::Flushes;
 use super::observer::Observed;
+use super::pool::Pool;
 
 /// How often an operation is executed.
 const MAX_ATTEMPTS: u32 = 3;
@@ -19,16 +20,22 @@ const MAX_DURATION: Duration = Duration::from_secs(2);
 /// The pause before the first repetition; it doubles.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Runs an operation of a store, a block with `await` and `?`, and repeats it. It must have the
-/// same result if its first execution had succeeded unnoticed. A macro, because a closure that
+/// Runs an operation of a store, a block with `await` and `?` that uses a connection of this name,
+/// and repeats it. It must have the same result if its first execution had succeeded unnoticed. If
+/// it returns a value, it has ended its transactions. A macro, because a closure that
 /// borrows would make the future of every caller unsendable.
 macro_rules! repeat {
-    ($store:ident, $name:literal, $operation:block) => {{
-        let mut repetition =
-            $crate::store::repeat::Repetition::new((&$store.observed, &$store.flushes), $name);
+    ($store:ident, $name:literal, $connection:ident, $operation:block) => {{
+        let of = (&$store.observed, &$store.flushes, &$store.pool);
+        let mut repetition = $crate::store::repeat::Repetition::new(of, $name);
         loop {
             let attempt = async {
+                let mut leased = $store.pool.acquire().await?;
+                let $connection = leased.connection()?;
                 let done: Result<_, sqlx::Error> = async { $operation }.await;
+                if done.is_ok() {
+                    leased.succeeded();
+                }
                 done
             };
             match repetition.within_limit(attempt).await {
@@ -53,6 +60,7 @@ pub(super) use repeat;
 pub(super) struct Repetition<'a> {
     observed: &'a Observed,
     flushes: &'a Flushes,
+    pool: &'a Pool,
     name: &'static str,
     begun: Instant,
     failures: u32,
@@ -61,12 +69,13 @@ pub(super) struct Repetition<'a> {
 impl<'a> Repetition<'a> {
     /// Of an operation with this name.
     pub(super) fn new(
-        (observed, flushes): (&'a Observed, &'a Flushes),
+        (observed, flushes, pool): (&'a Observed, &'a Flushes, &'a Pool),
         name: &'static str,
     ) -> Self {
         Self {
             observed,
             flushes,
+            pool,
             name,
             begun: Instant::now(),
             failures: 0,
@@ -97,6 +106,9 @@ impl<'a> Repetition<'a> {
         let kind = failure::kind(error);
         if kind == Failure::NotFlushed {
             self.flushes.fail();
+        }
+        if kind == Failure::Disconnected {
+            self.pool.forget_idle();
         }
         match kind {
             Failure::Conflict | Failure::Disconnected if self.failures < MAX_ATTEMPTS => {

@@ -25,6 +25,7 @@ impl Statement {
 /// Joins pieces of SQL. `now` is the clock of the store, in milliseconds since 1970: leases and
 /// expiries are compared with it alone, so that the clocks of replicas may differ. `lock` locks the
 /// selected rows until the end of the transaction; transactions of SQLite are exclusive already.
+/// `("a" | "b")` is text for SQLite alone and for PostgreSQL alone.
 macro_rules! statement {
     ($($piece:tt)+) => {
         $crate::store::statement::Statement {
@@ -41,6 +42,9 @@ macro_rules! sqlite {
     (lock) => {
         ""
     };
+    (($sqlite:literal | $postgres:literal)) => {
+        $sqlite
+    };
     ($text:literal) => {
         $text
     };
@@ -52,6 +56,9 @@ macro_rules! postgres {
     };
     (lock) => {
         " FOR UPDATE"
+    };
+    (($sqlite:literal | $postgres:literal)) => {
+        $postgres
     };
     ($text:literal) => {
         $text

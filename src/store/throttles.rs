@@ -48,13 +48,13 @@ impl Store {
         (model, reason): (&str, &str),
         pause: Duration,
     ) -> Result<(), Error> {
-        let done = repeat!(self, "throttle", {
+        let done = repeat!(self, "throttle", connection, {
             sqlx::query(ADD.text(self.engine))
                 .bind(account.as_bytes())
                 .bind(model)
                 .bind(reason)
                 .bind(millis(pause))
-                .execute(&self.pool)
+                .execute(&mut *connection)
                 .await
         });
         done.map(drop)
@@ -63,9 +63,9 @@ impl Store {
     /// All models that are throttled now, with the longest first.
     pub async fn throttles(&self) -> Result<Vec<Throttle>, Error> {
         type Row = (Vec<u8>, String, String, i64, i64);
-        let rows = repeat!(self, "throttles", {
+        let rows = repeat!(self, "throttles", connection, {
             let read = sqlx::query_as::<_, Row>(READ.text(self.engine)).bind(MOST);
-            read.fetch_all(&self.pool).await
+            read.fetch_all(&mut *connection).await
         })?;
         let throttles = rows.into_iter().filter_map(|row| {
             let (account, model, reason, until, left) = row;
@@ -82,9 +82,9 @@ impl Store {
 
     /// Deletes what has ended.
     pub(super) async fn sweep_throttles(&self) -> Result<(), Error> {
-        let done = repeat!(self, "sweep_throttles", {
+        let done = repeat!(self, "sweep_throttles", connection, {
             let expired = sqlx::query(EXPIRED.text(self.engine));
-            expired.execute(&self.pool).await
+            expired.execute(&mut *connection).await
         });
         done.map(drop)
     }

@@ -1,16 +1,19 @@
 //! The end of turns: with an answer, with an error, or from outside.
 
-use sqlx::{AnyConnection, Connection};
+use std::time::Duration;
+
+use sqlx::AnyConnection;
 
 use crate::chat::call::Tenant;
 use crate::error::Error;
 
-use super::Store;
-use super::calls::Owned;
+use super::batches::COMPLETE_TURN;
+use super::calls::{Batch, Owned};
 use super::repeat::repeat;
 use super::statement::{Statement, statement};
 use super::turn::{Answered, Loss, TurnEnd};
 use super::turns::{CANCELLED, COMPLETE, HEAD, HEAD_UNEXPIRED, Head};
+use super::{Store, millis};
 
 const STATE: Statement = statement!(
     "SELECT state FROM turns
@@ -89,6 +92,40 @@ impl Store {
         Ok(true)
     }
 
+    /// Ends a call with its last events and its turn with this answer, which has no media. Returns
+    /// whether both ran; otherwise nothing has changed.
+    pub(super) async fn complete_turn_at_once(
+        &self,
+        connection: &mut AnyConnection,
+        owned: &Owned,
+        (last, keep, answered): (&Batch, Duration, &Answered),
+    ) -> Result<bool, sqlx::Error> {
+        let Some(turn) = &owned.turn else {
+            return Ok(false);
+        };
+        let message = &answered.message;
+        let _writer = self.pool.writer().await;
+        let done = sqlx::query_scalar::<_, i64>(COMPLETE_TURN.text(self.engine))
+            .bind(owned.key.tenant.as_bytes())
+            .bind(&*owned.key.request_id)
+            .bind(&*owned.owner)
+            .bind(owned.fence)
+            .bind(COMPLETE)
+            .bind(millis(keep))
+            .bind(last.first)
+            .bind(last.events.as_slice())
+            .bind(&*turn.conversation)
+            .bind(turn.number)
+            .bind(answered.usage.as_slice())
+            .bind(message.bytes.as_slice())
+            .bind(message.tokens)
+            .bind(message.byte_count())
+            .bind(message.media_byte_count())
+            .fetch_all(connection)
+            .await?;
+        Ok(!done.is_empty())
+    }
+
     /// The state of the turn of a call, if it exists.
     async fn turn_state(
         &self,
@@ -122,9 +159,8 @@ impl Store {
             };
         };
         let (tenant, id) = (&owned.key.tenant, &*turn.conversation);
-        repeat!(self, "end", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        repeat!(self, "end", connection, {
+            let mut transaction = self.write(connection).await?;
             let head = self.head(&mut transaction, HEAD, (tenant, id)).await?;
             match error {
                 Some(error) => self.try_fail(&mut transaction, owned, error).await?,
@@ -162,9 +198,8 @@ impl Store {
         error: &[u8],
     ) -> Result<Option<String>, Error> {
         let mut committing = String::new();
-        repeat!(self, "cancel_turn", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        repeat!(self, "cancel_turn", connection, {
+            let mut transaction = self.write(connection).await?;
             let head = self.head(&mut transaction, HEAD_UNEXPIRED, (tenant, id));
             let Some((.., running, fence, number)) = head.await? else {
                 transaction.rollback().await?;
@@ -198,8 +233,7 @@ impl Store {
         let Some(turn) = &owned.turn else {
             return Ok(Loss::Lease);
         };
-        repeat!(self, "loss", {
-            let mut connection = self.pool.acquire().await?;
+        repeat!(self, "loss", connection, {
             sqlx::query(SET_USAGE.text(self.engine))
                 .bind(owned.key.tenant.as_bytes())
                 .bind(&*turn.conversation)
@@ -208,7 +242,7 @@ impl Store {
                 .bind(usage)
                 .execute(&mut *connection)
                 .await?;
-            Ok(match self.turn_state(&mut connection, owned).await? {
+            Ok(match self.turn_state(connection, owned).await? {
                 None => Loss::Deleted,
                 Some(CANCELLED) => Loss::Cancelled,
                 Some(_) => Loss::Lease,

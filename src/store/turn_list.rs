@@ -59,6 +59,15 @@ pub struct TurnSize {
     pub media_bytes: i64,
 }
 
+/// A turn of the history as it is read first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatestTurn {
+    /// Its size.
+    pub size: TurnSize,
+    /// Its messages, if they are small.
+    pub content: Option<TurnContent>,
+}
+
 /// The messages of a turn of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnContent {
@@ -85,6 +94,8 @@ type Row = (
 
 type SizeRow = (i64, i64, i64, i64);
 
+type LatestRow = (i64, i64, i64, i64, Vec<u8>, Vec<u8>);
+
 const PAGE: Statement = statement!(
     "SELECT number, tokens, bytes + length(model), media_bytes FROM turns
      WHERE tenant = $1 AND conversation = $2 AND number > $3 ORDER BY number LIMIT $4"
@@ -101,9 +112,11 @@ const TURNS: Statement = statement!(
      ORDER BY number"
 );
 
-const SIZES: Statement = statement!(
-    "SELECT number, tokens, bytes, media_bytes FROM turns
-     WHERE tenant = $1 AND conversation = $2 AND state = 1 ORDER BY number DESC LIMIT $3"
+const LATEST: Statement = statement!(
+    "SELECT number, tokens, bytes, media_bytes,
+       CASE WHEN bytes <= $4 THEN messages ELSE $5 END,
+       CASE WHEN bytes <= $4 THEN answer ELSE $5 END
+     FROM turns WHERE tenant = $1 AND conversation = $2 AND state = 1 ORDER BY number DESC LIMIT $3"
 );
 
 const CONTENTS: Statement = statement!(
@@ -124,13 +137,13 @@ impl Store {
         (tenant, id): (&Tenant, &str),
         (first, last): (i64, i64),
     ) -> Result<Vec<TurnRow>, Error> {
-        let rows = repeat!(self, "turns", {
+        let rows = repeat!(self, "turns", connection, {
             sqlx::query_as::<_, Row>(TURNS.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
                 .bind(first)
                 .bind(last)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *connection)
                 .await
         })?;
         Ok(rows.into_iter().map(turn_row).collect())
@@ -144,33 +157,44 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<TurnSize>, Error> {
         let statement = if newest_first { PAGE_BACK } else { PAGE };
-        let rows = repeat!(self, "page_sizes", {
+        let rows = repeat!(self, "page_sizes", connection, {
             sqlx::query_as::<_, SizeRow>(statement.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
                 .bind(from)
                 .bind(limit)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *connection)
                 .await
         })?;
         Ok(rows.into_iter().map(turn_size).collect())
     }
 
-    /// The sizes of the latest turns of the history, the latest first.
-    pub async fn turn_sizes(
+    /// The latest turns of the history, the latest first; with their messages, if those have at
+    /// most this many bytes.
+    pub async fn latest_turns(
         &self,
         (tenant, id): (&Tenant, &str),
-        limit: i64,
-    ) -> Result<Vec<TurnSize>, Error> {
-        let rows = repeat!(self, "turn_sizes", {
-            sqlx::query_as::<_, SizeRow>(SIZES.text(self.engine))
+        (limit, small): (i64, i64),
+    ) -> Result<Vec<LatestTurn>, Error> {
+        let rows = repeat!(self, "latest_turns", connection, {
+            sqlx::query_as::<_, LatestRow>(LATEST.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
                 .bind(limit)
-                .fetch_all(&self.pool)
+                .bind(small)
+                .bind([].as_slice())
+                .fetch_all(connection)
                 .await
         })?;
-        Ok(rows.into_iter().map(turn_size).collect())
+        let turn = |(number, tokens, bytes, media_bytes, messages, answer): LatestRow| LatestTurn {
+            size: turn_size((number, tokens, bytes, media_bytes)),
+            content: (bytes <= small).then_some(TurnContent {
+                number,
+                messages,
+                answer,
+            }),
+        };
+        Ok(rows.into_iter().map(turn).collect())
     }
 
     /// The messages of turns of the history with numbers in this range.
@@ -179,13 +203,13 @@ impl Store {
         (tenant, id): (&Tenant, &str),
         (first, last): (i64, i64),
     ) -> Result<Vec<TurnContent>, Error> {
-        let rows = repeat!(self, "turn_contents", {
+        let rows = repeat!(self, "turn_contents", connection, {
             sqlx::query_as::<_, (i64, Vec<u8>, Vec<u8>)>(CONTENTS.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(id)
                 .bind(first)
                 .bind(last)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *connection)
                 .await
         })?;
         let content = |(number, messages, answer)| TurnContent {

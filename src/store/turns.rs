@@ -6,17 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{AnyConnection, Connection};
+use sqlx::AnyConnection;
 
 use crate::chat::call::Tenant;
 use crate::error::Error;
 
-use super::Store;
+use super::batches::BEGIN_TURN;
 use super::calls::CallKey;
 use super::media::TurnRange;
 use super::repeat::repeat;
 use super::statement::{Statement, statement};
 use super::turn::{NewTurn, OwnedTurn, Refusal, TurnEnd};
+use super::{Store, millis};
 
 /// The maximum number of turns of a conversation, those that failed included.
 pub(super) const MAX_TURNS: i64 = 100_000;
@@ -81,9 +82,12 @@ impl Store {
         call: (&[u8], Duration),
         turn: &NewTurn,
     ) -> Result<Result<Option<(i64, OwnedTurn)>, Refusal>, Error> {
-        repeat!(self, "begin_turn", {
-            let mut connection = self.pool.acquire().await?;
-            let mut transaction = connection.begin_with(self.begin_text()).await?;
+        repeat!(self, "begin_turn", connection, {
+            let at_once = (key, owner, call);
+            if let Some(begun) = self.begin_at_once(connection, at_once, turn).await? {
+                return Ok(Ok(Some(begun)));
+            }
+            let mut transaction = self.write(connection).await?;
             let begun = self
                 .try_begin_turn(&mut transaction, key, (owner, call), turn)
                 .await?;
@@ -93,6 +97,51 @@ impl Store {
             }
             Ok(begun)
         })
+    }
+
+    /// The same with one statement, if no turn runs. `None`: nothing has changed.
+    async fn begin_at_once(
+        &self,
+        connection: &mut AnyConnection,
+        (key, owner, (fingerprint, keep)): (&CallKey, &str, (&[u8], Duration)),
+        turn: &NewTurn,
+    ) -> Result<Option<(i64, OwnedTurn)>, sqlx::Error> {
+        let messages = &turn.messages;
+        if !messages.media.is_empty() {
+            return Ok(None);
+        }
+        let _writer = self.pool.writer().await;
+        let begun = sqlx::query_as::<_, (i64, i64, i64, i64)>(BEGIN_TURN.text(self.engine))
+            .bind(key.tenant.as_bytes())
+            .bind(&*key.request_id)
+            .bind(fingerprint)
+            .bind(owner)
+            .bind(millis(self.lease))
+            .bind(millis(keep))
+            .bind(self.owners().0)
+            .bind(&*turn.conversation)
+            .bind(turn.expected.unwrap_or(-1))
+            .bind(MAX_TURNS)
+            .bind(i64::from(turn.has_system))
+            .bind(&*turn.model)
+            .bind(messages.tokens)
+            .bind(messages.byte_count())
+            .bind(messages.media_byte_count())
+            .bind(messages.bytes.as_slice())
+            .bind([].as_slice())
+            .fetch_all(connection)
+            .await?;
+        let begun = begun.first();
+        Ok(begun.map(|&(fence, number, turns_before, system_turn)| {
+            let conversation = Arc::clone(&turn.conversation);
+            let owned = OwnedTurn {
+                conversation,
+                number,
+                turns_before,
+                system_turn,
+            };
+            (fence, owned)
+        }))
     }
 
     async fn try_begin_turn(

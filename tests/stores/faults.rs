@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Test> {
     tests![
         without_a_store_named_calls_fail_at_once_and_others_go_on,
         a_call_outlives_a_restart_of_the_store,
+        connections_that_broke_while_idle_are_replaced,
         an_answer_that_cannot_be_stored_is_an_error_with_its_usage,
         without_a_free_connection_a_call_fails_at_once,
         a_locked_table_delays_a_call_for_a_bounded_time,
@@ -97,6 +98,36 @@ async fn a_call_outlives_a_restart_of_the_store(_: StoreSettings) {
     let all = deltas(&mut two.conversation(), "s").await;
     assert_eq!(all, ["一", "二", "三"]);
     assert_eq!(upstream.seen().len(), 1);
+}
+
+async fn connections_that_broke_while_idle_are_replaced(_: StoreSettings) {
+    let (server, store) = server().await;
+    let upstream = numbering(Duration::from_millis(20)).await;
+    let one = replica(&upstream, &store).await;
+    let calls = async |round: u32| {
+        let mut running = tokio::task::JoinSet::new();
+        for number in 0..30 {
+            let mut client = one.conversation();
+            let name = format!("{round}-{number}");
+            running.spawn(async move { client.converse(named(&name)).await });
+        }
+        for answer in running.join_all().await {
+            answer.unwrap();
+        }
+    };
+    for round in 0..3 {
+        calls(round).await;
+        let server = Arc::clone(&server);
+        // Soon enough that the connections are not tested before they are used.
+        let ended = blocking(move || {
+            let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                          WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+            server.sql("postgres", others).unwrap()
+        });
+        assert_ne!(ended.await.trim(), "0");
+    }
+    calls(3).await;
+    assert_eq!(upstream.seen().len(), 120);
 }
 
 async fn an_answer_that_cannot_be_stored_is_an_error_with_its_usage(_: StoreSettings) {

@@ -37,6 +37,7 @@ mod quotas;
 mod rate_limits;
 mod replicas;
 mod resumed;
+mod round_trips;
 mod shared_calls;
 #[path = "../support/mod.rs"]
 mod support;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         faults::trials(),
         observability::outages(),
         packets::trials(),
+        round_trips::trials(),
     ];
     let mut trials = trials::all(&any.concat());
     trials.extend(trials::sqlite_only(&sqlite.concat()));

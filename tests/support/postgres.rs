@@ -234,7 +234,8 @@ impl Postgres {
         &self.dir
     }
 
-    fn log(&self) -> String {
+    /// What it has logged.
+    pub fn log(&self) -> String {
         let mut text = String::new();
         let log = fs::File::open(self.dir.join("log"));
         let _ = log.map(|mut log| log.read_to_string(&mut text));

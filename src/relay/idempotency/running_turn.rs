@@ -7,7 +7,7 @@ use crate::chat::call::Call;
 use crate::chat::event::Event;
 use crate::chat::stored::HistoryUsed;
 use crate::conversations::Conversations;
-use crate::conversations::history::Positions;
+use crate::conversations::history::{FirstRead, Positions};
 use crate::error::{Error, Sent};
 use crate::memory::{Claim, Share};
 use crate::store::calls::Owned;
@@ -37,7 +37,11 @@ impl RunningTurn {
         let (Some(of), Some(turn)) = (&call.stored, turn) else {
             return Ok(None);
         };
-        let plan = conversations.plan(&call.tenant, of).await?;
+        let first = FirstRead::of(turn, of);
+        if let Some(memory) = &mut memory {
+            memory.hold(first.bytes(), Claim::Running)?;
+        }
+        let plan = conversations.plan(&call.tenant, of, first).await?;
         if let Some(memory) = &mut memory {
             memory.hold(plan.bytes, Claim::Running)?;
         }
