@@ -1,6 +1,6 @@
 //! `dashgate conversations`: the conversations that a gateway stores.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -35,9 +35,9 @@ Lists, shows, exports and deletes the conversations that a gateway stores for yo
 
 Without --server, a gateway in this process answers, with the settings of `serve`. With --json,
 stdout has one JSON object with the field names of dashgate.v1.Conversation and Turn, on errors
-{\"error\": {...}}. An export is always JSON.";
+{\"error\": {...}}. An export is always JSON; if it breaks off, the error is a second line.";
 
-/// The most conversations or turns that are read.
+/// The most conversations that are read.
 const MAX_ITEMS: usize = 100_000;
 
 /// Arguments of `conversations`.
@@ -96,14 +96,18 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let at = (arguments.server.as_deref(), arguments.tls_ca.as_deref());
     let flags = gateway_output::flags("conversations", &arguments.choices, at);
     let json = arguments.json || matches!(arguments.verb, Verb::Export { .. });
-    gateway_output::print((flags, json), terminal, async |gateway| {
-        text(gateway, &arguments).await
+    gateway_output::print((flags, json), terminal, async |gateway, terminal| {
+        text(gateway, &arguments, terminal).await
     })
     .await
 }
 
-/// The output.
-async fn text(gateway: &Gateway, arguments: &Arguments) -> Result<String, Failure> {
+/// The output, except for what was printed before.
+async fn text(
+    gateway: &Gateway,
+    arguments: &Arguments,
+    terminal: &mut Terminal,
+) -> Result<String, Failure> {
     let (json, timeout) = (arguments.json, arguments.timeout);
     match &arguments.verb {
         Verb::List => {
@@ -125,12 +129,13 @@ async fn text(gateway: &Gateway, arguments: &Arguments) -> Result<String, Failur
         }
         Verb::Export { id, media } => {
             let conversation = one(gateway, id, timeout).await?;
-            let mut all = Turns::of(&conversation.name, false, media.is_some());
-            let turns = all.read(gateway, timeout, MAX_ITEMS).await?;
-            if let Some(folder) = media {
-                save_media(folder, &turns).await?;
-            }
-            exported(&conversation, &turns)
+            export(
+                gateway,
+                (&conversation, media.as_deref()),
+                timeout,
+                terminal,
+            )
+            .await
         }
         Verb::Delete { ids } => {
             let mut names = Vec::new();
@@ -233,17 +238,26 @@ impl Turns {
         count: usize,
     ) -> Result<Vec<pb::Turn>, Failure> {
         let mut turns = Vec::new();
-        while turns.len() < count {
-            let page = gateway.request(self.0.clone(), Some(timeout));
-            let page = gateway.conversations().list_turns(page).await?.into_inner();
-            turns.extend(page.turns);
-            if page.next_page_token.is_empty() {
-                break;
-            }
-            self.0.page_token = page.next_page_token;
+        let mut is_last = false;
+        while turns.len() < count && !is_last {
+            let page = self.page(gateway, timeout).await?;
+            turns.extend(page);
+            is_last = self.0.page_token.is_empty();
         }
         turns.truncate(count);
         Ok(turns)
+    }
+
+    /// Reads the next page. Without a token for another one, it is the last.
+    async fn page(
+        &mut self,
+        gateway: &Gateway,
+        timeout: Duration,
+    ) -> Result<Vec<pb::Turn>, Failure> {
+        let page = gateway.request(self.0.clone(), Some(timeout));
+        let page = gateway.conversations().list_turns(page).await?.into_inner();
+        self.0.page_token = page.next_page_token;
+        Ok(page.turns)
     }
 }
 
@@ -259,6 +273,49 @@ fn list<T: prost::Message>(kind: &str, items: &[T]) -> Shown {
     let items = items.iter();
     let items = items.map(|item| Shown::Object(message_json::fields(&schema, kind, item)));
     Shown::List(items.collect())
+}
+
+/// Prints a conversation with all turns as JSON, page by page. Returns what is left to print.
+async fn export(
+    gateway: &Gateway,
+    (conversation, media): (&pb::Conversation, Option<&Path>),
+    timeout: Duration,
+    terminal: &mut Terminal,
+) -> Result<String, Failure> {
+    let schema = Schema::read();
+    let mut turns = Turns::of(&conversation.name, false, media.is_some());
+    let mut text = exported(conversation, &[])?;
+    // The list is still open.
+    text.truncate(text.trim_end_matches("]}\n").len());
+    let mut has_turns = false;
+    let mut page = turns.page(gateway, timeout).await?;
+    loop {
+        if let Some(folder) = media {
+            save_media(folder, &page).await?;
+        }
+        for turn in &page {
+            if has_turns {
+                text.push(',');
+            }
+            has_turns = true;
+            let fields = message_json::fields(&schema, "Turn", turn);
+            text.push_str(gateway_output::line(&fields)?.trim_end());
+        }
+        if turns.0.page_token.is_empty() {
+            text.push_str("]}\n");
+            return Ok(text);
+        }
+        terminal.answer(&text)?;
+        text.clear();
+        page = match turns.page(gateway, timeout).await {
+            Ok(page) => page,
+            Err(failure) => {
+                // The failure is a line of its own.
+                terminal.answer("\n")?;
+                return Err(failure);
+            }
+        };
+    }
 }
 
 fn exported(conversation: &pb::Conversation, turns: &[pb::Turn]) -> Result<String, Failure> {

@@ -27,11 +27,12 @@ pub(super) fn flags(
     flags
 }
 
-/// Prints a text that is made with a gateway. With `json`, a failure is also an object on stdout.
+/// Prints a text that is made with a gateway; what is large is printed before it. With `json`, a
+/// failure is also an object on stdout.
 pub(super) async fn print(
     (flags, json): (Flags, bool),
     terminal: &mut Terminal,
-    text: impl AsyncFnOnce(&Gateway) -> Result<String, Failure>,
+    text: impl AsyncFnOnce(&Gateway, &mut Terminal) -> Result<String, Failure>,
 ) -> Result<Exit, Failure> {
     match start(flags, terminal, text).await {
         Err(failure) if json && failure.exit() != Exit::Done => {
@@ -46,13 +47,13 @@ pub(super) async fn print(
 async fn start(
     flags: Flags,
     terminal: &mut Terminal,
-    text: impl AsyncFnOnce(&Gateway) -> Result<String, Failure>,
+    text: impl AsyncFnOnce(&Gateway, &mut Terminal) -> Result<String, Failure>,
 ) -> Result<Exit, Failure> {
     let client = config::load_client(&flags, &ProcessEnvironment)?;
     let mut signals = Signals::listen()
         .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
     let gateway = Gateway::open(&flags, &client).await?;
-    let asking = Box::pin(text(&gateway));
+    let asking = Box::pin(text(&gateway, &mut *terminal));
     let done = tokio::select! {
         done = asking => done,
         failure = gateway.silent() => Err(failure),

@@ -30,7 +30,7 @@ pub fn busy(request_id: String) -> Error {
 }
 
 /// The error of a history that is larger than is sent.
-pub(super) fn too_long() -> Error {
+pub fn too_long() -> Error {
     let message = "history: the part of the conversation to send is too large; set a lower \
                    history.max_turns or history.max_input_tokens, or leave out media with \
                    history.media";

@@ -361,6 +361,12 @@ impl Share {
         Ok(())
     }
 
+    /// The bytes that it can hold while there is nothing else.
+    pub fn most(&self) -> usize {
+        let ledger = &self.ledger;
+        ledger.limit_of(self.kind).min(ledger.limit())
+    }
+
     /// Increases the charge to hold at least this many bytes.
     pub fn hold(&mut self, bytes: usize, claim: Claim) -> Result<(), Error> {
         match bytes > self.bytes {

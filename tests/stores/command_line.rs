@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Test> {
         a_schema_that_is_missing_is_a_failure_unless_serve_migrates,
         a_schema_of_the_next_version_is_used_and_later_ones_are_refused,
         processes_that_start_together_create_the_tables_once,
+        an_export_has_the_turns_of_all_pages,
     ]
 }
 
@@ -217,4 +218,30 @@ async fn a_store_that_does_not_answer_is_unreachable(mut settings: StoreSettings
         .trim_start_matches("sqlite:")
         .to_owned();
     assert!(!std::path::Path::new(&path).exists());
+}
+
+async fn an_export_has_the_turns_of_all_pages(settings: StoreSettings) {
+    let (_upstream, one, _client) = with_one_turn(&settings).await;
+    let more = "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 250)
+      INSERT INTO turns (tenant, conversation, number, request_id, fence, state, system, model,
+        reason, tokens, bytes, media_bytes, created, ended, usage, messages, answer)
+      SELECT tenant, conversation, i, '', 0, state, system, model, reason, tokens, bytes,
+        media_bytes, created, ended, usage, messages, answer FROM turns, n WHERE number = 1";
+    database::execute(&settings, more).await;
+    let server = one.address.to_string();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dashgate"));
+    command
+        .args(["conversations", "export", "c", "--server", &server])
+        .env_clear()
+        .env("DASHGATE_API_KEY", "k")
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.unwrap().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let export: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(export["conversation"]["name"], crate::kept::NAME);
+    let turns = export["turns"].as_array().unwrap();
+    let numbers: Vec<_> = turns.iter().map(|turn| turn["number"].as_i64()).collect();
+    assert_eq!(numbers, (1..=250).map(Some).collect::<Vec<_>>());
 }

@@ -186,7 +186,7 @@ async fn a_history_that_does_not_fit_into_memory_is_not_read(store: StoreSetting
         ..say("two")
     };
     let error = client.converse(mine(with_turns(300))).await.unwrap_err();
-    assert_fault(&error, Code::Unavailable, "OVERLOADED");
+    assert_fault(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");
     let error = client.converse(mine(with_turns(10))).await.unwrap_err();
     assert_fault(&error, Code::Internal, "STORE_DAMAGED");
     assert_eq!(upstream.seen().len(), 1);

@@ -7,6 +7,7 @@ use crate::chat::call::Call;
 use crate::chat::event::Event;
 use crate::chat::stored::HistoryUsed;
 use crate::conversations::Conversations;
+use crate::conversations::errors::too_long;
 use crate::conversations::history::{FirstRead, Positions};
 use crate::error::{Error, Sent};
 use crate::memory::{Claim, Share};
@@ -39,10 +40,14 @@ impl RunningTurn {
         };
         let first = FirstRead::of(turn, of);
         if let Some(memory) = &mut memory {
-            memory.hold(first.bytes(), Claim::Running)?;
+            memory.hold(first.bytes().min(memory.most()), Claim::Running)?;
         }
         let plan = conversations.plan(&call.tenant, of, first).await?;
         if let Some(memory) = &mut memory {
+            if plan.bytes > memory.most() {
+                // It would not fit later either.
+                return Err(too_long());
+            }
             memory.hold(plan.bytes, Claim::Running)?;
         }
         let with_history = conversations.with_history(call, (turn, of), plan).await?;
