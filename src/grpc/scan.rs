@@ -130,7 +130,8 @@ impl Scan {
     fn read(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         loop {
             match self.state {
-                State::Tag if self.at == self.top.end => {
+                // A tag that has begun is incomplete.
+                State::Tag if self.at == self.top.end && self.shift == 0 => {
                     self.close()?;
                 }
                 // Nearly all fields are strings and messages with a byte each of tag and length.
@@ -419,6 +420,16 @@ mod tests {
         assert!(scanned(&bytes).is_err());
         for width in [1, 5] {
             assert!(scanned(&[10, 1, 8 | width, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_tag_that_exceeds_its_message_is_malformed_wherever_it_is_cut() {
+        let bytes = [10, 2, 0xe9, 0xe9, 0, 0, 0, 0, 0, 0, 0, 0, 8, 48, 0];
+        for size in 1..=bytes.len() {
+            let mut scan = scan_with(usize::MAX);
+            let fed = bytes.chunks(size).try_for_each(|piece| scan.feed(piece));
+            assert!(fed.and_then(|()| scan.finish()).is_err(), "{size}");
         }
     }
 
