@@ -150,6 +150,17 @@ async fn replicas_together_accept_the_rate_and_one_minutes_burst() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_calls_than_the_limit_use_all_of_it() {
+    let mut simulation = Simulation::new(QuotaKind::Rate, 6000, 3);
+    let accepted = simulation.run(20, 333).await;
+    let right = 6000 + 6000 / 3;
+    assert!(
+        (right - accepted).abs() <= right / 100,
+        "{accepted} of {right}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replica_that_gets_all_calls_gets_the_whole_limit() {
     let mut simulation = Simulation::new(QuotaKind::Rate, 1000, 3);
     // The others have shares, which they return.
