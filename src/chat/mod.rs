@@ -13,6 +13,7 @@ pub mod extra;
 pub mod glob;
 pub mod live_event;
 pub mod live_session;
+pub mod live_turn;
 pub mod media;
 mod merge;
 pub mod message;

@@ -14,6 +14,7 @@ use crate::grpc::pb::converse_live_request::Event as Input;
 use super::audio_pipe::AudioPipe;
 use super::audio_sinks::AudioSinks;
 use super::audio_source::AudioSource;
+use super::conversations;
 use super::dialogue::{Dialogue, Place};
 use super::error::Failure;
 use super::exit::Exit;
@@ -40,6 +41,7 @@ Examples:
   dashgate live --audio question.wav
   dashgate live --audio question.wav --save answer.wav
   dashgate live --audio talk.wav --realtime --instructions \"Answer in one sentence.\"
+  dashgate live --audio question.wav --conversation birds    a conversation that the gateway stores
   dashgate live --audio question.wav --json | jq -r '.input_transcript.text // empty'
 
 A microphone and a loudspeaker, on Linux and on macOS:
@@ -90,6 +92,10 @@ pub(crate) struct Arguments {
     /// Instructions for the model
     #[arg(long, value_name = "TEXT")]
     instructions: Option<String>,
+    /// The stored conversation to continue, by its id; created if it does not exist. The gateway
+    /// needs a store: `store.url`
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
     /// Answer at the end of the audio, not when the speaker pauses
     #[arg(long)]
     manual: bool,
@@ -142,19 +148,16 @@ async fn start(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, F
     let gateway = opened?;
     gateway.announce_emulator(terminal);
     let model = arguments.model.as_ref();
-    let setup = setup(
-        arguments,
-        model.unwrap_or(&client.default_models.live),
-        source.rate,
-    );
-    let talking = talk(
-        &gateway,
-        arguments,
-        (setup, source, sinks),
-        &mut signals,
-        terminal,
-    );
-    let done = Box::pin(talking).await;
+    let model = model.unwrap_or(&client.default_models.live);
+    let setup = setup(arguments, model, source.rate);
+    let done = match continued(&gateway, arguments, setup).await {
+        Ok(setup) => {
+            let with = (setup, source, sinks);
+            let talking = talk(&gateway, arguments, with, &mut signals, terminal);
+            Box::pin(talking).await
+        }
+        Err(failure) => Err(failure),
+    };
     gateway.stop().await;
     done
 }
@@ -228,6 +231,23 @@ fn setup(arguments: &Arguments, model: &str, rate: u32) -> pb::LiveSetup {
         continue_after_limit: true,
         ..pb::LiveSetup::default()
     }
+}
+
+/// The setup with the stored conversation, which is created if there is none.
+async fn continued(
+    gateway: &Gateway,
+    arguments: &Arguments,
+    mut setup: pb::LiveSetup,
+) -> Result<pb::LiveSetup, Failure> {
+    if let Some(id) = &arguments.conversation {
+        // Without a model: other calls need one of another kind.
+        let stored = conversations::opened(gateway, id, "").await?;
+        setup.conversation = Some(pb::LiveConversation {
+            name: stored.name,
+            ..pb::LiveConversation::default()
+        });
+    }
+    Ok(setup)
 }
 
 async fn talk(

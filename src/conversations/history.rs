@@ -34,6 +34,8 @@ const SMALL_TURN: i64 = 8 << 10;
 pub struct FirstRead {
     /// The number of turns.
     turns: i64,
+    /// A number above theirs: live sessions may have appended later turns.
+    before: i64,
     /// The bytes of a turn whose messages are read.
     small: i64,
 }
@@ -41,9 +43,17 @@ pub struct FirstRead {
 impl FirstRead {
     /// For the history of this turn.
     pub fn of(turn: &OwnedTurn, of: &StoredConversation) -> Self {
-        let turns = turn.turns_before.min(i64::from(of.policy.max_turns));
-        let small = SMALL_TURN.min(FIRST_BYTES / turns.max(1));
-        Self { turns, small }
+        Self::before((turn.number, turn.turns_before), of)
+    }
+
+    /// For a history of this many turns before this number.
+    pub(super) fn before((before, turns): (i64, i64), of: &StoredConversation) -> Self {
+        let turns = turns.min(i64::from(of.policy.max_turns));
+        Self {
+            turns,
+            before,
+            small: SMALL_TURN.min(FIRST_BYTES / turns.max(1)),
+        }
     }
 
     /// The bytes of messages that are read at most.
@@ -114,18 +124,35 @@ impl Positions {
 }
 
 impl Conversations {
-    /// Chooses the history of a call.
+    /// Chooses the history of a call that is the turn with this number. A live session may have
+    /// appended later turns.
     pub async fn plan(
         &self,
         tenant: &Tenant,
         of: &StoredConversation,
-        FirstRead { turns, small }: FirstRead,
+        first: FirstRead,
     ) -> Result<HistoryPlan, Error> {
+        let latest = self.latest(tenant, of, first).await?;
+        choose(latest, of.policy)
+    }
+
+    /// What is read of a history first, the latest turn first.
+    pub(super) async fn latest(
+        &self,
+        tenant: &Tenant,
+        of: &StoredConversation,
+        first: FirstRead,
+    ) -> Result<Vec<LatestTurn>, Error> {
+        let FirstRead {
+            turns,
+            before,
+            small,
+        } = first;
         if turns <= 0 {
-            return Ok(HistoryPlan::default());
+            return Ok(Vec::new());
         }
-        let latest = self.store.latest_turns((tenant, &of.id), (turns, small));
-        choose(latest.await?, of.policy)
+        let latest = (before, turns, small);
+        self.store.latest_turns((tenant, &of.id), latest).await
     }
 
     /// The messages of a turn that has begun, with the history before them.
@@ -235,7 +262,7 @@ fn choose(mut turns: Vec<LatestTurn>, policy: HistoryPolicy) -> Result<HistoryPl
 
 /// Turns of a history.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     /// One that was read first.
     Read(TurnContent),
     /// Those with numbers in this range, which are read at once.
@@ -243,7 +270,7 @@ enum Part {
 }
 
 /// All turns, the earliest first.
-fn parts(turns: Vec<LatestTurn>) -> Vec<Part> {
+pub(super) fn parts(turns: Vec<LatestTurn>) -> Vec<Part> {
     let mut parts = Vec::with_capacity(turns.len());
     let mut bytes = 0;
     for LatestTurn { size, content } in turns.into_iter().rev() {
@@ -313,7 +340,7 @@ fn assemble(contents: Vec<Decoded>, media: HistoryMedia, keeps_thinking: bool) -
 }
 
 /// Replaces media by texts. Returns how many there were.
-fn leave_out_media(messages: &mut [Turn]) -> i64 {
+pub(super) fn leave_out_media(messages: &mut [Turn]) -> i64 {
     let mut count = 0;
     for part in messages.iter_mut().flat_map(|message| &mut message.parts) {
         let (media, text) = match &part.body {

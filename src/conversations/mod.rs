@@ -7,6 +7,7 @@
 mod content;
 pub mod errors;
 pub mod history;
+pub mod live;
 pub mod management;
 pub mod turn;
 

@@ -30,7 +30,7 @@ use super::pb::{
     converse_live_request, synthesize_live_request,
 };
 use super::receive_error::receive_error;
-use super::{live_event, live_input, live_setup, metadata_keys, status};
+use super::{live_event, live_input, live_setup, metadata_keys, status, stored_request};
 
 /// What the messages belong to, in errors.
 const STREAM: &str = "live session";
@@ -210,7 +210,7 @@ impl Live {
         let context = &self.context;
         let deadline = self.deadline();
         match opening {
-            Opening::New(setup, options) => {
+            Opening::New(setup, options, conversation) => {
                 let held = match &self.entry {
                     Entry::Admitted(held) => held,
                     Entry::Refused(error, _) => {
@@ -218,8 +218,14 @@ impl Live {
                         return Err(error.clone());
                     }
                 };
+                if conversation.is_some() && self.relay.conversations().is_none() {
+                    let error = stored_request::no_store();
+                    self.relay.refuse(context.report(), context.at, &error);
+                    return Err(error);
+                }
                 let request = LiveRequest {
                     setup: *setup,
+                    conversation,
                     passing: context.passing.clone(),
                     report: context.report(),
                     held,

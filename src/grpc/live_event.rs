@@ -4,11 +4,12 @@ use crate::chat::live_event::{LivePiece, ResponseStatus, SpeechBoundary};
 use crate::chat::live_session::{AudioEncoding, AudioFormat};
 use crate::error::Reason;
 use crate::live::event::{
-    LiveEvent, ResponseCompleted, SessionEnded, SessionStarted, SessionWarning, Transcript,
+    LiveEvent, ResponseCompleted, ResponseTurn, SessionEnded, SessionStarted, SessionWarning,
+    Transcript,
 };
 
 use super::pb::{self, converse_live_response, response_delta, synthesize_live_response};
-use super::response::{duration, tool_call};
+use super::response::{duration, history_used, tool_call};
 use super::struct_value::fields;
 use super::usage::usage;
 
@@ -113,6 +114,7 @@ fn started(event: SessionStarted, request_id: &str) -> pb::SessionStarted {
         output_audio: Some(format(event.output_audio)),
         resumed: event.resumed,
         voice: event.upstream.voice,
+        history_used: event.history.map(history_used),
     }
 }
 
@@ -176,6 +178,10 @@ fn completed(end: ResponseCompleted) -> pb::ResponseCompleted {
         finish_reason: end.reason,
         first_audio_latency: end.first_audio_latency.map(duration),
         extra: fields(end.extra),
+        turn: match end.turn {
+            ResponseTurn::Stored(number) => Some(i32::try_from(number).unwrap_or(i32::MAX)),
+            ResponseTurn::None | ResponseTurn::Unstored => None,
+        },
     }
 }
 

@@ -8,13 +8,14 @@ use crate::chat::live_session::{
     AudioEncoding, AudioFormat, ConverseSetup, LiveSampling, LiveSetup, LiveTask, SessionChanges,
     SmartTurn, SynthesisSetup, Transcription, TurnDetection, VoiceActivity,
 };
+use crate::chat::stored::StoredConversation;
 use crate::error::Error;
 use crate::live::{IdlePolicy, LiveOptions};
 
 use super::field_violations::FieldViolations;
 use super::pb::{self, idle_policy, turn_detection};
 use super::span::span;
-use super::{options, struct_value, tools};
+use super::{options, stored_request, struct_value, tools};
 
 /// The lowest sample rate.
 const MIN_RATE: i32 = 8_000;
@@ -25,7 +26,7 @@ const MAX_RATE: i32 = 48_000;
 /// What the first message of a stream asks for.
 pub(super) enum Opening {
     /// A new session.
-    New(Box<LiveSetup>, LiveOptions),
+    New(Box<LiveSetup>, LiveOptions, Option<Box<StoredConversation>>),
     /// A session that is resumed.
     Resume(pb::ResumeSession),
 }
@@ -37,9 +38,15 @@ pub(super) fn converse(from: pb::LiveSetup) -> Result<Opening, Error> {
         if !from.model.is_empty() {
             faults.add("setup.model", "is not sent with setup.resume; leave it out");
         }
+        if from.conversation.is_some() {
+            let what = "is not sent with setup.resume; leave it out";
+            faults.add("setup.conversation", what);
+        }
         return self::resume(resume, faults);
     }
     check_model(&from.model, &mut faults);
+    let conversation = from.conversation;
+    let stored = conversation.and_then(|one| stored_request::live(one, &mut faults));
     let idle = from
         .idle_policy
         .and_then(|policy| idle(policy, &mut faults));
@@ -74,7 +81,7 @@ pub(super) fn converse(from: pb::LiveSetup) -> Result<Opening, Error> {
         model: from.model.into(),
         task: LiveTask::Converse(Box::new(setup)),
     };
-    Ok(Opening::New(Box::new(setup), options))
+    Ok(Opening::New(Box::new(setup), options, stored))
 }
 
 /// The opening of a synthesis.
@@ -113,7 +120,7 @@ pub(super) fn synthesize(from: pb::SynthesisSetup) -> Result<Opening, Error> {
         model: from.model.into(),
         task: LiveTask::Synthesize(Box::new(setup)),
     };
-    Ok(Opening::New(Box::new(setup), LiveOptions::default()))
+    Ok(Opening::New(Box::new(setup), LiveOptions::default(), None))
 }
 
 /// The changes of an update.

@@ -64,7 +64,8 @@ fn completed(end: End, took: Timing) -> pb::Completed {
     }
 }
 
-fn history_used(used: HistoryUsed) -> pb::HistoryUsed {
+/// What was sent of a history.
+pub(super) fn history_used(used: HistoryUsed) -> pb::HistoryUsed {
     let count = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
     pb::HistoryUsed {
         turn: count(used.turn),

@@ -64,23 +64,59 @@ pub(super) fn stored(
     Some(Box::new(StoredConversation {
         id: id.into(),
         expected_turn: expected_turn.map(i64::from),
-        policy: policy(history.unwrap_or_default(), faults),
+        policy: policy("history", history.unwrap_or_default(), faults),
         uses_model,
     }))
 }
 
-fn policy(policy: pb::HistoryPolicy, faults: &mut FieldViolations) -> HistoryPolicy {
+/// The stored conversation of a live session.
+pub(super) fn live(
+    from: pb::LiveConversation,
+    faults: &mut FieldViolations,
+) -> Option<Box<StoredConversation>> {
+    let path = "setup.conversation";
+    let id = id_of(&from.name);
+    if id.is_none() {
+        faults.add(format_args!("{path}.name"), BAD_NAME);
+    }
+    if from.expected_turn.is_some_and(|turn| turn < 0) {
+        let field = format_args!("{path}.expected_turn");
+        faults.add(field, "must not be negative");
+    }
+    let history = from.history.unwrap_or_default();
+    let no_media = [pb::HistoryMedia::Unspecified, pb::HistoryMedia::None];
+    if !no_media.map(i32::from).contains(&history.media) {
+        let what = "must be HISTORY_MEDIA_NONE, or not set: a live session sends text only";
+        faults.add(format_args!("{path}.history.media"), what);
+    }
+    let history = pb::HistoryPolicy {
+        media: pb::HistoryMedia::None.into(),
+        ..history
+    };
+    let policy = policy(&format!("{path}.history"), history, faults);
+    Some(Box::new(StoredConversation {
+        id: id?.into(),
+        expected_turn: from.expected_turn.map(i64::from),
+        policy,
+        uses_model: false,
+    }))
+}
+
+fn policy(path: &str, policy: pb::HistoryPolicy, faults: &mut FieldViolations) -> HistoryPolicy {
     let max_turns = match policy.max_turns.map(u32::try_from) {
         None => DEFAULT_TURNS,
         Some(Ok(turns)) if turns <= MAX_TURNS => turns,
         Some(_) => {
-            faults.add("history.max_turns", "must be from 0 to 1000");
+            faults.add(format_args!("{path}.max_turns"), "must be from 0 to 1000");
             DEFAULT_TURNS
         }
     };
     let max_input_tokens = policy.max_input_tokens.map(u64::try_from);
     if max_input_tokens.is_some_and(|tokens| tokens.is_err()) {
-        faults.add("history.max_input_tokens", "must not be negative");
+        faults.add(
+            format_args!("{path}.max_input_tokens"),
+            "must not be negative",
+        );
     }
     HistoryPolicy {
         max_turns,
@@ -91,7 +127,7 @@ fn policy(policy: pb::HistoryPolicy, faults: &mut FieldViolations) -> HistoryPol
             Ok(pb::HistoryMedia::None) => HistoryMedia::None,
             Err(_) => {
                 let what = "must be HISTORY_MEDIA_ALL, _LAST_TURN or _NONE, or not set";
-                faults.add("history.media", what);
+                faults.add(format_args!("{path}.media"), what);
                 HistoryMedia::None
             }
         },
@@ -200,7 +236,7 @@ mod tests {
                 media,
                 ..pb::HistoryPolicy::default()
             };
-            policy(from, &mut faults);
+            policy("history", from, &mut faults);
             assert_eq!(faults.check().is_ok(), is_known, "{media}");
         }
     }

@@ -10,6 +10,7 @@ use crate::relay::live_call::{LiveProgress, LiveState};
 
 use super::event::LiveEvent;
 use super::stop::{Failure, Stop, shutting_down, too_late};
+use super::storing::Storing;
 use super::task::Task;
 
 /// How long DashScope may take nothing of what is written.
@@ -64,9 +65,17 @@ impl Task {
         (input_audio, output_audio)
     }
 
-    /// Charges the queues in both directions, and the configuration.
+    /// Charges the queues in both directions, the configuration, and the turns that are to be
+    /// stored.
     fn charge(&mut self) -> Result<(), Failure> {
         let queued = self.inputs.queued_bytes() + self.socket.outgoing_bytes();
+        let stored = self
+            .session
+            .stored
+            .as_ref()
+            .map_or(0, |stored| stored.bytes());
+        let storing = self.storing.as_ref().map_or(0, Storing::bytes);
+        let queued = queued + stored + storing;
         let setup = self.setup_bytes.saturating_add(self.update_bytes);
         let bytes = setup.saturating_mul(2).saturating_add(queued);
         if bytes != self.charged {

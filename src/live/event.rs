@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::chat::document::Object;
 use crate::chat::live_event::{LivePiece, ResponseStatus, SpeechBoundary, UpstreamSession};
 use crate::chat::live_session::AudioFormat;
+use crate::chat::stored::HistoryUsed;
 use crate::chat::usage::Usage;
 use crate::error::Reason;
 use crate::secret::Secret;
@@ -82,6 +83,8 @@ pub struct SessionStarted {
     pub output_audio: AudioFormat,
     /// Whether it was resumed.
     pub resumed: bool,
+    /// What was sent of the history of its stored conversation.
+    pub history: Option<HistoryUsed>,
 }
 
 /// All words of a transcript so far.
@@ -101,6 +104,18 @@ pub struct Transcript {
     pub emotion: String,
 }
 
+/// The turn of a stored conversation that a response is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResponseTurn {
+    /// None.
+    #[default]
+    None,
+    /// One that is not stored yet. The end of the response is not reported before it is.
+    Unstored,
+    /// The one with this number.
+    Stored(i64),
+}
+
 /// The end of a response.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseCompleted {
@@ -114,6 +129,8 @@ pub struct ResponseCompleted {
     pub reason: String,
     /// From the end of the caller's speech, or the request, to the first audio.
     pub first_audio_latency: Option<Duration>,
+    /// The turn that it is.
+    pub turn: ResponseTurn,
     /// The other keys.
     pub extra: Object,
 }
@@ -173,6 +190,36 @@ impl LiveEvent {
                 | Self::Ending { .. }
                 | Self::Ended(_) => EVENT,
             }
+    }
+
+    /// Whether it is not reported until a turn is stored.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self, Self::ResponseCompleted(end) if end.turn == ResponseTurn::Unstored)
+    }
+
+    /// The turn that it waits for was stored with this number.
+    pub(super) fn stored_as(&mut self, number: i64) {
+        if let Self::ResponseCompleted(end) = self {
+            end.turn = ResponseTurn::Stored(number);
+        }
+    }
+
+    /// Whether it waits for the end of an earlier response that is held.
+    pub(super) fn follows_responses(&self) -> bool {
+        match self {
+            Self::ResponseStarted { .. }
+            | Self::Delta { .. }
+            | Self::ResponseCompleted(_)
+            | Self::Ended(_) => true,
+            Self::Started(_)
+            | Self::Updated(_)
+            | Self::SpeechStarted(_)
+            | Self::SpeechStopped(_)
+            | Self::Committed { .. }
+            | Self::Transcript { .. }
+            | Self::Warning(_)
+            | Self::Ending { .. } => false,
+        }
     }
 
     /// The event with DashScope's own message, for callers that may see it.

@@ -2,12 +2,9 @@
 
 use std::collections::VecDeque;
 
-/// The maximum text that is kept: about a quarter of the context of realtime models. The oldest
-/// messages go first.
-const MAX_BYTES: usize = 64 * 1024;
-
-/// The maximum number of messages that are kept.
-const MAX_MESSAGES: usize = 1024;
+use crate::chat::live_turn::{
+    MAX_HISTORY_BYTES as MAX_BYTES, MAX_HISTORY_MESSAGES as MAX_MESSAGES,
+};
 
 /// A message of the conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +17,7 @@ pub(super) struct Said {
     pub(super) text: String,
 }
 
-/// The text of a conversation.
+/// The text of a conversation. Of more than the maximum, the oldest messages go first.
 #[derive(Debug, Default)]
 pub(super) struct History {
     messages: VecDeque<Said>,

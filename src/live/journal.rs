@@ -16,6 +16,7 @@ use crate::error::{Error, Reason};
 use crate::memory::CallMemory;
 
 use super::event::LiveEvent;
+use super::unread::Unread;
 
 /// The maximum number of events that are added while the journal is full: answers to the caller's
 /// own messages. Beyond it no message of the caller is taken.
@@ -52,8 +53,7 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     limits: JournalLimits,
-    unread: VecDeque<Entry>,
-    unread_bytes: usize,
+    unread: Unread,
     /// The number of events that were added while it was full.
     overflow: usize,
     /// Events that were read, in order.
@@ -75,12 +75,6 @@ struct State {
     end: Option<Result<(), Error>>,
     waker: Option<Waker>,
     memory: CallMemory,
-}
-
-#[derive(Debug)]
-struct Entry {
-    event: LiveEvent,
-    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -117,8 +111,7 @@ impl Journal {
     pub(super) fn new(limits: JournalLimits, memory: CallMemory) -> Self {
         let state = State {
             limits,
-            unread: VecDeque::new(),
-            unread_bytes: 0,
+            unread: Unread::default(),
             overflow: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
@@ -149,15 +142,13 @@ impl Journal {
     /// Adds an event. Fails if memory is used up.
     pub(super) fn push(&self, event: LiveEvent) -> Result<(), Error> {
         let mut state = self.lock();
-        let bytes = event.weight();
         if state.unread.is_empty() {
             state.moved = Instant::now();
         }
         if state.is_full() {
             state.overflow += 1;
         }
-        state.unread.push_back(Entry { event, bytes });
-        state.unread_bytes += bytes;
+        state.unread.push(event);
         let charged = state.charge();
         state.wake();
         charged
@@ -166,24 +157,25 @@ impl Journal {
     /// Withdraws what is unread of a response, except its start.
     pub(super) fn withdraw(&self, response: &str) {
         let mut state = self.lock();
-        let mut released = 0;
-        state.unread.retain(|entry| {
-            let is_of_it = matches!(
-                &entry.event,
-                LiveEvent::Delta { response_id, .. } if **response_id == *response
-            );
-            released += if is_of_it { entry.bytes } else { 0 };
-            !is_of_it
-        });
-        state.unread_bytes -= released;
+        state.unread.withdraw(response);
         state.check_overflow();
         // Less memory than before.
         let _ = state.charge();
     }
 
-    /// Ends the session for its streams. Only the first end counts.
+    /// The next turn was stored with this number: the end of its response can be read.
+    pub(super) fn stored(&self, number: i64) {
+        let mut state = self.lock();
+        state.unread.stored(number);
+        state.moved = Instant::now();
+        state.wake();
+    }
+
+    /// Ends the session for its streams. Only the first end counts. What waits for a turn that is
+    /// not stored is not reported.
     pub(super) fn end(&self, outcome: Result<(), Error>) {
         let mut state = self.lock();
+        state.unread.drop_held();
         state.end.get_or_insert(outcome);
         let bytes = state.limits.kept_bytes.min(KEPT_AT_END);
         state.limits.kept_bytes = bytes;
@@ -197,7 +189,7 @@ impl Journal {
     pub(super) fn reading(&self) -> Reading {
         let mut state = self.lock();
         state.is_awaited = state.is_full();
-        let waits = !state.unread.is_empty() && state.reader.is_some();
+        let waits = state.unread.is_readable() && state.reader.is_some();
         Reading {
             is_full: state.is_awaited,
             takes_more: state.overflow < MAX_OVERFLOW,
@@ -304,11 +296,11 @@ impl State {
     }
 
     fn is_full(&self) -> bool {
-        self.unread_bytes > self.limits.unread_bytes
+        self.unread.bytes() > self.limits.unread_bytes
     }
 
     fn charge(&mut self) -> Result<(), Error> {
-        self.memory.answer(self.unread_bytes + self.kept_bytes)
+        self.memory.answer(self.unread.bytes() + self.kept_bytes)
     }
 
     fn read(&mut self) -> Option<Read> {
@@ -329,10 +321,9 @@ impl State {
             }
             self.position = self.last_sequence;
         }
-        let Some(Entry { event, bytes }) = self.unread.pop_front() else {
+        let Some((event, bytes)) = self.unread.pop() else {
             return self.end.clone().map(Read::End);
         };
-        self.unread_bytes -= bytes;
         self.check_overflow();
         // No session has this many events.
         self.last_sequence = self.last_sequence.saturating_add(1);
@@ -385,6 +376,7 @@ mod tests {
     use crate::chat::call::Caller;
     use crate::memory::{Kind, MemoryLedger};
 
+    use super::super::event::{ResponseCompleted, ResponseTurn};
     use super::*;
 
     /// A journal that keeps this many events, for a minute.
@@ -519,5 +511,43 @@ mod tests {
         tokio::time::advance(Duration::from_secs(50)).await;
         let third = journal.attach(1).unwrap();
         assert_eq!(read(&journal, third).0, numbered(2..=3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_response_waits_for_its_turn_and_later_responses_wait_for_it() {
+        let end = |turn| {
+            LiveEvent::ResponseCompleted(Box::new(ResponseCompleted {
+                turn,
+                ..ResponseCompleted::default()
+            }))
+        };
+        let start = || LiveEvent::ResponseStarted {
+            response_id: "r".into(),
+        };
+        for is_stored in [true, false] {
+            let journal = journal(10);
+            let reader = journal.attach(0).unwrap();
+            let all = [end(ResponseTurn::Unstored), start(), event(1)];
+            let all = all.into_iter().chain([end(ResponseTurn::None)]);
+            all.for_each(|event| journal.push(event).unwrap());
+            // The sequence numbers are those of reading.
+            assert_eq!(read(&journal, reader).0, numbered(1..=1));
+            assert!(journal.reading().unread_since.is_none());
+            if is_stored {
+                journal.stored(7);
+                assert!(journal.reading().unread_since.is_some());
+            }
+            journal.end(Ok(()));
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut rest = Vec::new();
+            while let Poll::Ready(Read::Event(_, event)) = journal.poll_read(reader, &mut cx) {
+                rest.push(event);
+            }
+            let expected = if is_stored { 3 } else { 0 };
+            assert_eq!(rest.len(), expected, "{rest:?}");
+            if let Some(LiveEvent::ResponseCompleted(first)) = rest.first() {
+                assert_eq!(first.turn, ResponseTurn::Stored(7));
+            }
+        }
     }
 }

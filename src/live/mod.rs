@@ -6,6 +6,7 @@
 //! which reads on where the first one ended ([`registry`]).
 
 mod checks;
+mod closing;
 mod command;
 pub mod config;
 mod division;
@@ -24,6 +25,10 @@ mod responses;
 mod session;
 mod start;
 mod stop;
+mod stored_items;
+mod stored_session;
+mod stored_turns;
+mod storing;
 mod stream;
 mod task;
 #[cfg(test)]
@@ -32,6 +37,7 @@ mod timers;
 mod totals;
 mod transcripts;
 mod turn;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;

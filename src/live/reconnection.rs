@@ -68,6 +68,9 @@ impl Session {
         self.appended = 0;
         self.turn.reconnected();
         self.responses.unrequest();
+        if let Some(stored) = &mut self.stored {
+            stored.unrequested();
+        }
         // Ids of events are those of a connection.
         self.sent.clear();
         self.before_update = None;
@@ -86,14 +89,14 @@ impl Session {
     }
 
     /// Ends what is running at the end of the session.
-    pub(super) fn abandon(&mut self, status: ResponseStatus) -> Vec<LiveEvent> {
+    pub(super) fn abandon(&mut self, status: ResponseStatus, now: Instant) -> Vec<LiveEvent> {
         let mut effects = Effects::default();
         let status = match self.responses.is_cancelled() {
             true => ResponseStatus::Cancelled,
             false => status,
         };
         let end = self.responses.end(status);
-        self.pass_on(end.into(), &mut effects);
+        self.pass_on(end.into(), now, &mut effects);
         effects.events
     }
 }

@@ -8,6 +8,7 @@ use crate::chat::live_event::{
     LivePiece, ResponseStatus, SpeechBoundary, TranscriptPart, UpstreamDelta, UpstreamError,
     UpstreamEvent, UpstreamResponse,
 };
+use crate::chat::live_session::LiveTask;
 use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};
 use crate::upstream::{EventId, live_error};
@@ -42,6 +43,7 @@ impl Session {
             UpstreamEvent::Committed { item_id } => {
                 self.turn.has_audio = false;
                 self.history.reserve(&item_id);
+                self.store_speech(&item_id);
                 effects.events.push(LiveEvent::Committed { item_id });
             }
             UpstreamEvent::Transcript {
@@ -60,7 +62,7 @@ impl Session {
                 code,
                 message,
             } => {
-                self.transcripts.forget(&item_id);
+                self.untranscribed(&item_id);
                 effects.warn(no_transcript(item_id, &code, &message));
             }
             UpstreamEvent::Error(error) => self.refused(&error, now, &mut effects),
@@ -106,11 +108,22 @@ impl Session {
             if transcript.is_final && !is_ambient {
                 let (item_id, text) = (&transcript.item_id, &transcript.text);
                 self.history.transcribed(item_id, text);
+                if let Some(stored) = &mut self.stored {
+                    stored.transcribed(item_id, Some(text));
+                }
             }
             effects.events.push(LiveEvent::Transcript {
                 is_ambient,
                 transcript,
             });
+        }
+    }
+
+    /// There is no transcript.
+    fn untranscribed(&mut self, item_id: &str) {
+        self.transcripts.forget(item_id);
+        if let Some(stored) = &mut self.stored {
+            stored.transcribed(item_id, None);
         }
     }
 
@@ -173,17 +186,18 @@ impl Session {
             // Its start may not have been reported.
             self.turn.answered();
         }
-        self.pass_on(outcome, effects);
+        self.pass_on(outcome, now, effects);
     }
 
     /// Passes on the events of a response, and counts them.
-    pub(super) fn pass_on(&mut self, outcome: Outcome, effects: &mut Effects) {
+    pub(super) fn pass_on(&mut self, outcome: Outcome, now: Instant, effects: &mut Effects) {
         let events = self.resampling.output(outcome.events);
-        let events = events.unwrap_or_else(|error| {
+        let mut events = events.unwrap_or_else(|error| {
             effects.end = Some(End::Failed(error));
             Vec::new()
         });
-        for event in &events {
+        for event in &mut events {
+            self.store_response(event, now);
             if let LiveEvent::Delta { piece, item_id, .. } = event {
                 match piece {
                     LivePiece::Audio(bytes) => {
@@ -243,6 +257,18 @@ impl Session {
         self.disconnected(error, now)
     }
 
+    /// DashScope refused this client event. A configuration that it did not apply is not sent to
+    /// the next connection, and turns go on as before.
+    fn revert_update(&mut self, refused: EventId) {
+        let before = self.before_update.take_if(|(id, _)| *id == refused);
+        if let (Some((_, before)), LiveTask::Converse(setup)) = (before, &mut self.setup.task) {
+            if let Some(stored) = &mut self.stored {
+                stored.instruct(before.instructions.as_ref());
+            }
+            setup.changes = *before;
+        }
+    }
+
     /// DashScope refused something, or ends the session.
     fn refused(&mut self, refusal: &UpstreamError, now: Instant, effects: &mut Effects) {
         let error = live_error(refusal);
@@ -274,11 +300,14 @@ impl Session {
             SentKind::Create => {
                 self.turn.unanswered();
                 self.responses.unrequest();
+                if let Some(stored) = &mut self.stored {
+                    stored.unrequested();
+                }
             }
             SentKind::Cancel if self.responses.is_cancelled() => {
                 // It had ended by itself, which is what the caller wants.
                 let end = self.responses.end(ResponseStatus::Cancelled);
-                self.pass_on(end.into(), effects);
+                self.pass_on(end.into(), now, effects);
                 return;
             }
             SentKind::Cancel => return,

@@ -21,6 +21,7 @@ use super::history::History;
 use super::idle::{Idle, IdlePolicy};
 use super::resample::Resampling;
 use super::responses::Responses;
+use super::stored_turns::StoredTurns;
 use super::totals::{self, Totals};
 use super::transcripts::Transcripts;
 use super::turn::Turn;
@@ -115,6 +116,8 @@ pub(super) struct Session {
     pub(super) short_connections: u32,
     /// The bytes of audio that were sent on this connection.
     pub(super) appended: u64,
+    /// The turns for the stored conversation, if the session continues one.
+    pub(super) stored: Option<Box<StoredTurns>>,
 }
 
 impl Session {
@@ -144,6 +147,7 @@ impl Session {
             sent: VecDeque::new(),
             short_connections: 0,
             appended: 0,
+            stored: None,
         }
     }
 
@@ -192,6 +196,9 @@ impl Session {
     /// A command was sent to DashScope as this event.
     pub(super) fn sent(&mut self, id: EventId, position: u32, command: &Command, now: Instant) {
         let mut kind = SentKind::Other;
+        if position > 0 {
+            self.store_input(command);
+        }
         match command {
             Command::CreateResponse(_) => {
                 kind = SentKind::Create;
@@ -219,15 +226,6 @@ impl Session {
             | Command::SynthesisClear => {}
         }
         self.remember(id, position, kind);
-    }
-
-    /// DashScope refused this client event. A configuration that it did not apply is not sent to
-    /// the next connection, and turns go on as before.
-    pub(super) fn revert_update(&mut self, refused: EventId) {
-        let before = self.before_update.take_if(|(id, _)| *id == refused);
-        if let (Some((_, before)), LiveTask::Converse(setup)) = (before, &mut self.setup.task) {
-            setup.changes = *before;
-        }
     }
 
     /// DashScope has started the session, and was sent its configuration as this event.

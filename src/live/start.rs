@@ -1,5 +1,6 @@
 //! The start of a session at DashScope.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -7,8 +8,11 @@ use tokio::time::Instant;
 use crate::chat::live_event::{UpstreamEvent, UpstreamSession};
 use crate::chat::live_session::AudioFormat;
 use crate::error::{Error, Reason};
+use crate::relay::live_turns::{LiveTurns, StoredSession};
 use crate::upstream::{EventId, LiveSocket, live_error};
 
+use super::division::bounded;
+use super::event::SessionStarted;
 use super::session::Session;
 use super::stop::too_late;
 
@@ -43,8 +47,48 @@ pub(super) async fn created(
     Ok((session, id))
 }
 
+/// Sends the history of the stored conversation that the session continues, if it does. Returns
+/// where its turns go.
+pub(super) fn restore(
+    session: &mut Session,
+    socket: &mut LiveSocket,
+    stored: Option<Box<StoredSession>>,
+) -> Result<Option<LiveTurns>, Error> {
+    let Some(stored) = stored else {
+        return Ok(None);
+    };
+    if !session.profile.has_items {
+        let what = "is for models that accept text items; leave it out, or choose another model";
+        return Err(Error::field("setup.conversation", what));
+    }
+    session.continues(&stored.history, stored.instructions);
+    for command in session.restored() {
+        let id = socket.send(&command.event())?;
+        session.sent(id, 0, &command, Instant::now());
+    }
+    Ok(Some(stored.turns))
+}
+
+/// The report that the session has started, without its token.
+pub(super) fn report(
+    session: &Session,
+    session_id: &Arc<str>,
+    mut upstream: UpstreamSession,
+) -> SessionStarted {
+    let (input_audio, output_audio) = formats(session);
+    upstream.fields = bounded(upstream.fields);
+    SessionStarted {
+        session_id: Arc::clone(session_id),
+        model: Arc::clone(&session.setup.model),
+        upstream,
+        input_audio,
+        output_audio,
+        ..SessionStarted::default()
+    }
+}
+
 /// The formats of audio in both directions.
-pub(super) fn formats(session: &Session) -> (AudioFormat, AudioFormat) {
+fn formats(session: &Session) -> (AudioFormat, AudioFormat) {
     let (input, output) = session.setup.task.audio_formats();
     let with_rate = |format: AudioFormat, rate| AudioFormat {
         sample_rate: Some(rate),

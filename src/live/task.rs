@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::chat::live_event::{ResponseStatus, UpstreamEvent};
+use crate::chat::live_event::UpstreamEvent;
 use crate::chat::live_session::LiveInput;
 use crate::error::{Error, Reason};
 use crate::memory::CallMemory;
@@ -16,14 +16,14 @@ use crate::telemetry::report::LiveFigures;
 use crate::upstream::{LiveEnding, LiveSocket};
 
 use super::config::LiveConfig;
-use super::division::bounded;
 use super::event::{LiveEvent, SessionStarted};
 use super::inputs::{InputReceiver, Inputs, Queued};
 use super::journal::Journal;
 use super::registry::{Resumption, Ticket};
 use super::session::{Effects, End, LiveOptions, Session};
-use super::start::{created, formats};
+use super::start::{created, report, restore};
 use super::stop::{Failure, Stop, stopped_now, too_late};
+use super::storing::{Storing, stored};
 
 /// The bytes that may wait to be written to DashScope before input is no longer taken: a few
 /// seconds of audio as base64.
@@ -73,6 +73,8 @@ pub(super) struct Task {
     pub(super) charged: usize,
     pub(super) reconnects: u32,
     resumes: u32,
+    /// The turns for the stored conversation, if the session continues one.
+    pub(super) storing: Option<Storing>,
     /// Whether the gateway is about to shut down.
     pub(super) draining: bool,
 }
@@ -82,6 +84,8 @@ enum Happened {
     Report(Result<UpstreamEvent, Error>),
     Input(Queued),
     Resumed(Resumption),
+    /// A turn was stored with this number.
+    Stored(Result<i64, Error>),
     Stopped,
     Timer,
     Read,
@@ -97,7 +101,7 @@ impl Task {
             started = created(&mut parts.socket, limit, parts.deadline) => started,
             error = stopped_now(parts.stop.clone()) => Err(error),
         };
-        let (mut upstream, setup_id) = match started {
+        let (upstream, setup_id) = match started {
             Ok(started) => started,
             Err(error) => return Err(fail(parts.call, error)),
         };
@@ -105,18 +109,20 @@ impl Task {
         let setup = parts.call.setup.clone();
         let profile = parts.socket.profile();
         let mut session = Session::new((setup, parts.options), profile, parts.config, now);
-        if let Err(error) = session.started(&upstream, setup_id) {
-            return Err(fail(parts.call, error));
-        }
-        let (input_audio, output_audio) = formats(&session);
-        upstream.fields = bounded(upstream.fields);
+        let stored = parts.call.stored.take();
+        let history = stored.as_ref().map(|stored| stored.history.used);
+        let restored = session
+            .started(&upstream, setup_id)
+            .and_then(|()| restore(&mut session, &mut parts.socket, stored));
+        let turns = match restored {
+            Ok(turns) => turns,
+            Err(error) => return Err(fail(parts.call, error)),
+        };
+        let session_id = &parts.ticket.session_id;
+        let storing = turns.map(|turns| Storing::new(turns, session_id));
         let started = SessionStarted {
-            session_id: Arc::clone(&parts.ticket.session_id),
-            model: Arc::clone(&session.setup.model),
-            upstream,
-            input_audio,
-            output_audio,
-            ..SessionStarted::default()
+            history,
+            ..report(&session, session_id, upstream)
         };
         let event = LiveEvent::Started(Box::new(started.clone()));
         if let Err(error) = parts.journal.push(event) {
@@ -141,6 +147,7 @@ impl Task {
             charged: 0,
             reconnects: 0,
             resumes: 0,
+            storing,
             draining: false,
         };
         Ok((task, started))
@@ -149,17 +156,7 @@ impl Task {
     /// Runs the session to its end.
     pub(super) async fn run(mut self) {
         let outcome = self.turn_over().await;
-        let status = match outcome {
-            Ok(()) => ResponseStatus::Incomplete,
-            Err(_) => ResponseStatus::Failed,
-        };
-        for event in self.session.abandon(status) {
-            if let LiveEvent::ResponseCompleted(end) = &event {
-                self.call.responded(end.status.name());
-            }
-            // Without memory for it, the session ends without this event.
-            let _ = self.journal.push(event);
-        }
+        let outcome = self.close(outcome).await;
         // No more input is taken, and no stream that resumes is awaited.
         drop(self.inputs);
         drop(self.resumed);
@@ -231,6 +228,10 @@ impl Task {
                     self.call.repaired(Repair::Resume);
                     Effects::default()
                 }
+                Happened::Stored(number) => {
+                    self.journal.stored(number?);
+                    Effects::default()
+                }
                 Happened::Stopped => {
                     if let Some(error) = self.stopped()? {
                         return Err(error.into());
@@ -276,8 +277,10 @@ impl Task {
             resumed,
             stop,
             journal,
+            storing,
             ..
         } = self;
+        let reads = !is_full && !storing.as_ref().is_some_and(Storing::is_full);
         tokio::select! {
             changed = stop.changed() => match changed {
                 Ok(()) => Happened::Stopped,
@@ -285,7 +288,8 @@ impl Task {
                 Err(_) => std::future::pending().await,
             },
             Some(resumption) = resumed.recv() => Happened::Resumed(resumption),
-            report = socket.drive(!is_full) => Happened::Report(report),
+            report = socket.drive(reads) => Happened::Report(report),
+            number = stored(storing) => Happened::Stored(number),
             queued = inputs.next(), if takes_input => Happened::Input(queued),
             () = journal.changed() => Happened::Read,
             () = sleep_until(due) => Happened::Timer,
@@ -320,6 +324,11 @@ impl Task {
                 | LiveEvent::Ended(_) => {}
             }
             self.journal.push(event)?;
+        }
+        while let Some(storing) = &mut self.storing
+            && let Some(turn) = self.session.next_turn(now)
+        {
+            storing.add(turn);
         }
         for end in effects.usage.drain(..) {
             if let Some(latency) = end.first_audio_latency {

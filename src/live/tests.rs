@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tokio::time::{Instant, advance};
 
 use super::config::{LiveConfig, MAX_AGE};
-use super::event::LiveEvent;
+use super::event::{LiveEvent, ResponseTurn};
 use super::idle::IdlePolicy;
 use super::journal::{Journal, JournalLimits, Read};
 use super::session::{Effects, End, LiveOptions, Session};
@@ -22,6 +22,7 @@ use crate::chat::live_session::{
     ConverseSetup, LiveInput, LiveSetup, LiveTask, ResponseOptions, SessionChanges, SmartTurn,
     TurnDetection,
 };
+use crate::chat::live_turn::LiveHistory;
 use crate::chat::message::ToolCall;
 use crate::error::{Error, Reason};
 use crate::memory::{CallMemory, Kind, MemoryLedger};
@@ -187,6 +188,8 @@ struct Bench {
     next_id: u64,
     position: u32,
     is_over: bool,
+    /// The number of turns that were stored.
+    stored: i64,
 }
 
 impl Bench {
@@ -233,6 +236,7 @@ impl Bench {
         let journal = Journal::new(limits, memory);
         let reader = journal.attach(0).unwrap();
         let mut session = Session::new((setup, options), profile, config, Instant::now());
+        session.continues(&LiveHistory::default(), None);
         session
             .started(&UpstreamSession::default(), EventId(1))
             .unwrap();
@@ -244,6 +248,7 @@ impl Bench {
             next_id: 1,
             position: 1,
             is_over: false,
+            stored: 0,
         }
     }
 
@@ -259,6 +264,7 @@ impl Bench {
         for event in effects.events {
             self.journal.push(event).unwrap();
         }
+        self.store(now);
         let status = match effects.end {
             None => return,
             Some(End::Reconnect) => {
@@ -269,11 +275,23 @@ impl Bench {
             Some(End::Done) => ResponseStatus::Incomplete,
             Some(End::Failed(_)) => ResponseStatus::Failed,
         };
-        for event in self.session.abandon(status) {
+        for event in self.session.abandon(status, now) {
             self.journal.push(event).unwrap();
+        }
+        for _ in self.session.last_turns(now) {
+            self.stored += 1;
+            self.journal.stored(self.stored);
         }
         self.journal.end(Ok(()));
         self.is_over = true;
+    }
+
+    /// Stores what is to be stored.
+    fn store(&mut self, now: Instant) {
+        while self.session.next_turn(now).is_some() {
+            self.stored += 1;
+            self.journal.stored(self.stored);
+        }
     }
 
     /// Reads until nothing is left, or this many events.
@@ -345,6 +363,7 @@ impl Bench {
     /// Checks what the caller has read.
     fn check(&self) {
         let mut running: Option<Arc<str>> = None;
+        let mut stored = 0;
         let mut ended: HashSet<Arc<str>> = HashSet::new();
         for (expected, (sequence, event)) in (1..).zip(&self.read) {
             assert_eq!(*sequence, expected);
@@ -357,8 +376,17 @@ impl Bench {
             } else if let LiveEvent::ResponseCompleted(end) = event {
                 assert_eq!(running.take().as_ref(), Some(&end.response_id));
                 ended.insert(Arc::clone(&end.response_id));
+                match end.turn {
+                    ResponseTurn::None => {}
+                    ResponseTurn::Unstored => panic!("{:?}", self.read),
+                    ResponseTurn::Stored(number) => {
+                        stored += 1;
+                        assert_eq!(number, stored);
+                    }
+                }
             }
         }
+        assert!(stored == self.stored || !self.is_over, "{:?}", self.read);
         assert!(running.is_none() || !self.is_over, "{:?}", self.read);
     }
 }

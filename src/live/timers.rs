@@ -161,6 +161,7 @@ impl Session {
             stalled,
             self.turn_expires(),
             self.responses.expires(),
+            self.stored.as_ref().and_then(|stored| stored.due()),
             self.idle.due().filter(|_| self.is_quiet()),
             finish
                 .speech_until
@@ -197,7 +198,7 @@ impl Session {
     pub(super) fn tick(&mut self, now: Instant) -> Effects {
         let mut effects = Effects::default();
         let expired = self.responses.expire(now);
-        self.pass_on(expired.into(), &mut effects);
+        self.pass_on(expired.into(), now, &mut effects);
         if self
             .awaited_since()
             .is_some_and(|last| now >= last + self.config.idle_timeout)

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::callers::Identity;
 use crate::chat::call::Passing;
 use crate::chat::live_session::{LiveSetup, SessionChanges};
+use crate::chat::stored::StoredConversation;
 use crate::chat::usage::Usage;
 use crate::error::Error;
 use crate::memory::Cancel;
@@ -27,6 +28,7 @@ use super::call_recorder::CallRecorder;
 use super::in_flight::LiveEntry;
 use super::live_connect::Course;
 use super::live_in_flight::LiveInFlight;
+use super::live_turns::StoredSession;
 use super::upstream_span::UpstreamSpan;
 
 pub use super::live_in_flight::{LiveProgress, LiveState};
@@ -46,6 +48,8 @@ pub struct LiveRequest<'a> {
     pub held: &'a Held,
     /// The caller.
     pub who: &'a Identity,
+    /// The stored conversation that it continues.
+    pub conversation: Option<Box<StoredConversation>>,
     /// When it arrived.
     pub arrived: Instant,
     /// Its deadline.
@@ -57,6 +61,8 @@ pub struct LiveRequest<'a> {
 pub struct LiveCall {
     /// The configuration, with the model that answers.
     pub setup: LiveSetup,
+    /// The stored conversation that it continues.
+    pub stored: Option<Box<StoredSession>>,
     pub(super) plan: Arc<Plan>,
     pub(super) subject: Subject,
     pub(super) passing: Passing,

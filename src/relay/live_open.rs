@@ -7,6 +7,7 @@ use crate::callers::Identity;
 use crate::callers::caller_usage::CallCost;
 use crate::chat::live_session::{LiveSetup, LiveTask, SessionChanges};
 use crate::error::{Error, Reason};
+use crate::memory::{Claim, Kind};
 use crate::upstream::LiveSocket;
 
 use super::accounts::choice::Choice;
@@ -17,8 +18,12 @@ use super::call_recorder::CallRecorder;
 use super::live_call::{LiveCall, LiveRequest};
 use super::live_connect::Course;
 use super::live_in_flight::LiveInFlight;
+use super::live_turns::StoredSession;
 use super::upstream_span::UpstreamSpan;
 use super::{Plan, Relay, in_time, routes};
+
+/// The memory that is charged while a history is read: a part of it, as bytes and decoded.
+const READ_BYTES: usize = 2 << 20;
 
 impl Relay {
     /// Admits a session and connects it to DashScope.
@@ -37,6 +42,8 @@ impl Relay {
             .and_then(|()| plan.check_live(&request.setup))
             .and_then(|()| self.admit_live(&plan, &model, (request.held, request.who)));
         let permits = admitted.inspect_err(|error| ledger.close(Some(error)))?;
+        let stored = self.open_stored(&mut request).await;
+        let stored = stored.inspect_err(|error| ledger.close(Some(error)))?;
         let span = UpstreamSpan::of_session(telemetry, &model, &mut request.passing);
         let attempts = Attempts::default();
         let connected = connect(&plan.asker, &request, &attempts).await;
@@ -65,6 +72,7 @@ impl Relay {
             passing: request.passing,
             deadline: request.deadline,
             model: None,
+            stored,
             setup: connected.setup,
             subject: connected.subject,
             lease: connected.lease,
@@ -76,6 +84,28 @@ impl Relay {
             heard: Default::default(),
         };
         Ok((call, connected.socket))
+    }
+
+    /// Opens the stored conversation that a session continues, if it names one.
+    async fn open_stored(
+        &self,
+        request: &mut LiveRequest<'_>,
+    ) -> Result<Option<Box<StoredSession>>, Error> {
+        let LiveTask::Converse(setup) = &mut request.setup.task else {
+            return Ok(None);
+        };
+        let Some(of) = &request.conversation else {
+            return Ok(None);
+        };
+        let Some(conversations) = self.conversations() else {
+            let message = "a live session of a stored conversation has no store";
+            return Err(Error::new(Reason::GatewayBug, message));
+        };
+        let mut memory = self.inner.memory.share(Kind::Kept);
+        memory.hold(READ_BYTES, Claim::Running)?;
+        let of = (&request.who.tenant, &**of);
+        let opened = StoredSession::open(conversations, of, setup).await?;
+        Ok(Some(Box::new(opened)))
     }
 
     fn admit_live(

@@ -14,6 +14,7 @@ pub mod live_call;
 mod live_connect;
 mod live_in_flight;
 mod live_open;
+pub mod live_turns;
 mod media;
 mod memory_relief;
 pub mod models;
@@ -237,12 +238,8 @@ impl Relay {
     }
 
     fn plan(&self) -> Arc<Plan> {
-        let plan = self
-            .inner
-            .plan
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&plan)
+        let plan = self.inner.plan.read();
+        Arc::clone(&plan.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Admits a call whose headers have arrived, before its request is read: by its caller's own

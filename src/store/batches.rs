@@ -69,7 +69,8 @@ pub(super) const COMPLETE: Statement = statement!(
 );
 
 /// The same for a call that is a turn. The other values are the conversation, the number of the
-/// turn, the usage, the answer, its tokens, its bytes, and its bytes of media.
+/// turn, the usage, the answer, its tokens, its bytes, and its bytes of media. A live session may
+/// have appended later turns.
 pub(super) const COMPLETE_TURN: Statement = statement!(
     ("BEGIN IMMEDIATE; " | "")
     "WITH head AS (
@@ -83,8 +84,9 @@ pub(super) const COMPLETE_TURN: Statement = statement!(
        tokens = tokens + $13, bytes = bytes + $14, media_bytes = media_bytes + $15
      WHERE tenant = $1 AND conversation = $9 AND number = $10 AND "
     ("changes() = 1; " | "EXISTS (SELECT 1 FROM call)), conversation AS (")
-    "UPDATE conversations SET running = '', last_turn = $10, turns = turns + 1,
-       system_turn = CASE WHEN (SELECT system FROM turns
+    "UPDATE conversations SET running = '', turns = turns + 1,
+       last_turn = CASE WHEN last_turn < $10 THEN $10 ELSE last_turn END,
+       system_turn = CASE WHEN system_turn < $10 AND (SELECT system FROM turns
          WHERE tenant = $1 AND conversation = $9 AND number = $10) = 1
          THEN $10 ELSE system_turn END,
        updated = " now ", expires = ttl + " now "

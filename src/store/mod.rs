@@ -18,6 +18,7 @@ mod engine;
 mod failure;
 mod flushes;
 pub mod inspection;
+pub mod live_turns;
 mod media;
 pub mod migrations;
 mod observer;

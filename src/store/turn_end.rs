@@ -26,9 +26,11 @@ const ANSWER: Statement = statement!(
      WHERE tenant = $1 AND conversation = $2 AND number = $3"
 );
 
+/// A live session may have appended later turns meanwhile.
 const ADVANCE: Statement = statement!(
-    "UPDATE conversations SET running = '', last_turn = $3, turns = turns + 1,
-       system_turn = CASE WHEN (SELECT system FROM turns
+    "UPDATE conversations SET running = '', turns = turns + 1,
+       last_turn = CASE WHEN last_turn < $3 THEN $3 ELSE last_turn END,
+       system_turn = CASE WHEN system_turn < $3 AND (SELECT system FROM turns
          WHERE tenant = $1 AND conversation = $2 AND number = $3) = 1 THEN $3 ELSE system_turn END,
        updated = " now ", expires = ttl + " now "
      WHERE tenant = $1 AND id = $2"

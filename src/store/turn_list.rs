@@ -116,7 +116,8 @@ const LATEST: Statement = statement!(
     "SELECT number, tokens, bytes, media_bytes,
        CASE WHEN bytes <= $4 THEN messages ELSE $5 END,
        CASE WHEN bytes <= $4 THEN answer ELSE $5 END
-     FROM turns WHERE tenant = $1 AND conversation = $2 AND state = 1 ORDER BY number DESC LIMIT $3"
+     FROM turns WHERE tenant = $1 AND conversation = $2 AND state = 1 AND number < $6
+     ORDER BY number DESC LIMIT $3"
 );
 
 const CONTENTS: Statement = statement!(
@@ -169,12 +170,12 @@ impl Store {
         Ok(rows.into_iter().map(turn_size).collect())
     }
 
-    /// The latest turns of the history, the latest first; with their messages, if those have at
-    /// most this many bytes.
+    /// The latest turns of the history before this number, the latest first; with their messages,
+    /// if those have at most this many bytes.
     pub async fn latest_turns(
         &self,
         (tenant, id): (&Tenant, &str),
-        (limit, small): (i64, i64),
+        (before, limit, small): (i64, i64, i64),
     ) -> Result<Vec<LatestTurn>, Error> {
         let rows = repeat!(self, "latest_turns", connection, {
             sqlx::query_as::<_, LatestRow>(LATEST.text(self.engine))
@@ -183,6 +184,7 @@ impl Store {
                 .bind(limit)
                 .bind(small)
                 .bind([].as_slice())
+                .bind(before)
                 .fetch_all(connection)
                 .await
         })?;

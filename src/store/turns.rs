@@ -64,7 +64,7 @@ const END: Statement = statement!(
 );
 
 /// Why the turn after `expected` cannot begin, if it cannot.
-fn unexpected(expected: Option<i64>, last: i64, numbered: i64) -> Option<Refusal> {
+pub(super) fn unexpected(expected: Option<i64>, last: i64, numbered: i64) -> Option<Refusal> {
     match expected {
         // Numbers are never given twice: the turn was acknowledged by a store that had more.
         Some(expected) if expected > numbered => Some(Refusal::Regressed(last)),
@@ -274,10 +274,7 @@ impl Store {
         end: TurnEnd,
         usage: &[u8],
     ) -> Result<(), sqlx::Error> {
-        let (state, reason) = match end {
-            TurnEnd::Failed(reason) => (FAILED, reason),
-            TurnEnd::Cancelled => (CANCELLED, ""),
-        };
+        let (state, reason) = state_of(end);
         let done = sqlx::query(END.text(self.engine))
             .bind(tenant.as_bytes())
             .bind(id)
@@ -288,5 +285,13 @@ impl Store {
             .execute(connection)
             .await;
         done.map(drop)
+    }
+}
+
+/// The state and the reason of a turn that ended without an answer.
+pub(super) fn state_of(end: TurnEnd) -> (i64, &'static str) {
+    match end {
+        TurnEnd::Failed(reason) => (FAILED, reason),
+        TurnEnd::Cancelled => (CANCELLED, ""),
     }
 }

@@ -27,6 +27,9 @@ mod flushes;
 mod kept;
 mod kills;
 mod large_conversations;
+mod live_kept;
+mod live_turn_ends;
+mod live_turns;
 mod long_conversations;
 mod managed_conversations;
 mod observability;
@@ -55,6 +58,8 @@ fn main() -> ExitCode {
         deleted_conversations::trials(),
         kills::trials(),
         large_conversations::trials(),
+        live_turn_ends::trials(),
+        live_turns::trials(),
         long_conversations::trials(),
         managed_conversations::trials(),
         observability::trials(),
@@ -74,6 +79,7 @@ fn main() -> ExitCode {
     let postgres = [
         failover::trials(),
         faults::trials(),
+        live_turn_ends::outages(),
         observability::outages(),
         packets::trials(),
         round_trips::trials(),

@@ -14,7 +14,7 @@ static BEHAVIOUR: Rule = Rule {
 };
 
 /// The ids: a letter and how many there are.
-const IDS: [(char, usize); 5] = [('C', 27), ('U', 30), ('S', 15), ('P', 12), ('X', 30)];
+const IDS: [(char, usize); 5] = [('C', 27), ('U', 30), ('S', 17), ('P', 12), ('X', 30)];
 
 /// What is wrong with the page. `source` gives the text of a file.
 pub(crate) fn faults<'a>(page: &str, source: impl Fn(&str) -> Option<&'a str>) -> Vec<Fault> {

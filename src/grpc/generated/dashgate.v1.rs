@@ -1674,7 +1674,8 @@ pub struct Turn {
     /// The number. The first turn is 1. Turns that are not part of the history have numbers, too.
     #[prost(int32, tag = "2")]
     pub number: i32,
-    /// The request id of the call. Empty for a turn that ForkConversation copied.
+    /// The request id of the call. Of a turn of a live session: the id of the session, `/`, and the
+    /// position of the turn in the session. Empty for a turn that ForkConversation copied.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
     /// The state. Only TURN_STATE_COMPLETE is part of the history.
@@ -3657,6 +3658,31 @@ pub struct LiveSetup {
     /// Resumes a session whose stream broke. No other field may be set.
     #[prost(message, optional, tag = "17")]
     pub resume: ::core::option::Option<ResumeSession>,
+    /// The stored conversation that the session continues. Only ConverseLive, with models that accept
+    /// text items. Default: nothing is stored.
+    #[prost(message, optional, tag = "18")]
+    pub conversation: ::core::option::Option<LiveConversation>,
+}
+/// The stored conversation that a live session continues. Its history is sent as text before the
+/// first input, and each response of the session that said something is stored as its next turn.
+/// Turns that other calls store during the session precede or follow those of the session, which
+/// does not send them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiveConversation {
+    /// The name: `conversations/{id}`, from CreateConversation. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The number of the latest turn that the caller knows, as in `Conversation.last_turn`; 0 for a
+    /// conversation without history. It is compared when the session starts. If it is not the latest
+    /// turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and nothing
+    /// is sent to DashScope.
+    #[prost(int32, optional, tag = "2")]
+    pub expected_turn: ::core::option::Option<i32>,
+    /// Which part of the history is sent, at most 64 KiB of text in 1024 messages. Media are not sent:
+    /// `media` is not set, or HISTORY_MEDIA_NONE. Neither are tool calls and their results. Default:
+    /// the latest 100 turns.
+    #[prost(message, optional, tag = "3")]
+    pub history: ::core::option::Option<HistoryPolicy>,
 }
 /// Sampling of the answers in a live session. Ranges are checked by DashScope.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -3850,6 +3876,10 @@ pub struct SessionStarted {
     /// The voice of responses. Key: `session.voice`.
     #[prost(string, tag = "9")]
     pub voice: ::prost::alloc::string::String,
+    /// With `setup.conversation`: the history that was sent. `turn` is the number of the latest turn,
+    /// whether or not it was sent.
+    #[prost(message, optional, tag = "10")]
+    pub history_used: ::core::option::Option<HistoryUsed>,
 }
 /// A response has started.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3911,6 +3941,12 @@ pub struct ResponseCompleted {
     /// The other keys of DashScope's `response`, besides `output`.
     #[prost(message, optional, tag = "6")]
     pub extra: ::core::option::Option<::prost_types::Struct>,
+    /// With `setup.conversation`: the number of the turn as which the response is stored. It has the
+    /// words of both sides, tool calls and their results, and no audio. It is stored before this event
+    /// is sent. Not set if the response said nothing; what the caller said then belongs to the next
+    /// turn. A response that failed is a turn that is no part of the history.
+    #[prost(int32, optional, tag = "7")]
+    pub turn: ::core::option::Option<i32>,
 }
 /// DashScope refused something, and the session continues; or the gateway changed something.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -189,7 +189,10 @@ type LiveSetup struct {
 	// configuration and the text of the conversation are sent again; audio and images are not.
 	ContinueAfterLimit bool `protobuf:"varint,16,opt,name=continue_after_limit,json=continueAfterLimit,proto3" json:"continue_after_limit,omitempty"`
 	// Resumes a session whose stream broke. No other field may be set.
-	Resume        *ResumeSession `protobuf:"bytes,17,opt,name=resume,proto3" json:"resume,omitempty"`
+	Resume *ResumeSession `protobuf:"bytes,17,opt,name=resume,proto3" json:"resume,omitempty"`
+	// The stored conversation that the session continues. Only ConverseLive, with models that accept
+	// text items. Default: nothing is stored.
+	Conversation  *LiveConversation `protobuf:"bytes,18,opt,name=conversation,proto3" json:"conversation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -343,6 +346,85 @@ func (x *LiveSetup) GetResume() *ResumeSession {
 	return nil
 }
 
+func (x *LiveSetup) GetConversation() *LiveConversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+// The stored conversation that a live session continues. Its history is sent as text before the
+// first input, and each response of the session that said something is stored as its next turn.
+// Turns that other calls store during the session precede or follow those of the session, which
+// does not send them.
+type LiveConversation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name: `conversations/{id}`, from CreateConversation. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The number of the latest turn that the caller knows, as in `Conversation.last_turn`; 0 for a
+	// conversation without history. It is compared when the session starts. If it is not the latest
+	// turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and nothing
+	// is sent to DashScope.
+	ExpectedTurn *int32 `protobuf:"varint,2,opt,name=expected_turn,json=expectedTurn,proto3,oneof" json:"expected_turn,omitempty"`
+	// Which part of the history is sent, at most 64 KiB of text in 1024 messages. Media are not sent:
+	// `media` is not set, or HISTORY_MEDIA_NONE. Neither are tool calls and their results. Default:
+	// the latest 100 turns.
+	History       *HistoryPolicy `protobuf:"bytes,3,opt,name=history,proto3" json:"history,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiveConversation) Reset() {
+	*x = LiveConversation{}
+	mi := &file_dashgate_v1_live_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiveConversation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiveConversation) ProtoMessage() {}
+
+func (x *LiveConversation) ProtoReflect() protoreflect.Message {
+	mi := &file_dashgate_v1_live_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiveConversation.ProtoReflect.Descriptor instead.
+func (*LiveConversation) Descriptor() ([]byte, []int) {
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LiveConversation) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LiveConversation) GetExpectedTurn() int32 {
+	if x != nil && x.ExpectedTurn != nil {
+		return *x.ExpectedTurn
+	}
+	return 0
+}
+
+func (x *LiveConversation) GetHistory() *HistoryPolicy {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
 // Sampling of the answers in a live session. Ranges are checked by DashScope.
 type LiveSampling struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -366,7 +448,7 @@ type LiveSampling struct {
 
 func (x *LiveSampling) Reset() {
 	*x = LiveSampling{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[1]
+	mi := &file_dashgate_v1_live_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +460,7 @@ func (x *LiveSampling) String() string {
 func (*LiveSampling) ProtoMessage() {}
 
 func (x *LiveSampling) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[1]
+	mi := &file_dashgate_v1_live_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +473,7 @@ func (x *LiveSampling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveSampling.ProtoReflect.Descriptor instead.
 func (*LiveSampling) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{1}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *LiveSampling) GetTemperature() float64 {
@@ -456,7 +538,7 @@ type AudioFormat struct {
 
 func (x *AudioFormat) Reset() {
 	*x = AudioFormat{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[2]
+	mi := &file_dashgate_v1_live_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +550,7 @@ func (x *AudioFormat) String() string {
 func (*AudioFormat) ProtoMessage() {}
 
 func (x *AudioFormat) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[2]
+	mi := &file_dashgate_v1_live_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +563,7 @@ func (x *AudioFormat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioFormat.ProtoReflect.Descriptor instead.
 func (*AudioFormat) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{2}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AudioFormat) GetEncoding() AudioEncoding {
@@ -516,7 +598,7 @@ type TurnDetection struct {
 
 func (x *TurnDetection) Reset() {
 	*x = TurnDetection{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[3]
+	mi := &file_dashgate_v1_live_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +610,7 @@ func (x *TurnDetection) String() string {
 func (*TurnDetection) ProtoMessage() {}
 
 func (x *TurnDetection) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[3]
+	mi := &file_dashgate_v1_live_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +623,7 @@ func (x *TurnDetection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TurnDetection.ProtoReflect.Descriptor instead.
 func (*TurnDetection) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{3}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TurnDetection) GetKind() isTurnDetection_Kind {
@@ -628,7 +710,7 @@ type ManualTurns struct {
 
 func (x *ManualTurns) Reset() {
 	*x = ManualTurns{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[4]
+	mi := &file_dashgate_v1_live_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +722,7 @@ func (x *ManualTurns) String() string {
 func (*ManualTurns) ProtoMessage() {}
 
 func (x *ManualTurns) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[4]
+	mi := &file_dashgate_v1_live_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +735,7 @@ func (x *ManualTurns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManualTurns.ProtoReflect.Descriptor instead.
 func (*ManualTurns) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{4}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{5}
 }
 
 // Turns whose end is detected by silence.
@@ -678,7 +760,7 @@ type VoiceActivity struct {
 
 func (x *VoiceActivity) Reset() {
 	*x = VoiceActivity{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[5]
+	mi := &file_dashgate_v1_live_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +772,7 @@ func (x *VoiceActivity) String() string {
 func (*VoiceActivity) ProtoMessage() {}
 
 func (x *VoiceActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[5]
+	mi := &file_dashgate_v1_live_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +785,7 @@ func (x *VoiceActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VoiceActivity.ProtoReflect.Descriptor instead.
 func (*VoiceActivity) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{5}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *VoiceActivity) GetThreshold() float64 {
@@ -762,7 +844,7 @@ type SmartTurn struct {
 
 func (x *SmartTurn) Reset() {
 	*x = SmartTurn{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[6]
+	mi := &file_dashgate_v1_live_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +856,7 @@ func (x *SmartTurn) String() string {
 func (*SmartTurn) ProtoMessage() {}
 
 func (x *SmartTurn) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[6]
+	mi := &file_dashgate_v1_live_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +869,7 @@ func (x *SmartTurn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SmartTurn.ProtoReflect.Descriptor instead.
 func (*SmartTurn) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{6}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SmartTurn) GetVoiceprintAudioUris() []string {
@@ -821,7 +903,7 @@ type InputTranscription struct {
 
 func (x *InputTranscription) Reset() {
 	*x = InputTranscription{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[7]
+	mi := &file_dashgate_v1_live_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +915,7 @@ func (x *InputTranscription) String() string {
 func (*InputTranscription) ProtoMessage() {}
 
 func (x *InputTranscription) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[7]
+	mi := &file_dashgate_v1_live_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +928,7 @@ func (x *InputTranscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputTranscription.ProtoReflect.Descriptor instead.
 func (*InputTranscription) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{7}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *InputTranscription) GetDisabled() bool {
@@ -893,7 +975,7 @@ type IdlePolicy struct {
 
 func (x *IdlePolicy) Reset() {
 	*x = IdlePolicy{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[8]
+	mi := &file_dashgate_v1_live_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +987,7 @@ func (x *IdlePolicy) String() string {
 func (*IdlePolicy) ProtoMessage() {}
 
 func (x *IdlePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[8]
+	mi := &file_dashgate_v1_live_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +1000,7 @@ func (x *IdlePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdlePolicy.ProtoReflect.Descriptor instead.
 func (*IdlePolicy) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{8}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *IdlePolicy) GetKind() isIdlePolicy_Kind {
@@ -982,7 +1064,7 @@ type ResumeSession struct {
 
 func (x *ResumeSession) Reset() {
 	*x = ResumeSession{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[9]
+	mi := &file_dashgate_v1_live_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1076,7 @@ func (x *ResumeSession) String() string {
 func (*ResumeSession) ProtoMessage() {}
 
 func (x *ResumeSession) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[9]
+	mi := &file_dashgate_v1_live_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1089,7 @@ func (x *ResumeSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSession.ProtoReflect.Descriptor instead.
 func (*ResumeSession) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{9}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ResumeSession) GetSessionId() string {
@@ -1042,7 +1124,7 @@ type Finish struct {
 
 func (x *Finish) Reset() {
 	*x = Finish{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[10]
+	mi := &file_dashgate_v1_live_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1136,7 @@ func (x *Finish) String() string {
 func (*Finish) ProtoMessage() {}
 
 func (x *Finish) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[10]
+	mi := &file_dashgate_v1_live_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1149,7 @@ func (x *Finish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finish.ProtoReflect.Descriptor instead.
 func (*Finish) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{10}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{11}
 }
 
 // Confirms that events were received, so that they need not be kept for a resumed stream.
@@ -1081,7 +1163,7 @@ type Acknowledge struct {
 
 func (x *Acknowledge) Reset() {
 	*x = Acknowledge{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[11]
+	mi := &file_dashgate_v1_live_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1175,7 @@ func (x *Acknowledge) String() string {
 func (*Acknowledge) ProtoMessage() {}
 
 func (x *Acknowledge) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[11]
+	mi := &file_dashgate_v1_live_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1188,7 @@ func (x *Acknowledge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledge.ProtoReflect.Descriptor instead.
 func (*Acknowledge) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{11}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Acknowledge) GetSequence() int32 {
@@ -1136,14 +1218,17 @@ type SessionStarted struct {
 	// Whether this stream resumes the session. Events that were missed follow.
 	Resumed bool `protobuf:"varint,8,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	// The voice of responses. Key: `session.voice`.
-	Voice         string `protobuf:"bytes,9,opt,name=voice,proto3" json:"voice,omitempty"`
+	Voice string `protobuf:"bytes,9,opt,name=voice,proto3" json:"voice,omitempty"`
+	// With `setup.conversation`: the history that was sent. `turn` is the number of the latest turn,
+	// whether or not it was sent.
+	HistoryUsed   *HistoryUsed `protobuf:"bytes,10,opt,name=history_used,json=historyUsed,proto3" json:"history_used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionStarted) Reset() {
 	*x = SessionStarted{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[12]
+	mi := &file_dashgate_v1_live_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1240,7 @@ func (x *SessionStarted) String() string {
 func (*SessionStarted) ProtoMessage() {}
 
 func (x *SessionStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[12]
+	mi := &file_dashgate_v1_live_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1253,7 @@ func (x *SessionStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStarted.ProtoReflect.Descriptor instead.
 func (*SessionStarted) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{12}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SessionStarted) GetSessionId() string {
@@ -1234,6 +1319,13 @@ func (x *SessionStarted) GetVoice() string {
 	return ""
 }
 
+func (x *SessionStarted) GetHistoryUsed() *HistoryUsed {
+	if x != nil {
+		return x.HistoryUsed
+	}
+	return nil
+}
+
 // A response has started.
 type ResponseStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1245,7 +1337,7 @@ type ResponseStarted struct {
 
 func (x *ResponseStarted) Reset() {
 	*x = ResponseStarted{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[13]
+	mi := &file_dashgate_v1_live_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1349,7 @@ func (x *ResponseStarted) String() string {
 func (*ResponseStarted) ProtoMessage() {}
 
 func (x *ResponseStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[13]
+	mi := &file_dashgate_v1_live_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1362,7 @@ func (x *ResponseStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResponseStarted.ProtoReflect.Descriptor instead.
 func (*ResponseStarted) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{13}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResponseStarted) GetResponseId() string {
@@ -1302,7 +1394,7 @@ type ResponseDelta struct {
 
 func (x *ResponseDelta) Reset() {
 	*x = ResponseDelta{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[14]
+	mi := &file_dashgate_v1_live_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1406,7 @@ func (x *ResponseDelta) String() string {
 func (*ResponseDelta) ProtoMessage() {}
 
 func (x *ResponseDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[14]
+	mi := &file_dashgate_v1_live_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1419,7 @@ func (x *ResponseDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResponseDelta.ProtoReflect.Descriptor instead.
 func (*ResponseDelta) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{14}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResponseDelta) GetResponseId() string {
@@ -1433,14 +1525,19 @@ type ResponseCompleted struct {
 	// The time from the end of the caller's speech, or from CreateResponse, to the first audio.
 	FirstAudioLatency *durationpb.Duration `protobuf:"bytes,5,opt,name=first_audio_latency,json=firstAudioLatency,proto3" json:"first_audio_latency,omitempty"`
 	// The other keys of DashScope's `response`, besides `output`.
-	Extra         *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
+	Extra *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
+	// With `setup.conversation`: the number of the turn as which the response is stored. It has the
+	// words of both sides, tool calls and their results, and no audio. It is stored before this event
+	// is sent. Not set if the response said nothing; what the caller said then belongs to the next
+	// turn. A response that failed is a turn that is no part of the history.
+	Turn          *int32 `protobuf:"varint,7,opt,name=turn,proto3,oneof" json:"turn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResponseCompleted) Reset() {
 	*x = ResponseCompleted{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[15]
+	mi := &file_dashgate_v1_live_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1549,7 @@ func (x *ResponseCompleted) String() string {
 func (*ResponseCompleted) ProtoMessage() {}
 
 func (x *ResponseCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[15]
+	mi := &file_dashgate_v1_live_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1562,7 @@ func (x *ResponseCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResponseCompleted.ProtoReflect.Descriptor instead.
 func (*ResponseCompleted) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{15}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResponseCompleted) GetResponseId() string {
@@ -1510,6 +1607,13 @@ func (x *ResponseCompleted) GetExtra() *structpb.Struct {
 	return nil
 }
 
+func (x *ResponseCompleted) GetTurn() int32 {
+	if x != nil && x.Turn != nil {
+		return *x.Turn
+	}
+	return 0
+}
+
 // DashScope refused something, and the session continues; or the gateway changed something.
 type SessionWarning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1533,7 +1637,7 @@ type SessionWarning struct {
 
 func (x *SessionWarning) Reset() {
 	*x = SessionWarning{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[16]
+	mi := &file_dashgate_v1_live_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1649,7 @@ func (x *SessionWarning) String() string {
 func (*SessionWarning) ProtoMessage() {}
 
 func (x *SessionWarning) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[16]
+	mi := &file_dashgate_v1_live_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1662,7 @@ func (x *SessionWarning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionWarning.ProtoReflect.Descriptor instead.
 func (*SessionWarning) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{16}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SessionWarning) GetReason() ErrorReason {
@@ -1616,7 +1720,7 @@ type SessionEnding struct {
 
 func (x *SessionEnding) Reset() {
 	*x = SessionEnding{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[17]
+	mi := &file_dashgate_v1_live_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1732,7 @@ func (x *SessionEnding) String() string {
 func (*SessionEnding) ProtoMessage() {}
 
 func (x *SessionEnding) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[17]
+	mi := &file_dashgate_v1_live_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1745,7 @@ func (x *SessionEnding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnding.ProtoReflect.Descriptor instead.
 func (*SessionEnding) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{17}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SessionEnding) GetTimeLeft() *durationpb.Duration {
@@ -1675,7 +1779,7 @@ type SessionEnded struct {
 
 func (x *SessionEnded) Reset() {
 	*x = SessionEnded{}
-	mi := &file_dashgate_v1_live_proto_msgTypes[18]
+	mi := &file_dashgate_v1_live_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1791,7 @@ func (x *SessionEnded) String() string {
 func (*SessionEnded) ProtoMessage() {}
 
 func (x *SessionEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_dashgate_v1_live_proto_msgTypes[18]
+	mi := &file_dashgate_v1_live_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1804,7 @@ func (x *SessionEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnded.ProtoReflect.Descriptor instead.
 func (*SessionEnded) Descriptor() ([]byte, []int) {
-	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{18}
+	return file_dashgate_v1_live_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SessionEnded) GetUsage() *Usage {
@@ -1735,7 +1839,7 @@ var File_dashgate_v1_live_proto protoreflect.FileDescriptor
 
 const file_dashgate_v1_live_proto_rawDesc = "" +
 	"\n" +
-	"\x16dashgate/v1/live.proto\x12\vdashgate.v1\x1a\x17dashgate/v1/error.proto\x1a\x1cdashgate/v1/generation.proto\x1a\x16dashgate/v1/tool.proto\x1a\x17dashgate/v1/usage.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xff\x06\n" +
+	"\x16dashgate/v1/live.proto\x12\vdashgate.v1\x1a\x17dashgate/v1/error.proto\x1a\x1cdashgate/v1/generation.proto\x1a\x1ddashgate/v1/stored_turn.proto\x1a\x16dashgate/v1/tool.proto\x1a\x17dashgate/v1/usage.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xc2\a\n" +
 	"\tLiveSetup\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\"\n" +
 	"\finstructions\x18\x02 \x01(\tR\finstructions\x12\x1e\n" +
@@ -1759,8 +1863,14 @@ const file_dashgate_v1_live_proto_rawDesc = "" +
 	"\vidle_policy\x18\x0f \x01(\v2\x17.dashgate.v1.IdlePolicyR\n" +
 	"idlePolicy\x120\n" +
 	"\x14continue_after_limit\x18\x10 \x01(\bR\x12continueAfterLimit\x122\n" +
-	"\x06resume\x18\x11 \x01(\v2\x1a.dashgate.v1.ResumeSessionR\x06resumeB\x10\n" +
-	"\x0e_enable_search\"\xf2\x02\n" +
+	"\x06resume\x18\x11 \x01(\v2\x1a.dashgate.v1.ResumeSessionR\x06resume\x12A\n" +
+	"\fconversation\x18\x12 \x01(\v2\x1d.dashgate.v1.LiveConversationR\fconversationB\x10\n" +
+	"\x0e_enable_search\"\x98\x01\n" +
+	"\x10LiveConversation\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
+	"\rexpected_turn\x18\x02 \x01(\x05H\x00R\fexpectedTurn\x88\x01\x01\x124\n" +
+	"\ahistory\x18\x03 \x01(\v2\x1a.dashgate.v1.HistoryPolicyR\ahistoryB\x10\n" +
+	"\x0e_expected_turn\"\xf2\x02\n" +
 	"\fLiveSampling\x12%\n" +
 	"\vtemperature\x18\x01 \x01(\x01H\x00R\vtemperature\x88\x01\x01\x12\x18\n" +
 	"\x05top_p\x18\x02 \x01(\x01H\x01R\x04topP\x88\x01\x01\x12\x18\n" +
@@ -1822,7 +1932,7 @@ const file_dashgate_v1_live_proto_rawDesc = "" +
 	"\rlast_sequence\x18\x03 \x01(\x05R\flastSequence\"\b\n" +
 	"\x06Finish\")\n" +
 	"\vAcknowledge\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x05R\bsequence\"\xdf\x02\n" +
+	"\bsequence\x18\x01 \x01(\x05R\bsequence\"\x9c\x03\n" +
 	"\x0eSessionStarted\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12!\n" +
@@ -1835,7 +1945,9 @@ const file_dashgate_v1_live_proto_rawDesc = "" +
 	"inputAudio\x12;\n" +
 	"\foutput_audio\x18\a \x01(\v2\x18.dashgate.v1.AudioFormatR\voutputAudio\x12\x18\n" +
 	"\aresumed\x18\b \x01(\bR\aresumed\x12\x14\n" +
-	"\x05voice\x18\t \x01(\tR\x05voice\"2\n" +
+	"\x05voice\x18\t \x01(\tR\x05voice\x12;\n" +
+	"\fhistory_used\x18\n" +
+	" \x01(\v2\x18.dashgate.v1.HistoryUsedR\vhistoryUsed\"2\n" +
 	"\x0fResponseStarted\x12\x1f\n" +
 	"\vresponse_id\x18\x01 \x01(\tR\n" +
 	"responseId\"\xd7\x01\n" +
@@ -1849,7 +1961,7 @@ const file_dashgate_v1_live_proto_rawDesc = "" +
 	"transcript\x12\x16\n" +
 	"\x05audio\x18\x05 \x01(\fH\x00R\x05audio\x124\n" +
 	"\ttool_call\x18\x06 \x01(\v2\x15.dashgate.v1.ToolCallH\x00R\btoolCallB\x06\n" +
-	"\x04part\"\xb2\x02\n" +
+	"\x04part\"\xd4\x02\n" +
 	"\x11ResponseCompleted\x12\x1f\n" +
 	"\vresponse_id\x18\x01 \x01(\tR\n" +
 	"responseId\x123\n" +
@@ -1857,7 +1969,9 @@ const file_dashgate_v1_live_proto_rawDesc = "" +
 	"\x05usage\x18\x03 \x01(\v2\x12.dashgate.v1.UsageR\x05usage\x12#\n" +
 	"\rfinish_reason\x18\x04 \x01(\tR\ffinishReason\x12I\n" +
 	"\x13first_audio_latency\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x11firstAudioLatency\x12-\n" +
-	"\x05extra\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05extra\"\xde\x01\n" +
+	"\x05extra\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05extra\x12\x17\n" +
+	"\x04turn\x18\a \x01(\x05H\x00R\x04turn\x88\x01\x01B\a\n" +
+	"\x05_turn\"\xde\x01\n" +
 	"\x0eSessionWarning\x120\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x18.dashgate.v1.ErrorReasonR\x06reason\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
@@ -1901,79 +2015,85 @@ func file_dashgate_v1_live_proto_rawDescGZIP() []byte {
 }
 
 var file_dashgate_v1_live_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dashgate_v1_live_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_dashgate_v1_live_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_dashgate_v1_live_proto_goTypes = []any{
 	(AudioEncoding)(0),          // 0: dashgate.v1.AudioEncoding
 	(ResponseStatus)(0),         // 1: dashgate.v1.ResponseStatus
 	(*LiveSetup)(nil),           // 2: dashgate.v1.LiveSetup
-	(*LiveSampling)(nil),        // 3: dashgate.v1.LiveSampling
-	(*AudioFormat)(nil),         // 4: dashgate.v1.AudioFormat
-	(*TurnDetection)(nil),       // 5: dashgate.v1.TurnDetection
-	(*ManualTurns)(nil),         // 6: dashgate.v1.ManualTurns
-	(*VoiceActivity)(nil),       // 7: dashgate.v1.VoiceActivity
-	(*SmartTurn)(nil),           // 8: dashgate.v1.SmartTurn
-	(*InputTranscription)(nil),  // 9: dashgate.v1.InputTranscription
-	(*IdlePolicy)(nil),          // 10: dashgate.v1.IdlePolicy
-	(*ResumeSession)(nil),       // 11: dashgate.v1.ResumeSession
-	(*Finish)(nil),              // 12: dashgate.v1.Finish
-	(*Acknowledge)(nil),         // 13: dashgate.v1.Acknowledge
-	(*SessionStarted)(nil),      // 14: dashgate.v1.SessionStarted
-	(*ResponseStarted)(nil),     // 15: dashgate.v1.ResponseStarted
-	(*ResponseDelta)(nil),       // 16: dashgate.v1.ResponseDelta
-	(*ResponseCompleted)(nil),   // 17: dashgate.v1.ResponseCompleted
-	(*SessionWarning)(nil),      // 18: dashgate.v1.SessionWarning
-	(*SessionEnding)(nil),       // 19: dashgate.v1.SessionEnding
-	(*SessionEnded)(nil),        // 20: dashgate.v1.SessionEnded
-	(*Tool)(nil),                // 21: dashgate.v1.Tool
-	(*ToolChoice)(nil),          // 22: dashgate.v1.ToolChoice
-	(*SearchOptions)(nil),       // 23: dashgate.v1.SearchOptions
-	(*structpb.Struct)(nil),     // 24: google.protobuf.Struct
-	(*durationpb.Duration)(nil), // 25: google.protobuf.Duration
-	(*ToolCall)(nil),            // 26: dashgate.v1.ToolCall
-	(*Usage)(nil),               // 27: dashgate.v1.Usage
-	(ErrorReason)(0),            // 28: dashgate.v1.ErrorReason
+	(*LiveConversation)(nil),    // 3: dashgate.v1.LiveConversation
+	(*LiveSampling)(nil),        // 4: dashgate.v1.LiveSampling
+	(*AudioFormat)(nil),         // 5: dashgate.v1.AudioFormat
+	(*TurnDetection)(nil),       // 6: dashgate.v1.TurnDetection
+	(*ManualTurns)(nil),         // 7: dashgate.v1.ManualTurns
+	(*VoiceActivity)(nil),       // 8: dashgate.v1.VoiceActivity
+	(*SmartTurn)(nil),           // 9: dashgate.v1.SmartTurn
+	(*InputTranscription)(nil),  // 10: dashgate.v1.InputTranscription
+	(*IdlePolicy)(nil),          // 11: dashgate.v1.IdlePolicy
+	(*ResumeSession)(nil),       // 12: dashgate.v1.ResumeSession
+	(*Finish)(nil),              // 13: dashgate.v1.Finish
+	(*Acknowledge)(nil),         // 14: dashgate.v1.Acknowledge
+	(*SessionStarted)(nil),      // 15: dashgate.v1.SessionStarted
+	(*ResponseStarted)(nil),     // 16: dashgate.v1.ResponseStarted
+	(*ResponseDelta)(nil),       // 17: dashgate.v1.ResponseDelta
+	(*ResponseCompleted)(nil),   // 18: dashgate.v1.ResponseCompleted
+	(*SessionWarning)(nil),      // 19: dashgate.v1.SessionWarning
+	(*SessionEnding)(nil),       // 20: dashgate.v1.SessionEnding
+	(*SessionEnded)(nil),        // 21: dashgate.v1.SessionEnded
+	(*Tool)(nil),                // 22: dashgate.v1.Tool
+	(*ToolChoice)(nil),          // 23: dashgate.v1.ToolChoice
+	(*SearchOptions)(nil),       // 24: dashgate.v1.SearchOptions
+	(*structpb.Struct)(nil),     // 25: google.protobuf.Struct
+	(*HistoryPolicy)(nil),       // 26: dashgate.v1.HistoryPolicy
+	(*durationpb.Duration)(nil), // 27: google.protobuf.Duration
+	(*HistoryUsed)(nil),         // 28: dashgate.v1.HistoryUsed
+	(*ToolCall)(nil),            // 29: dashgate.v1.ToolCall
+	(*Usage)(nil),               // 30: dashgate.v1.Usage
+	(ErrorReason)(0),            // 31: dashgate.v1.ErrorReason
 }
 var file_dashgate_v1_live_proto_depIdxs = []int32{
-	4,  // 0: dashgate.v1.LiveSetup.input_audio:type_name -> dashgate.v1.AudioFormat
-	4,  // 1: dashgate.v1.LiveSetup.output_audio:type_name -> dashgate.v1.AudioFormat
-	5,  // 2: dashgate.v1.LiveSetup.turn_detection:type_name -> dashgate.v1.TurnDetection
-	9,  // 3: dashgate.v1.LiveSetup.input_transcription:type_name -> dashgate.v1.InputTranscription
-	21, // 4: dashgate.v1.LiveSetup.tools:type_name -> dashgate.v1.Tool
-	22, // 5: dashgate.v1.LiveSetup.tool_choice:type_name -> dashgate.v1.ToolChoice
-	3,  // 6: dashgate.v1.LiveSetup.sampling:type_name -> dashgate.v1.LiveSampling
-	23, // 7: dashgate.v1.LiveSetup.search_options:type_name -> dashgate.v1.SearchOptions
-	24, // 8: dashgate.v1.LiveSetup.extra_session:type_name -> google.protobuf.Struct
-	10, // 9: dashgate.v1.LiveSetup.idle_policy:type_name -> dashgate.v1.IdlePolicy
-	11, // 10: dashgate.v1.LiveSetup.resume:type_name -> dashgate.v1.ResumeSession
-	0,  // 11: dashgate.v1.AudioFormat.encoding:type_name -> dashgate.v1.AudioEncoding
-	6,  // 12: dashgate.v1.TurnDetection.manual:type_name -> dashgate.v1.ManualTurns
-	7,  // 13: dashgate.v1.TurnDetection.server_vad:type_name -> dashgate.v1.VoiceActivity
-	7,  // 14: dashgate.v1.TurnDetection.semantic_vad:type_name -> dashgate.v1.VoiceActivity
-	8,  // 15: dashgate.v1.TurnDetection.smart_turn:type_name -> dashgate.v1.SmartTurn
-	25, // 16: dashgate.v1.VoiceActivity.prefix_padding:type_name -> google.protobuf.Duration
-	25, // 17: dashgate.v1.VoiceActivity.silence_duration:type_name -> google.protobuf.Duration
-	25, // 18: dashgate.v1.VoiceActivity.idle_timeout:type_name -> google.protobuf.Duration
-	25, // 19: dashgate.v1.IdlePolicy.keep_alive:type_name -> google.protobuf.Duration
-	25, // 20: dashgate.v1.IdlePolicy.end_after:type_name -> google.protobuf.Duration
-	4,  // 21: dashgate.v1.SessionStarted.input_audio:type_name -> dashgate.v1.AudioFormat
-	4,  // 22: dashgate.v1.SessionStarted.output_audio:type_name -> dashgate.v1.AudioFormat
-	26, // 23: dashgate.v1.ResponseDelta.tool_call:type_name -> dashgate.v1.ToolCall
-	1,  // 24: dashgate.v1.ResponseCompleted.status:type_name -> dashgate.v1.ResponseStatus
-	27, // 25: dashgate.v1.ResponseCompleted.usage:type_name -> dashgate.v1.Usage
-	25, // 26: dashgate.v1.ResponseCompleted.first_audio_latency:type_name -> google.protobuf.Duration
-	24, // 27: dashgate.v1.ResponseCompleted.extra:type_name -> google.protobuf.Struct
-	28, // 28: dashgate.v1.SessionWarning.reason:type_name -> dashgate.v1.ErrorReason
-	24, // 29: dashgate.v1.SessionWarning.extra:type_name -> google.protobuf.Struct
-	25, // 30: dashgate.v1.SessionEnding.time_left:type_name -> google.protobuf.Duration
-	28, // 31: dashgate.v1.SessionEnding.reason:type_name -> dashgate.v1.ErrorReason
-	27, // 32: dashgate.v1.SessionEnded.usage:type_name -> dashgate.v1.Usage
-	25, // 33: dashgate.v1.SessionEnded.input_audio_duration:type_name -> google.protobuf.Duration
-	25, // 34: dashgate.v1.SessionEnded.output_audio_duration:type_name -> google.protobuf.Duration
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	5,  // 0: dashgate.v1.LiveSetup.input_audio:type_name -> dashgate.v1.AudioFormat
+	5,  // 1: dashgate.v1.LiveSetup.output_audio:type_name -> dashgate.v1.AudioFormat
+	6,  // 2: dashgate.v1.LiveSetup.turn_detection:type_name -> dashgate.v1.TurnDetection
+	10, // 3: dashgate.v1.LiveSetup.input_transcription:type_name -> dashgate.v1.InputTranscription
+	22, // 4: dashgate.v1.LiveSetup.tools:type_name -> dashgate.v1.Tool
+	23, // 5: dashgate.v1.LiveSetup.tool_choice:type_name -> dashgate.v1.ToolChoice
+	4,  // 6: dashgate.v1.LiveSetup.sampling:type_name -> dashgate.v1.LiveSampling
+	24, // 7: dashgate.v1.LiveSetup.search_options:type_name -> dashgate.v1.SearchOptions
+	25, // 8: dashgate.v1.LiveSetup.extra_session:type_name -> google.protobuf.Struct
+	11, // 9: dashgate.v1.LiveSetup.idle_policy:type_name -> dashgate.v1.IdlePolicy
+	12, // 10: dashgate.v1.LiveSetup.resume:type_name -> dashgate.v1.ResumeSession
+	3,  // 11: dashgate.v1.LiveSetup.conversation:type_name -> dashgate.v1.LiveConversation
+	26, // 12: dashgate.v1.LiveConversation.history:type_name -> dashgate.v1.HistoryPolicy
+	0,  // 13: dashgate.v1.AudioFormat.encoding:type_name -> dashgate.v1.AudioEncoding
+	7,  // 14: dashgate.v1.TurnDetection.manual:type_name -> dashgate.v1.ManualTurns
+	8,  // 15: dashgate.v1.TurnDetection.server_vad:type_name -> dashgate.v1.VoiceActivity
+	8,  // 16: dashgate.v1.TurnDetection.semantic_vad:type_name -> dashgate.v1.VoiceActivity
+	9,  // 17: dashgate.v1.TurnDetection.smart_turn:type_name -> dashgate.v1.SmartTurn
+	27, // 18: dashgate.v1.VoiceActivity.prefix_padding:type_name -> google.protobuf.Duration
+	27, // 19: dashgate.v1.VoiceActivity.silence_duration:type_name -> google.protobuf.Duration
+	27, // 20: dashgate.v1.VoiceActivity.idle_timeout:type_name -> google.protobuf.Duration
+	27, // 21: dashgate.v1.IdlePolicy.keep_alive:type_name -> google.protobuf.Duration
+	27, // 22: dashgate.v1.IdlePolicy.end_after:type_name -> google.protobuf.Duration
+	5,  // 23: dashgate.v1.SessionStarted.input_audio:type_name -> dashgate.v1.AudioFormat
+	5,  // 24: dashgate.v1.SessionStarted.output_audio:type_name -> dashgate.v1.AudioFormat
+	28, // 25: dashgate.v1.SessionStarted.history_used:type_name -> dashgate.v1.HistoryUsed
+	29, // 26: dashgate.v1.ResponseDelta.tool_call:type_name -> dashgate.v1.ToolCall
+	1,  // 27: dashgate.v1.ResponseCompleted.status:type_name -> dashgate.v1.ResponseStatus
+	30, // 28: dashgate.v1.ResponseCompleted.usage:type_name -> dashgate.v1.Usage
+	27, // 29: dashgate.v1.ResponseCompleted.first_audio_latency:type_name -> google.protobuf.Duration
+	25, // 30: dashgate.v1.ResponseCompleted.extra:type_name -> google.protobuf.Struct
+	31, // 31: dashgate.v1.SessionWarning.reason:type_name -> dashgate.v1.ErrorReason
+	25, // 32: dashgate.v1.SessionWarning.extra:type_name -> google.protobuf.Struct
+	27, // 33: dashgate.v1.SessionEnding.time_left:type_name -> google.protobuf.Duration
+	31, // 34: dashgate.v1.SessionEnding.reason:type_name -> dashgate.v1.ErrorReason
+	30, // 35: dashgate.v1.SessionEnded.usage:type_name -> dashgate.v1.Usage
+	27, // 36: dashgate.v1.SessionEnded.input_audio_duration:type_name -> google.protobuf.Duration
+	27, // 37: dashgate.v1.SessionEnded.output_audio_duration:type_name -> google.protobuf.Duration
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_dashgate_v1_live_proto_init() }
@@ -1983,34 +2103,37 @@ func file_dashgate_v1_live_proto_init() {
 	}
 	file_dashgate_v1_error_proto_init()
 	file_dashgate_v1_generation_proto_init()
+	file_dashgate_v1_stored_turn_proto_init()
 	file_dashgate_v1_tool_proto_init()
 	file_dashgate_v1_usage_proto_init()
 	file_dashgate_v1_live_proto_msgTypes[0].OneofWrappers = []any{}
 	file_dashgate_v1_live_proto_msgTypes[1].OneofWrappers = []any{}
-	file_dashgate_v1_live_proto_msgTypes[3].OneofWrappers = []any{
+	file_dashgate_v1_live_proto_msgTypes[2].OneofWrappers = []any{}
+	file_dashgate_v1_live_proto_msgTypes[4].OneofWrappers = []any{
 		(*TurnDetection_Manual)(nil),
 		(*TurnDetection_ServerVad)(nil),
 		(*TurnDetection_SemanticVad)(nil),
 		(*TurnDetection_SmartTurn)(nil),
 	}
-	file_dashgate_v1_live_proto_msgTypes[5].OneofWrappers = []any{}
-	file_dashgate_v1_live_proto_msgTypes[8].OneofWrappers = []any{
+	file_dashgate_v1_live_proto_msgTypes[6].OneofWrappers = []any{}
+	file_dashgate_v1_live_proto_msgTypes[9].OneofWrappers = []any{
 		(*IdlePolicy_KeepAlive)(nil),
 		(*IdlePolicy_EndAfter)(nil),
 	}
-	file_dashgate_v1_live_proto_msgTypes[14].OneofWrappers = []any{
+	file_dashgate_v1_live_proto_msgTypes[15].OneofWrappers = []any{
 		(*ResponseDelta_Text)(nil),
 		(*ResponseDelta_Transcript)(nil),
 		(*ResponseDelta_Audio)(nil),
 		(*ResponseDelta_ToolCall)(nil),
 	}
+	file_dashgate_v1_live_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dashgate_v1_live_proto_rawDesc), len(file_dashgate_v1_live_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

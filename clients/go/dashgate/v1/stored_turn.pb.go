@@ -151,7 +151,8 @@ type Turn struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The number. The first turn is 1. Turns that are not part of the history have numbers, too.
 	Number int32 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
-	// The request id of the call. Empty for a turn that ForkConversation copied.
+	// The request id of the call. Of a turn of a live session: the id of the session, `/`, and the
+	// position of the turn in the session. Empty for a turn that ForkConversation copied.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The state. Only TURN_STATE_COMPLETE is part of the history.
 	State TurnState `protobuf:"varint,4,opt,name=state,proto3,enum=dashgate.v1.TurnState" json:"state,omitempty"`

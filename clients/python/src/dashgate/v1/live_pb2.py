@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from dashgate.v1 import error_pb2 as dashgate_dot_v1_dot_error__pb2
 from dashgate.v1 import generation_pb2 as dashgate_dot_v1_dot_generation__pb2
+from dashgate.v1 import stored_turn_pb2 as dashgate_dot_v1_dot_stored__turn__pb2
 from dashgate.v1 import tool_pb2 as dashgate_dot_v1_dot_tool__pb2
 from dashgate.v1 import usage_pb2 as dashgate_dot_v1_dot_usage__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61shgate/v1/live.proto\x12\x0b\x64\x61shgate.v1\x1a\x17\x64\x61shgate/v1/error.proto\x1a\x1c\x64\x61shgate/v1/generation.proto\x1a\x16\x64\x61shgate/v1/tool.proto\x1a\x17\x64\x61shgate/v1/usage.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xab\x05\n\tLiveSetup\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cinstructions\x18\x02 \x01(\t\x12\x12\n\nmodalities\x18\x03 \x03(\t\x12\r\n\x05voice\x18\x04 \x01(\t\x12-\n\x0binput_audio\x18\x05 \x01(\x0b\x32\x18.dashgate.v1.AudioFormat\x12.\n\x0coutput_audio\x18\x06 \x01(\x0b\x32\x18.dashgate.v1.AudioFormat\x12\x32\n\x0eturn_detection\x18\x07 \x01(\x0b\x32\x1a.dashgate.v1.TurnDetection\x12<\n\x13input_transcription\x18\x08 \x01(\x0b\x32\x1f.dashgate.v1.InputTranscription\x12 \n\x05tools\x18\t \x03(\x0b\x32\x11.dashgate.v1.Tool\x12,\n\x0btool_choice\x18\n \x01(\x0b\x32\x17.dashgate.v1.ToolChoice\x12+\n\x08sampling\x18\x0b \x01(\x0b\x32\x19.dashgate.v1.LiveSampling\x12\x1a\n\renable_search\x18\x0c \x01(\x08H\x00\x88\x01\x01\x12\x32\n\x0esearch_options\x18\r \x01(\x0b\x32\x1a.dashgate.v1.SearchOptions\x12.\n\rextra_session\x18\x0e \x01(\x0b\x32\x17.google.protobuf.Struct\x12,\n\x0bidle_policy\x18\x0f \x01(\x0b\x32\x17.dashgate.v1.IdlePolicy\x12\x1c\n\x14\x63ontinue_after_limit\x18\x10 \x01(\x08\x12*\n\x06resume\x18\x11 \x01(\x0b\x32\x1a.dashgate.v1.ResumeSessionB\x10\n\x0e_enable_search\"\xa4\x02\n\x0cLiveSampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seedB\r\n\x0b_max_tokensB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penalty\"S\n\x0b\x41udioFormat\x12,\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1a.dashgate.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\"\xd7\x01\n\rTurnDetection\x12*\n\x06manual\x18\x01 \x01(\x0b\x32\x18.dashgate.v1.ManualTurnsH\x00\x12\x30\n\nserver_vad\x18\x02 \x01(\x0b\x32\x1a.dashgate.v1.VoiceActivityH\x00\x12\x32\n\x0csemantic_vad\x18\x03 \x01(\x0b\x32\x1a.dashgate.v1.VoiceActivityH\x00\x12,\n\nsmart_turn\x18\x04 \x01(\x0b\x32\x16.dashgate.v1.SmartTurnH\x00\x42\x06\n\x04kind\"\r\n\x0bManualTurns\"\xb8\x02\n\rVoiceActivity\x12\x16\n\tthreshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x31\n\x0eprefix_padding\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10silence_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cidle_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x0f\x63reate_response\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x1f\n\x12interrupt_response\x18\x06 \x01(\x08H\x02\x88\x01\x01\x42\x0c\n\n_thresholdB\x12\n\x10_create_responseB\x15\n\x13_interrupt_response\";\n\tSmartTurn\x12\x1d\n\x15voiceprint_audio_uris\x18\x01 \x03(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"\\\n\x12InputTranscription\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x13\n\x0b\x63orpus_text\x18\x04 \x01(\t\"u\n\nIdlePolicy\x12/\n\nkeep_alive\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12.\n\tend_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x42\x06\n\x04kind\"I\n\rResumeSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x05\"\x08\n\x06\x46inish\"\x1f\n\x0b\x41\x63knowledge\x12\x10\n\x08sequence\x18\x01 \x01(\x05\"\xf9\x01\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1b\n\x13upstream_session_id\x18\x05 \x01(\t\x12-\n\x0binput_audio\x18\x06 \x01(\x0b\x32\x18.dashgate.v1.AudioFormat\x12.\n\x0coutput_audio\x18\x07 \x01(\x0b\x32\x18.dashgate.v1.AudioFormat\x12\x0f\n\x07resumed\x18\x08 \x01(\x08\x12\r\n\x05voice\x18\t \x01(\t\"&\n\x0fResponseStarted\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\"\xa0\x01\n\rResponseDelta\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x14\n\ntranscript\x18\x04 \x01(\tH\x00\x12\x0f\n\x05\x61udio\x18\x05 \x01(\x0cH\x00\x12*\n\ttool_call\x18\x06 \x01(\x0b\x32\x15.dashgate.v1.ToolCallH\x00\x42\x06\n\x04part\"\xef\x01\n\x11ResponseCompleted\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.dashgate.v1.ResponseStatus\x12!\n\x05usage\x18\x03 \x01(\x0b\x32\x12.dashgate.v1.Usage\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x36\n\x13\x66irst_audio_latency\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa9\x01\n\x0eSessionWarning\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.dashgate.v1.ErrorReason\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x17\n\x0frefused_message\x18\x05 \x01(\x05\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"g\n\rSessionEnding\x12,\n\ttime_left\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.dashgate.v1.ErrorReason\"\xb7\x01\n\x0cSessionEnded\x12!\n\x05usage\x18\x01 \x01(\x0b\x32\x12.dashgate.v1.Usage\x12\x37\n\x14input_audio_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x15output_audio_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tresponses\x18\x04 \x01(\x05*\x90\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIO_ENCODING_PCM\x10\x01\x12\x16\n\x12\x41UDIO_ENCODING_WAV\x10\x02\x12\x16\n\x12\x41UDIO_ENCODING_MP3\x10\x03\x12\x17\n\x13\x41UDIO_ENCODING_OPUS\x10\x04*\xab\x01\n\x0eResponseStatus\x12\x1f\n\x1bRESPONSE_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESPONSE_STATUS_COMPLETED\x10\x01\x12\x1d\n\x19RESPONSE_STATUS_CANCELLED\x10\x02\x12\x1e\n\x1aRESPONSE_STATUS_INCOMPLETE\x10\x03\x12\x1a\n\x16RESPONSE_STATUS_FAILED\x10\x04\x42\xb5\x01\n\x0eio.dashgate.v1B\tLiveProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03\x44GV\xaa\x02\x0b\x44\x61shgate.V1\xba\x02\nDashgateV1\xca\x02\x0b\x44\x61shgate\\V1\xe2\x02\x17\x44\x61shgate\\V1\\GPBMetadata\xea\x02\x0c\x44\x61shgate::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61shgate/v1/live.proto\x12\x0b\x64\x61shgate.v1\x1a\x17\x64\x61shgate/v1/error.proto\x1a\x1c\x64\x61shgate/v1/generation.proto\x1a\x1d\x64\x61shgate/v1/stored_turn.proto\x1a\x16\x64\x61shgate/v1/tool.proto\x1a\x17\x64\x61shgate/v1/usage.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xe0\x05\n\tLiveSetup\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cinstructions\x18\x02 \x01(\t\x12\x12\n\nmodalities\x18\x03 \x03(\t\x12\r\n\x05voice\x18\x04 \x01(\t\x12-\n\x0binput_audio\x18\x05 \x01(\x0b\x32\x18.dashgate.v1.AudioFormat\x12.\n\x0coutput_audio\x18\x06 \x01(\x0b\x32\x18.dashgate.v1.AudioFormat\x12\x32\n\x0eturn_detection\x18\x07 \x01(\x0b\x32\x1a.dashgate.v1.TurnDetection\x12<\n\x13input_transcription\x18\x08 \x01(\x0b\x32\x1f.dashgate.v1.InputTranscription\x12 \n\x05tools\x18\t \x03(\x0b\x32\x11.dashgate.v1.Tool\x12,\n\x0btool_choice\x18\n \x01(\x0b\x32\x17.dashgate.v1.ToolChoice\x12+\n\x08sampling\x18\x0b \x01(\x0b\x32\x19.dashgate.v1.LiveSampling\x12\x1a\n\renable_search\x18\x0c \x01(\x08H\x00\x88\x01\x01\x12\x32\n\x0esearch_options\x18\r \x01(\x0b\x32\x1a.dashgate.v1.SearchOptions\x12.\n\rextra_session\x18\x0e \x01(\x0b\x32\x17.google.protobuf.Struct\x12,\n\x0bidle_policy\x18\x0f \x01(\x0b\x32\x17.dashgate.v1.IdlePolicy\x12\x1c\n\x14\x63ontinue_after_limit\x18\x10 \x01(\x08\x12*\n\x06resume\x18\x11 \x01(\x0b\x32\x1a.dashgate.v1.ResumeSession\x12\x33\n\x0c\x63onversation\x18\x12 \x01(\x0b\x32\x1d.dashgate.v1.LiveConversationB\x10\n\x0e_enable_search\"{\n\x10LiveConversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\rexpected_turn\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12+\n\x07history\x18\x03 \x01(\x0b\x32\x1a.dashgate.v1.HistoryPolicyB\x10\n\x0e_expected_turn\"\xa4\x02\n\x0cLiveSampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seedB\r\n\x0b_max_tokensB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penalty\"S\n\x0b\x41udioFormat\x12,\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1a.dashgate.v1.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\"\xd7\x01\n\rTurnDetection\x12*\n\x06manual\x18\x01 \x01(\x0b\x32\x18.dashgate.v1.ManualTurnsH\x00\x12\x30\n\nserver_vad\x18\x02 \x01(\x0b\x32\x1a.dashgate.v1.VoiceActivityH\x00\x12\x32\n\x0csemantic_vad\x18\x03 \x01(\x0b\x32\x1a.dashgate.v1.VoiceActivityH\x00\x12,\n\nsmart_turn\x18\x04 \x01(\x0b\x32\x16.dashgate.v1.SmartTurnH\x00\x42\x06\n\x04kind\"\r\n\x0bManualTurns\"\xb8\x02\n\rVoiceActivity\x12\x16\n\tthreshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x31\n\x0eprefix_padding\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10silence_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cidle_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x0f\x63reate_response\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x1f\n\x12interrupt_response\x18\x06 \x01(\x08H\x02\x88\x01\x01\x42\x0c\n\n_thresholdB\x12\n\x10_create_responseB\x15\n\x13_interrupt_response\";\n\tSmartTurn\x12\x1d\n\x15voiceprint_audio_uris\x18\x01 \x03(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"\\\n\x12InputTranscription\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x13\n\x0b\x63orpus_text\x18\x04 \x01(\t\"u\n\nIdlePolicy\x12/\n\nkeep_alive\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12.\n\tend_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x42\x06\n\x04kind\"I\n\rResumeSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x05\"\x08\n\x06\x46inish\"\x1f\n\x0b\x41\x63knowledge\x12\x10\n\x08sequence\x18\x01 \x01(\x05\"\xa9\x02\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1b\n\x13upstream_session_id\x18\x05 \x01(\t\x12-\n\x0binput_audio\x18\x06 \x01(\x0b\x32\x18.dashgate.v1.AudioFormat\x12.\n\x0coutput_audio\x18\x07 \x01(\x0b\x32\x18.dashgate.v1.AudioFormat\x12\x0f\n\x07resumed\x18\x08 \x01(\x08\x12\r\n\x05voice\x18\t \x01(\t\x12.\n\x0chistory_used\x18\n \x01(\x0b\x32\x18.dashgate.v1.HistoryUsed\"&\n\x0fResponseStarted\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\"\xa0\x01\n\rResponseDelta\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x14\n\ntranscript\x18\x04 \x01(\tH\x00\x12\x0f\n\x05\x61udio\x18\x05 \x01(\x0cH\x00\x12*\n\ttool_call\x18\x06 \x01(\x0b\x32\x15.dashgate.v1.ToolCallH\x00\x42\x06\n\x04part\"\x8b\x02\n\x11ResponseCompleted\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.dashgate.v1.ResponseStatus\x12!\n\x05usage\x18\x03 \x01(\x0b\x32\x12.dashgate.v1.Usage\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x36\n\x13\x66irst_audio_latency\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\x04turn\x18\x07 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_turn\"\xa9\x01\n\x0eSessionWarning\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.dashgate.v1.ErrorReason\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x17\n\x0frefused_message\x18\x05 \x01(\x05\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"g\n\rSessionEnding\x12,\n\ttime_left\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.dashgate.v1.ErrorReason\"\xb7\x01\n\x0cSessionEnded\x12!\n\x05usage\x18\x01 \x01(\x0b\x32\x12.dashgate.v1.Usage\x12\x37\n\x14input_audio_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x15output_audio_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tresponses\x18\x04 \x01(\x05*\x90\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIO_ENCODING_PCM\x10\x01\x12\x16\n\x12\x41UDIO_ENCODING_WAV\x10\x02\x12\x16\n\x12\x41UDIO_ENCODING_MP3\x10\x03\x12\x17\n\x13\x41UDIO_ENCODING_OPUS\x10\x04*\xab\x01\n\x0eResponseStatus\x12\x1f\n\x1bRESPONSE_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESPONSE_STATUS_COMPLETED\x10\x01\x12\x1d\n\x19RESPONSE_STATUS_CANCELLED\x10\x02\x12\x1e\n\x1aRESPONSE_STATUS_INCOMPLETE\x10\x03\x12\x1a\n\x16RESPONSE_STATUS_FAILED\x10\x04\x42\xb5\x01\n\x0eio.dashgate.v1B\tLiveProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03\x44GV\xaa\x02\x0b\x44\x61shgate.V1\xba\x02\nDashgateV1\xca\x02\x0b\x44\x61shgate\\V1\xe2\x02\x17\x44\x61shgate\\V1\\GPBMetadata\xea\x02\x0c\x44\x61shgate::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,46 +39,48 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dashgate.v1.live_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\016io.dashgate.v1B\tLiveProtoP\001Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\242\002\003DGV\252\002\013Dashgate.V1\272\002\nDashgateV1\312\002\013Dashgate\\V1\342\002\027Dashgate\\V1\\GPBMetadata\352\002\014Dashgate::V1'
-  _globals['_AUDIOENCODING']._serialized_start=3372
-  _globals['_AUDIOENCODING']._serialized_end=3516
-  _globals['_RESPONSESTATUS']._serialized_start=3519
-  _globals['_RESPONSESTATUS']._serialized_end=3690
-  _globals['_LIVESETUP']._serialized_start=206
-  _globals['_LIVESETUP']._serialized_end=889
-  _globals['_LIVESAMPLING']._serialized_start=892
-  _globals['_LIVESAMPLING']._serialized_end=1184
-  _globals['_AUDIOFORMAT']._serialized_start=1186
-  _globals['_AUDIOFORMAT']._serialized_end=1269
-  _globals['_TURNDETECTION']._serialized_start=1272
-  _globals['_TURNDETECTION']._serialized_end=1487
-  _globals['_MANUALTURNS']._serialized_start=1489
-  _globals['_MANUALTURNS']._serialized_end=1502
-  _globals['_VOICEACTIVITY']._serialized_start=1505
-  _globals['_VOICEACTIVITY']._serialized_end=1817
-  _globals['_SMARTTURN']._serialized_start=1819
-  _globals['_SMARTTURN']._serialized_end=1878
-  _globals['_INPUTTRANSCRIPTION']._serialized_start=1880
-  _globals['_INPUTTRANSCRIPTION']._serialized_end=1972
-  _globals['_IDLEPOLICY']._serialized_start=1974
-  _globals['_IDLEPOLICY']._serialized_end=2091
-  _globals['_RESUMESESSION']._serialized_start=2093
-  _globals['_RESUMESESSION']._serialized_end=2166
-  _globals['_FINISH']._serialized_start=2168
-  _globals['_FINISH']._serialized_end=2176
-  _globals['_ACKNOWLEDGE']._serialized_start=2178
-  _globals['_ACKNOWLEDGE']._serialized_end=2209
-  _globals['_SESSIONSTARTED']._serialized_start=2212
-  _globals['_SESSIONSTARTED']._serialized_end=2461
-  _globals['_RESPONSESTARTED']._serialized_start=2463
-  _globals['_RESPONSESTARTED']._serialized_end=2501
-  _globals['_RESPONSEDELTA']._serialized_start=2504
-  _globals['_RESPONSEDELTA']._serialized_end=2664
-  _globals['_RESPONSECOMPLETED']._serialized_start=2667
-  _globals['_RESPONSECOMPLETED']._serialized_end=2906
-  _globals['_SESSIONWARNING']._serialized_start=2909
-  _globals['_SESSIONWARNING']._serialized_end=3078
-  _globals['_SESSIONENDING']._serialized_start=3080
-  _globals['_SESSIONENDING']._serialized_end=3183
-  _globals['_SESSIONENDED']._serialized_start=3186
-  _globals['_SESSIONENDED']._serialized_end=3369
+  _globals['_AUDIOENCODING']._serialized_start=3657
+  _globals['_AUDIOENCODING']._serialized_end=3801
+  _globals['_RESPONSESTATUS']._serialized_start=3804
+  _globals['_RESPONSESTATUS']._serialized_end=3975
+  _globals['_LIVESETUP']._serialized_start=237
+  _globals['_LIVESETUP']._serialized_end=973
+  _globals['_LIVECONVERSATION']._serialized_start=975
+  _globals['_LIVECONVERSATION']._serialized_end=1098
+  _globals['_LIVESAMPLING']._serialized_start=1101
+  _globals['_LIVESAMPLING']._serialized_end=1393
+  _globals['_AUDIOFORMAT']._serialized_start=1395
+  _globals['_AUDIOFORMAT']._serialized_end=1478
+  _globals['_TURNDETECTION']._serialized_start=1481
+  _globals['_TURNDETECTION']._serialized_end=1696
+  _globals['_MANUALTURNS']._serialized_start=1698
+  _globals['_MANUALTURNS']._serialized_end=1711
+  _globals['_VOICEACTIVITY']._serialized_start=1714
+  _globals['_VOICEACTIVITY']._serialized_end=2026
+  _globals['_SMARTTURN']._serialized_start=2028
+  _globals['_SMARTTURN']._serialized_end=2087
+  _globals['_INPUTTRANSCRIPTION']._serialized_start=2089
+  _globals['_INPUTTRANSCRIPTION']._serialized_end=2181
+  _globals['_IDLEPOLICY']._serialized_start=2183
+  _globals['_IDLEPOLICY']._serialized_end=2300
+  _globals['_RESUMESESSION']._serialized_start=2302
+  _globals['_RESUMESESSION']._serialized_end=2375
+  _globals['_FINISH']._serialized_start=2377
+  _globals['_FINISH']._serialized_end=2385
+  _globals['_ACKNOWLEDGE']._serialized_start=2387
+  _globals['_ACKNOWLEDGE']._serialized_end=2418
+  _globals['_SESSIONSTARTED']._serialized_start=2421
+  _globals['_SESSIONSTARTED']._serialized_end=2718
+  _globals['_RESPONSESTARTED']._serialized_start=2720
+  _globals['_RESPONSESTARTED']._serialized_end=2758
+  _globals['_RESPONSEDELTA']._serialized_start=2761
+  _globals['_RESPONSEDELTA']._serialized_end=2921
+  _globals['_RESPONSECOMPLETED']._serialized_start=2924
+  _globals['_RESPONSECOMPLETED']._serialized_end=3191
+  _globals['_SESSIONWARNING']._serialized_start=3194
+  _globals['_SESSIONWARNING']._serialized_end=3363
+  _globals['_SESSIONENDING']._serialized_start=3365
+  _globals['_SESSIONENDING']._serialized_end=3468
+  _globals['_SESSIONENDED']._serialized_start=3471
+  _globals['_SESSIONENDED']._serialized_end=3654
 # @@protoc_insertion_point(module_scope)

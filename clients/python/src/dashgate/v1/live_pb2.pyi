@@ -6,6 +6,7 @@ Live sessions: their configuration, and what both methods of LiveService share."
 from collections import abc as _abc
 from dashgate.v1 import error_pb2 as _error_pb2
 from dashgate.v1 import generation_pb2 as _generation_pb2
+from dashgate.v1 import stored_turn_pb2 as _stored_turn_pb2
 from dashgate.v1 import tool_pb2 as _tool_pb2
 from dashgate.v1 import usage_pb2 as _usage_pb2
 from google.protobuf import descriptor as _descriptor
@@ -114,6 +115,7 @@ class LiveSetup(_message.Message):
     IDLE_POLICY_FIELD_NUMBER: _builtins.int
     CONTINUE_AFTER_LIMIT_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model, for example `qwen3.5-omni-flash-realtime`. Required, except to resume a session."""
     instructions: _builtins.str
@@ -181,6 +183,12 @@ class LiveSetup(_message.Message):
     def resume(self) -> Global___ResumeSession:
         """Resumes a session whose stream broke. No other field may be set."""
 
+    @_builtins.property
+    def conversation(self) -> Global___LiveConversation:
+        """The stored conversation that the session continues. Only ConverseLive, with models that accept
+        text items. Default: nothing is stored.
+        """
+
     def __init__(
         self,
         *,
@@ -201,16 +209,62 @@ class LiveSetup(_message.Message):
         idle_policy: Global___IdlePolicy | None = ...,
         continue_after_limit: _builtins.bool = ...,
         resume: Global___ResumeSession | None = ...,
+        conversation: Global___LiveConversation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enable_search", b"_enable_search", "enable_search", b"enable_search", "extra_session", b"extra_session", "idle_policy", b"idle_policy", "input_audio", b"input_audio", "input_transcription", b"input_transcription", "output_audio", b"output_audio", "resume", b"resume", "sampling", b"sampling", "search_options", b"search_options", "tool_choice", b"tool_choice", "turn_detection", b"turn_detection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enable_search", b"_enable_search", "conversation", b"conversation", "enable_search", b"enable_search", "extra_session", b"extra_session", "idle_policy", b"idle_policy", "input_audio", b"input_audio", "input_transcription", b"input_transcription", "output_audio", b"output_audio", "resume", b"resume", "sampling", b"sampling", "search_options", b"search_options", "tool_choice", b"tool_choice", "turn_detection", b"turn_detection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enable_search", b"_enable_search", "continue_after_limit", b"continue_after_limit", "enable_search", b"enable_search", "extra_session", b"extra_session", "idle_policy", b"idle_policy", "input_audio", b"input_audio", "input_transcription", b"input_transcription", "instructions", b"instructions", "modalities", b"modalities", "model", b"model", "output_audio", b"output_audio", "resume", b"resume", "sampling", b"sampling", "search_options", b"search_options", "tool_choice", b"tool_choice", "tools", b"tools", "turn_detection", b"turn_detection", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enable_search", b"_enable_search", "continue_after_limit", b"continue_after_limit", "conversation", b"conversation", "enable_search", b"enable_search", "extra_session", b"extra_session", "idle_policy", b"idle_policy", "input_audio", b"input_audio", "input_transcription", b"input_transcription", "instructions", b"instructions", "modalities", b"modalities", "model", b"model", "output_audio", b"output_audio", "resume", b"resume", "sampling", b"sampling", "search_options", b"search_options", "tool_choice", b"tool_choice", "tools", b"tools", "turn_detection", b"turn_detection", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enable_search: _TypeAlias = _typing.Literal["enable_search"]  # noqa: Y015
     _WhichOneofArgType__enable_search: _TypeAlias = _typing.Literal["_enable_search", b"_enable_search"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__enable_search) -> _WhichOneofReturnType__enable_search | None: ...
 
 Global___LiveSetup: _TypeAlias = LiveSetup  # noqa: Y015
+
+@_typing.final
+class LiveConversation(_message.Message):
+    """The stored conversation that a live session continues. Its history is sent as text before the
+    first input, and each response of the session that said something is stored as its next turn.
+    Turns that other calls store during the session precede or follow those of the session, which
+    does not send them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EXPECTED_TURN_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name: `conversations/{id}`, from CreateConversation. Required."""
+    expected_turn: _builtins.int
+    """The number of the latest turn that the caller knows, as in `Conversation.last_turn`; 0 for a
+    conversation without history. It is compared when the session starts. If it is not the latest
+    turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and nothing
+    is sent to DashScope.
+    """
+    @_builtins.property
+    def history(self) -> _stored_turn_pb2.HistoryPolicy:
+        """Which part of the history is sent, at most 64 KiB of text in 1024 messages. Media are not sent:
+        `media` is not set, or HISTORY_MEDIA_NONE. Neither are tool calls and their results. Default:
+        the latest 100 turns.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        expected_turn: _builtins.int | None = ...,
+        history: _stored_turn_pb2.HistoryPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_turn", b"_expected_turn", "expected_turn", b"expected_turn", "history", b"history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_turn", b"_expected_turn", "expected_turn", b"expected_turn", "history", b"history", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_turn: _TypeAlias = _typing.Literal["expected_turn"]  # noqa: Y015
+    _WhichOneofArgType__expected_turn: _TypeAlias = _typing.Literal["_expected_turn", b"_expected_turn"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_turn) -> _WhichOneofReturnType__expected_turn | None: ...
+
+Global___LiveConversation: _TypeAlias = LiveConversation  # noqa: Y015
 
 @_typing.final
 class LiveSampling(_message.Message):
@@ -622,6 +676,7 @@ class SessionStarted(_message.Message):
     OUTPUT_AUDIO_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
     VOICE_FIELD_NUMBER: _builtins.int
+    HISTORY_USED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The id of the session."""
     resume_token: _builtins.str
@@ -644,6 +699,12 @@ class SessionStarted(_message.Message):
     def output_audio(self) -> Global___AudioFormat:
         """The format of the audio of responses."""
 
+    @_builtins.property
+    def history_used(self) -> _stored_turn_pb2.HistoryUsed:
+        """With `setup.conversation`: the history that was sent. `turn` is the number of the latest turn,
+        whether or not it was sent.
+        """
+
     def __init__(
         self,
         *,
@@ -656,10 +717,11 @@ class SessionStarted(_message.Message):
         output_audio: Global___AudioFormat | None = ...,
         resumed: _builtins.bool = ...,
         voice: _builtins.str = ...,
+        history_used: _stored_turn_pb2.HistoryUsed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input_audio", b"input_audio", "output_audio", b"output_audio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history_used", b"history_used", "input_audio", b"input_audio", "output_audio", b"output_audio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_audio", b"input_audio", "model", b"model", "output_audio", b"output_audio", "request_id", b"request_id", "resume_token", b"resume_token", "resumed", b"resumed", "session_id", b"session_id", "upstream_session_id", b"upstream_session_id", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_used", b"history_used", "input_audio", b"input_audio", "model", b"model", "output_audio", b"output_audio", "request_id", b"request_id", "resume_token", b"resume_token", "resumed", b"resumed", "session_id", b"session_id", "upstream_session_id", b"upstream_session_id", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -745,12 +807,19 @@ class ResponseCompleted(_message.Message):
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     FIRST_AUDIO_LATENCY_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
     response_id: _builtins.str
     """The id of the response."""
     status: Global___ResponseStatus.ValueType
     """How it ended."""
     finish_reason: _builtins.str
     """Why it ended, if DashScope reported that. Key: `status_details.reason`."""
+    turn: _builtins.int
+    """With `setup.conversation`: the number of the turn as which the response is stored. It has the
+    words of both sides, tool calls and their results, and no audio. It is stored before this event
+    is sent. Not set if the response said nothing; what the caller said then belongs to the next
+    turn. A response that failed is a turn that is no part of the history.
+    """
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """Its usage, as counted by DashScope. Not set if DashScope reported none."""
@@ -772,12 +841,15 @@ class ResponseCompleted(_message.Message):
         finish_reason: _builtins.str = ...,
         first_audio_latency: _duration_pb2.Duration | None = ...,
         extra: _struct_pb2.Struct | None = ...,
+        turn: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "first_audio_latency", b"first_audio_latency", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_turn", b"_turn", "extra", b"extra", "first_audio_latency", b"first_audio_latency", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "finish_reason", b"finish_reason", "first_audio_latency", b"first_audio_latency", "response_id", b"response_id", "status", b"status", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_turn", b"_turn", "extra", b"extra", "finish_reason", b"finish_reason", "first_audio_latency", b"first_audio_latency", "response_id", b"response_id", "status", b"status", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__turn: _TypeAlias = _typing.Literal["turn"]  # noqa: Y015
+    _WhichOneofArgType__turn: _TypeAlias = _typing.Literal["_turn", b"_turn"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__turn) -> _WhichOneofReturnType__turn | None: ...
 
 Global___ResponseCompleted: _TypeAlias = ResponseCompleted  # noqa: Y015
 

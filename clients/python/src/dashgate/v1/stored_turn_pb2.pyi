@@ -111,7 +111,9 @@ class Turn(_message.Message):
     number: _builtins.int
     """The number. The first turn is 1. Turns that are not part of the history have numbers, too."""
     request_id: _builtins.str
-    """The request id of the call. Empty for a turn that ForkConversation copied."""
+    """The request id of the call. Of a turn of a live session: the id of the session, `/`, and the
+    position of the turn in the session. Empty for a turn that ForkConversation copied.
+    """
     state: Global___TurnState.ValueType
     """The state. Only TURN_STATE_COMPLETE is part of the history."""
     model: _builtins.str

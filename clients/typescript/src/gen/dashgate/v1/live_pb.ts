@@ -10,6 +10,8 @@ import type { ErrorReason } from "./error_pb.js";
 import { file_dashgate_v1_error } from "./error_pb.js";
 import type { SearchOptions } from "./generation_pb.js";
 import { file_dashgate_v1_generation } from "./generation_pb.js";
+import type { HistoryPolicy, HistoryUsed } from "./stored_turn_pb.js";
+import { file_dashgate_v1_stored_turn } from "./stored_turn_pb.js";
 import type { Tool, ToolCall, ToolChoice } from "./tool_pb.js";
 import { file_dashgate_v1_tool } from "./tool_pb.js";
 import type { Usage } from "./usage_pb.js";
@@ -22,7 +24,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file dashgate/v1/live.proto.
  */
 export const file_dashgate_v1_live: GenFile = /*@__PURE__*/
-  fileDesc("ChZkYXNoZ2F0ZS92MS9saXZlLnByb3RvEgtkYXNoZ2F0ZS52MSKrBQoJTGl2ZVNldHVwEg0KBW1vZGVsGAEgASgJEhQKDGluc3RydWN0aW9ucxgCIAEoCRISCgptb2RhbGl0aWVzGAMgAygJEg0KBXZvaWNlGAQgASgJEi0KC2lucHV0X2F1ZGlvGAUgASgLMhguZGFzaGdhdGUudjEuQXVkaW9Gb3JtYXQSLgoMb3V0cHV0X2F1ZGlvGAYgASgLMhguZGFzaGdhdGUudjEuQXVkaW9Gb3JtYXQSMgoOdHVybl9kZXRlY3Rpb24YByABKAsyGi5kYXNoZ2F0ZS52MS5UdXJuRGV0ZWN0aW9uEjwKE2lucHV0X3RyYW5zY3JpcHRpb24YCCABKAsyHy5kYXNoZ2F0ZS52MS5JbnB1dFRyYW5zY3JpcHRpb24SIAoFdG9vbHMYCSADKAsyES5kYXNoZ2F0ZS52MS5Ub29sEiwKC3Rvb2xfY2hvaWNlGAogASgLMhcuZGFzaGdhdGUudjEuVG9vbENob2ljZRIrCghzYW1wbGluZxgLIAEoCzIZLmRhc2hnYXRlLnYxLkxpdmVTYW1wbGluZxIaCg1lbmFibGVfc2VhcmNoGAwgASgISACIAQESMgoOc2VhcmNoX29wdGlvbnMYDSABKAsyGi5kYXNoZ2F0ZS52MS5TZWFyY2hPcHRpb25zEi4KDWV4dHJhX3Nlc3Npb24YDiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EiwKC2lkbGVfcG9saWN5GA8gASgLMhcuZGFzaGdhdGUudjEuSWRsZVBvbGljeRIcChRjb250aW51ZV9hZnRlcl9saW1pdBgQIAEoCBIqCgZyZXN1bWUYESABKAsyGi5kYXNoZ2F0ZS52MS5SZXN1bWVTZXNzaW9uQhAKDl9lbmFibGVfc2VhcmNoIqQCCgxMaXZlU2FtcGxpbmcSGAoLdGVtcGVyYXR1cmUYASABKAFIAIgBARISCgV0b3BfcBgCIAEoAUgBiAEBEhIKBXRvcF9rGAMgASgFSAKIAQESEQoEc2VlZBgEIAEoA0gDiAEBEhcKCm1heF90b2tlbnMYBSABKAVIBIgBARIfChJyZXBldGl0aW9uX3BlbmFsdHkYBiABKAFIBYgBARIdChBwcmVzZW5jZV9wZW5hbHR5GAcgASgBSAaIAQFCDgoMX3RlbXBlcmF0dXJlQggKBl90b3BfcEIICgZfdG9wX2tCBwoFX3NlZWRCDQoLX21heF90b2tlbnNCFQoTX3JlcGV0aXRpb25fcGVuYWx0eUITChFfcHJlc2VuY2VfcGVuYWx0eSJTCgtBdWRpb0Zvcm1hdBIsCghlbmNvZGluZxgBIAEoDjIaLmRhc2hnYXRlLnYxLkF1ZGlvRW5jb2RpbmcSFgoOc2FtcGxlX3JhdGVfaHoYAiABKAUi1wEKDVR1cm5EZXRlY3Rpb24SKgoGbWFudWFsGAEgASgLMhguZGFzaGdhdGUudjEuTWFudWFsVHVybnNIABIwCgpzZXJ2ZXJfdmFkGAIgASgLMhouZGFzaGdhdGUudjEuVm9pY2VBY3Rpdml0eUgAEjIKDHNlbWFudGljX3ZhZBgDIAEoCzIaLmRhc2hnYXRlLnYxLlZvaWNlQWN0aXZpdHlIABIsCgpzbWFydF90dXJuGAQgASgLMhYuZGFzaGdhdGUudjEuU21hcnRUdXJuSABCBgoEa2luZCINCgtNYW51YWxUdXJucyK4AgoNVm9pY2VBY3Rpdml0eRIWCgl0aHJlc2hvbGQYASABKAFIAIgBARIxCg5wcmVmaXhfcGFkZGluZxgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIzChBzaWxlbmNlX2R1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi8KDGlkbGVfdGltZW91dBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIcCg9jcmVhdGVfcmVzcG9uc2UYBSABKAhIAYgBARIfChJpbnRlcnJ1cHRfcmVzcG9uc2UYBiABKAhIAogBAUIMCgpfdGhyZXNob2xkQhIKEF9jcmVhdGVfcmVzcG9uc2VCFQoTX2ludGVycnVwdF9yZXNwb25zZSI7CglTbWFydFR1cm4SHQoVdm9pY2VwcmludF9hdWRpb191cmlzGAEgAygJEg8KB3ZlcnNpb24YAiABKAUiXAoSSW5wdXRUcmFuc2NyaXB0aW9uEhAKCGRpc2FibGVkGAEgASgIEg0KBW1vZGVsGAIgASgJEhAKCGxhbmd1YWdlGAMgASgJEhMKC2NvcnB1c190ZXh0GAQgASgJInUKCklkbGVQb2xpY3kSLwoKa2VlcF9hbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgAEi4KCWVuZF9hZnRlchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgAQgYKBGtpbmQiSQoNUmVzdW1lU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEg0KBXRva2VuGAIgASgJEhUKDWxhc3Rfc2VxdWVuY2UYAyABKAUiCAoGRmluaXNoIh8KC0Fja25vd2xlZGdlEhAKCHNlcXVlbmNlGAEgASgFIvkBCg5TZXNzaW9uU3RhcnRlZBISCgpzZXNzaW9uX2lkGAEgASgJEhQKDHJlc3VtZV90b2tlbhgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJEg0KBW1vZGVsGAQgASgJEhsKE3Vwc3RyZWFtX3Nlc3Npb25faWQYBSABKAkSLQoLaW5wdXRfYXVkaW8YBiABKAsyGC5kYXNoZ2F0ZS52MS5BdWRpb0Zvcm1hdBIuCgxvdXRwdXRfYXVkaW8YByABKAsyGC5kYXNoZ2F0ZS52MS5BdWRpb0Zvcm1hdBIPCgdyZXN1bWVkGAggASgIEg0KBXZvaWNlGAkgASgJIiYKD1Jlc3BvbnNlU3RhcnRlZBITCgtyZXNwb25zZV9pZBgBIAEoCSKgAQoNUmVzcG9uc2VEZWx0YRITCgtyZXNwb25zZV9pZBgBIAEoCRIPCgdpdGVtX2lkGAIgASgJEg4KBHRleHQYAyABKAlIABIUCgp0cmFuc2NyaXB0GAQgASgJSAASDwoFYXVkaW8YBSABKAxIABIqCgl0b29sX2NhbGwYBiABKAsyFS5kYXNoZ2F0ZS52MS5Ub29sQ2FsbEgAQgYKBHBhcnQi7wEKEVJlc3BvbnNlQ29tcGxldGVkEhMKC3Jlc3BvbnNlX2lkGAEgASgJEisKBnN0YXR1cxgCIAEoDjIbLmRhc2hnYXRlLnYxLlJlc3BvbnNlU3RhdHVzEiEKBXVzYWdlGAMgASgLMhIuZGFzaGdhdGUudjEuVXNhZ2USFQoNZmluaXNoX3JlYXNvbhgEIAEoCRI2ChNmaXJzdF9hdWRpb19sYXRlbmN5GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKBWV4dHJhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCKpAQoOU2Vzc2lvbldhcm5pbmcSKAoGcmVhc29uGAEgASgOMhguZGFzaGdhdGUudjEuRXJyb3JSZWFzb24SDAoEY29kZRgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEg0KBWZpZWxkGAQgASgJEhcKD3JlZnVzZWRfbWVzc2FnZRgFIAEoBRImCgVleHRyYRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiZwoNU2Vzc2lvbkVuZGluZxIsCgl0aW1lX2xlZnQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoGcmVhc29uGAIgASgOMhguZGFzaGdhdGUudjEuRXJyb3JSZWFzb24itwEKDFNlc3Npb25FbmRlZBIhCgV1c2FnZRgBIAEoCzISLmRhc2hnYXRlLnYxLlVzYWdlEjcKFGlucHV0X2F1ZGlvX2R1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjgKFW91dHB1dF9hdWRpb19kdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglyZXNwb25zZXMYBCABKAUqkAEKDUF1ZGlvRW5jb2RpbmcSHgoaQVVESU9fRU5DT0RJTkdfVU5TUEVDSUZJRUQQABIWChJBVURJT19FTkNPRElOR19QQ00QARIWChJBVURJT19FTkNPRElOR19XQVYQAhIWChJBVURJT19FTkNPRElOR19NUDMQAxIXChNBVURJT19FTkNPRElOR19PUFVTEAQqqwEKDlJlc3BvbnNlU3RhdHVzEh8KG1JFU1BPTlNFX1NUQVRVU19VTlNQRUNJRklFRBAAEh0KGVJFU1BPTlNFX1NUQVRVU19DT01QTEVURUQQARIdChlSRVNQT05TRV9TVEFUVVNfQ0FOQ0VMTEVEEAISHgoaUkVTUE9OU0VfU1RBVFVTX0lOQ09NUExFVEUQAxIaChZSRVNQT05TRV9TVEFUVVNfRkFJTEVEEARCtQEKDmlvLmRhc2hnYXRlLnYxQglMaXZlUHJvdG9QAVo+Z2l0aHViLmNvbS9kYXNoZ2F0ZS9kYXNoZ2F0ZS9jbGllbnRzL2dvL2Rhc2hnYXRlL3YxO2Rhc2hnYXRldjGiAgNER1aqAgtEYXNoZ2F0ZS5WMboCCkRhc2hnYXRlVjHKAgtEYXNoZ2F0ZVxWMeICF0Rhc2hnYXRlXFYxXEdQQk1ldGFkYXRh6gIMRGFzaGdhdGU6OlYxYgZwcm90bzM", [file_dashgate_v1_error, file_dashgate_v1_generation, file_dashgate_v1_tool, file_dashgate_v1_usage, file_google_protobuf_duration, file_google_protobuf_struct]);
+  fileDesc("ChZkYXNoZ2F0ZS92MS9saXZlLnByb3RvEgtkYXNoZ2F0ZS52MSLgBQoJTGl2ZVNldHVwEg0KBW1vZGVsGAEgASgJEhQKDGluc3RydWN0aW9ucxgCIAEoCRISCgptb2RhbGl0aWVzGAMgAygJEg0KBXZvaWNlGAQgASgJEi0KC2lucHV0X2F1ZGlvGAUgASgLMhguZGFzaGdhdGUudjEuQXVkaW9Gb3JtYXQSLgoMb3V0cHV0X2F1ZGlvGAYgASgLMhguZGFzaGdhdGUudjEuQXVkaW9Gb3JtYXQSMgoOdHVybl9kZXRlY3Rpb24YByABKAsyGi5kYXNoZ2F0ZS52MS5UdXJuRGV0ZWN0aW9uEjwKE2lucHV0X3RyYW5zY3JpcHRpb24YCCABKAsyHy5kYXNoZ2F0ZS52MS5JbnB1dFRyYW5zY3JpcHRpb24SIAoFdG9vbHMYCSADKAsyES5kYXNoZ2F0ZS52MS5Ub29sEiwKC3Rvb2xfY2hvaWNlGAogASgLMhcuZGFzaGdhdGUudjEuVG9vbENob2ljZRIrCghzYW1wbGluZxgLIAEoCzIZLmRhc2hnYXRlLnYxLkxpdmVTYW1wbGluZxIaCg1lbmFibGVfc2VhcmNoGAwgASgISACIAQESMgoOc2VhcmNoX29wdGlvbnMYDSABKAsyGi5kYXNoZ2F0ZS52MS5TZWFyY2hPcHRpb25zEi4KDWV4dHJhX3Nlc3Npb24YDiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EiwKC2lkbGVfcG9saWN5GA8gASgLMhcuZGFzaGdhdGUudjEuSWRsZVBvbGljeRIcChRjb250aW51ZV9hZnRlcl9saW1pdBgQIAEoCBIqCgZyZXN1bWUYESABKAsyGi5kYXNoZ2F0ZS52MS5SZXN1bWVTZXNzaW9uEjMKDGNvbnZlcnNhdGlvbhgSIAEoCzIdLmRhc2hnYXRlLnYxLkxpdmVDb252ZXJzYXRpb25CEAoOX2VuYWJsZV9zZWFyY2giewoQTGl2ZUNvbnZlcnNhdGlvbhIMCgRuYW1lGAEgASgJEhoKDWV4cGVjdGVkX3R1cm4YAiABKAVIAIgBARIrCgdoaXN0b3J5GAMgASgLMhouZGFzaGdhdGUudjEuSGlzdG9yeVBvbGljeUIQCg5fZXhwZWN0ZWRfdHVybiKkAgoMTGl2ZVNhbXBsaW5nEhgKC3RlbXBlcmF0dXJlGAEgASgBSACIAQESEgoFdG9wX3AYAiABKAFIAYgBARISCgV0b3BfaxgDIAEoBUgCiAEBEhEKBHNlZWQYBCABKANIA4gBARIXCgptYXhfdG9rZW5zGAUgASgFSASIAQESHwoScmVwZXRpdGlvbl9wZW5hbHR5GAYgASgBSAWIAQESHQoQcHJlc2VuY2VfcGVuYWx0eRgHIAEoAUgGiAEBQg4KDF90ZW1wZXJhdHVyZUIICgZfdG9wX3BCCAoGX3RvcF9rQgcKBV9zZWVkQg0KC19tYXhfdG9rZW5zQhUKE19yZXBldGl0aW9uX3BlbmFsdHlCEwoRX3ByZXNlbmNlX3BlbmFsdHkiUwoLQXVkaW9Gb3JtYXQSLAoIZW5jb2RpbmcYASABKA4yGi5kYXNoZ2F0ZS52MS5BdWRpb0VuY29kaW5nEhYKDnNhbXBsZV9yYXRlX2h6GAIgASgFItcBCg1UdXJuRGV0ZWN0aW9uEioKBm1hbnVhbBgBIAEoCzIYLmRhc2hnYXRlLnYxLk1hbnVhbFR1cm5zSAASMAoKc2VydmVyX3ZhZBgCIAEoCzIaLmRhc2hnYXRlLnYxLlZvaWNlQWN0aXZpdHlIABIyCgxzZW1hbnRpY192YWQYAyABKAsyGi5kYXNoZ2F0ZS52MS5Wb2ljZUFjdGl2aXR5SAASLAoKc21hcnRfdHVybhgEIAEoCzIWLmRhc2hnYXRlLnYxLlNtYXJ0VHVybkgAQgYKBGtpbmQiDQoLTWFudWFsVHVybnMiuAIKDVZvaWNlQWN0aXZpdHkSFgoJdGhyZXNob2xkGAEgASgBSACIAQESMQoOcHJlZml4X3BhZGRpbmcYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMwoQc2lsZW5jZV9kdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxpZGxlX3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHAoPY3JlYXRlX3Jlc3BvbnNlGAUgASgISAGIAQESHwoSaW50ZXJydXB0X3Jlc3BvbnNlGAYgASgISAKIAQFCDAoKX3RocmVzaG9sZEISChBfY3JlYXRlX3Jlc3BvbnNlQhUKE19pbnRlcnJ1cHRfcmVzcG9uc2UiOwoJU21hcnRUdXJuEh0KFXZvaWNlcHJpbnRfYXVkaW9fdXJpcxgBIAMoCRIPCgd2ZXJzaW9uGAIgASgFIlwKEklucHV0VHJhbnNjcmlwdGlvbhIQCghkaXNhYmxlZBgBIAEoCBINCgVtb2RlbBgCIAEoCRIQCghsYW5ndWFnZRgDIAEoCRITCgtjb3JwdXNfdGV4dBgEIAEoCSJ1CgpJZGxlUG9saWN5Ei8KCmtlZXBfYWxpdmUYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25IABIuCgllbmRfYWZ0ZXIYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25IAEIGCgRraW5kIkkKDVJlc3VtZVNlc3Npb24SEgoKc2Vzc2lvbl9pZBgBIAEoCRINCgV0b2tlbhgCIAEoCRIVCg1sYXN0X3NlcXVlbmNlGAMgASgFIggKBkZpbmlzaCIfCgtBY2tub3dsZWRnZRIQCghzZXF1ZW5jZRgBIAEoBSKpAgoOU2Vzc2lvblN0YXJ0ZWQSEgoKc2Vzc2lvbl9pZBgBIAEoCRIUCgxyZXN1bWVfdG9rZW4YAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCRINCgVtb2RlbBgEIAEoCRIbChN1cHN0cmVhbV9zZXNzaW9uX2lkGAUgASgJEi0KC2lucHV0X2F1ZGlvGAYgASgLMhguZGFzaGdhdGUudjEuQXVkaW9Gb3JtYXQSLgoMb3V0cHV0X2F1ZGlvGAcgASgLMhguZGFzaGdhdGUudjEuQXVkaW9Gb3JtYXQSDwoHcmVzdW1lZBgIIAEoCBINCgV2b2ljZRgJIAEoCRIuCgxoaXN0b3J5X3VzZWQYCiABKAsyGC5kYXNoZ2F0ZS52MS5IaXN0b3J5VXNlZCImCg9SZXNwb25zZVN0YXJ0ZWQSEwoLcmVzcG9uc2VfaWQYASABKAkioAEKDVJlc3BvbnNlRGVsdGESEwoLcmVzcG9uc2VfaWQYASABKAkSDwoHaXRlbV9pZBgCIAEoCRIOCgR0ZXh0GAMgASgJSAASFAoKdHJhbnNjcmlwdBgEIAEoCUgAEg8KBWF1ZGlvGAUgASgMSAASKgoJdG9vbF9jYWxsGAYgASgLMhUuZGFzaGdhdGUudjEuVG9vbENhbGxIAEIGCgRwYXJ0IosCChFSZXNwb25zZUNvbXBsZXRlZBITCgtyZXNwb25zZV9pZBgBIAEoCRIrCgZzdGF0dXMYAiABKA4yGy5kYXNoZ2F0ZS52MS5SZXNwb25zZVN0YXR1cxIhCgV1c2FnZRgDIAEoCzISLmRhc2hnYXRlLnYxLlVzYWdlEhUKDWZpbmlzaF9yZWFzb24YBCABKAkSNgoTZmlyc3RfYXVkaW9fbGF0ZW5jeRgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgVleHRyYRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSEQoEdHVybhgHIAEoBUgAiAEBQgcKBV90dXJuIqkBCg5TZXNzaW9uV2FybmluZxIoCgZyZWFzb24YASABKA4yGC5kYXNoZ2F0ZS52MS5FcnJvclJlYXNvbhIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSDQoFZmllbGQYBCABKAkSFwoPcmVmdXNlZF9tZXNzYWdlGAUgASgFEiYKBWV4dHJhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCJnCg1TZXNzaW9uRW5kaW5nEiwKCXRpbWVfbGVmdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgZyZWFzb24YAiABKA4yGC5kYXNoZ2F0ZS52MS5FcnJvclJlYXNvbiK3AQoMU2Vzc2lvbkVuZGVkEiEKBXVzYWdlGAEgASgLMhIuZGFzaGdhdGUudjEuVXNhZ2USNwoUaW5wdXRfYXVkaW9fZHVyYXRpb24YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SOAoVb3V0cHV0X2F1ZGlvX2R1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCXJlc3BvbnNlcxgEIAEoBSqQAQoNQXVkaW9FbmNvZGluZxIeChpBVURJT19FTkNPRElOR19VTlNQRUNJRklFRBAAEhYKEkFVRElPX0VOQ09ESU5HX1BDTRABEhYKEkFVRElPX0VOQ09ESU5HX1dBVhACEhYKEkFVRElPX0VOQ09ESU5HX01QMxADEhcKE0FVRElPX0VOQ09ESU5HX09QVVMQBCqrAQoOUmVzcG9uc2VTdGF0dXMSHwobUkVTUE9OU0VfU1RBVFVTX1VOU1BFQ0lGSUVEEAASHQoZUkVTUE9OU0VfU1RBVFVTX0NPTVBMRVRFRBABEh0KGVJFU1BPTlNFX1NUQVRVU19DQU5DRUxMRUQQAhIeChpSRVNQT05TRV9TVEFUVVNfSU5DT01QTEVURRADEhoKFlJFU1BPTlNFX1NUQVRVU19GQUlMRUQQBEK1AQoOaW8uZGFzaGdhdGUudjFCCUxpdmVQcm90b1ABWj5naXRodWIuY29tL2Rhc2hnYXRlL2Rhc2hnYXRlL2NsaWVudHMvZ28vZGFzaGdhdGUvdjE7ZGFzaGdhdGV2MaICA0RHVqoCC0Rhc2hnYXRlLlYxugIKRGFzaGdhdGVWMcoCC0Rhc2hnYXRlXFYx4gIXRGFzaGdhdGVcVjFcR1BCTWV0YWRhdGHqAgxEYXNoZ2F0ZTo6VjFiBnByb3RvMw", [file_dashgate_v1_error, file_dashgate_v1_generation, file_dashgate_v1_stored_turn, file_dashgate_v1_tool, file_dashgate_v1_usage, file_google_protobuf_duration, file_google_protobuf_struct]);
 
 /**
  * The configuration of a live session. It is the first message of a stream, and sent once. A field
@@ -154,6 +156,14 @@ export type LiveSetup = Message<"dashgate.v1.LiveSetup"> & {
    * @generated from field: dashgate.v1.ResumeSession resume = 17;
    */
   resume?: ResumeSession | undefined;
+
+  /**
+   * The stored conversation that the session continues. Only ConverseLive, with models that accept
+   * text items. Default: nothing is stored.
+   *
+   * @generated from field: dashgate.v1.LiveConversation conversation = 18;
+   */
+  conversation?: LiveConversation | undefined;
 };
 
 /**
@@ -162,6 +172,49 @@ export type LiveSetup = Message<"dashgate.v1.LiveSetup"> & {
  */
 export const LiveSetupSchema: GenMessage<LiveSetup> = /*@__PURE__*/
   messageDesc(file_dashgate_v1_live, 0);
+
+/**
+ * The stored conversation that a live session continues. Its history is sent as text before the
+ * first input, and each response of the session that said something is stored as its next turn.
+ * Turns that other calls store during the session precede or follow those of the session, which
+ * does not send them.
+ *
+ * @generated from message dashgate.v1.LiveConversation
+ */
+export type LiveConversation = Message<"dashgate.v1.LiveConversation"> & {
+  /**
+   * The name: `conversations/{id}`, from CreateConversation. Required.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The number of the latest turn that the caller knows, as in `Conversation.last_turn`; 0 for a
+   * conversation without history. It is compared when the session starts. If it is not the latest
+   * turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and nothing
+   * is sent to DashScope.
+   *
+   * @generated from field: optional int32 expected_turn = 2;
+   */
+  expectedTurn?: number | undefined;
+
+  /**
+   * Which part of the history is sent, at most 64 KiB of text in 1024 messages. Media are not sent:
+   * `media` is not set, or HISTORY_MEDIA_NONE. Neither are tool calls and their results. Default:
+   * the latest 100 turns.
+   *
+   * @generated from field: dashgate.v1.HistoryPolicy history = 3;
+   */
+  history?: HistoryPolicy | undefined;
+};
+
+/**
+ * Describes the message dashgate.v1.LiveConversation.
+ * Use `create(LiveConversationSchema)` to create a new message.
+ */
+export const LiveConversationSchema: GenMessage<LiveConversation> = /*@__PURE__*/
+  messageDesc(file_dashgate_v1_live, 1);
 
 /**
  * Sampling of the answers in a live session. Ranges are checked by DashScope.
@@ -224,7 +277,7 @@ export type LiveSampling = Message<"dashgate.v1.LiveSampling"> & {
  * Use `create(LiveSamplingSchema)` to create a new message.
  */
 export const LiveSamplingSchema: GenMessage<LiveSampling> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 1);
+  messageDesc(file_dashgate_v1_live, 2);
 
 /**
  * A format of audio. Mono.
@@ -252,7 +305,7 @@ export type AudioFormat = Message<"dashgate.v1.AudioFormat"> & {
  * Use `create(AudioFormatSchema)` to create a new message.
  */
 export const AudioFormatSchema: GenMessage<AudioFormat> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 2);
+  messageDesc(file_dashgate_v1_live, 3);
 
 /**
  * How the end of the caller's turn is detected. Key: `turn_detection`.
@@ -305,7 +358,7 @@ export type TurnDetection = Message<"dashgate.v1.TurnDetection"> & {
  * Use `create(TurnDetectionSchema)` to create a new message.
  */
 export const TurnDetectionSchema: GenMessage<TurnDetection> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 3);
+  messageDesc(file_dashgate_v1_live, 4);
 
 /**
  * Turns whose end the caller says.
@@ -320,7 +373,7 @@ export type ManualTurns = Message<"dashgate.v1.ManualTurns"> & {
  * Use `create(ManualTurnsSchema)` to create a new message.
  */
 export const ManualTurnsSchema: GenMessage<ManualTurns> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 4);
+  messageDesc(file_dashgate_v1_live, 5);
 
 /**
  * Turns whose end is detected by silence.
@@ -377,7 +430,7 @@ export type VoiceActivity = Message<"dashgate.v1.VoiceActivity"> & {
  * Use `create(VoiceActivitySchema)` to create a new message.
  */
 export const VoiceActivitySchema: GenMessage<VoiceActivity> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 5);
+  messageDesc(file_dashgate_v1_live, 6);
 
 /**
  * Turns whose end is detected by sound and meaning.
@@ -406,7 +459,7 @@ export type SmartTurn = Message<"dashgate.v1.SmartTurn"> & {
  * Use `create(SmartTurnSchema)` to create a new message.
  */
 export const SmartTurnSchema: GenMessage<SmartTurn> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 6);
+  messageDesc(file_dashgate_v1_live, 7);
 
 /**
  * The transcription of the caller's speech. Key: `input_audio_transcription`.
@@ -448,7 +501,7 @@ export type InputTranscription = Message<"dashgate.v1.InputTranscription"> & {
  * Use `create(InputTranscriptionSchema)` to create a new message.
  */
 export const InputTranscriptionSchema: GenMessage<InputTranscription> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 7);
+  messageDesc(file_dashgate_v1_live, 8);
 
 /**
  * What the gateway does while there is no activity.
@@ -486,7 +539,7 @@ export type IdlePolicy = Message<"dashgate.v1.IdlePolicy"> & {
  * Use `create(IdlePolicySchema)` to create a new message.
  */
 export const IdlePolicySchema: GenMessage<IdlePolicy> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 8);
+  messageDesc(file_dashgate_v1_live, 9);
 
 /**
  * Resumes a session whose stream broke, on a new stream. The events after `last_sequence` are sent
@@ -523,7 +576,7 @@ export type ResumeSession = Message<"dashgate.v1.ResumeSession"> & {
  * Use `create(ResumeSessionSchema)` to create a new message.
  */
 export const ResumeSessionSchema: GenMessage<ResumeSession> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 9);
+  messageDesc(file_dashgate_v1_live, 10);
 
 /**
  * The caller has no more input. Responses that are running complete, then the session ends. With
@@ -540,7 +593,7 @@ export type Finish = Message<"dashgate.v1.Finish"> & {
  * Use `create(FinishSchema)` to create a new message.
  */
 export const FinishSchema: GenMessage<Finish> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 10);
+  messageDesc(file_dashgate_v1_live, 11);
 
 /**
  * Confirms that events were received, so that they need not be kept for a resumed stream.
@@ -561,7 +614,7 @@ export type Acknowledge = Message<"dashgate.v1.Acknowledge"> & {
  * Use `create(AcknowledgeSchema)` to create a new message.
  */
 export const AcknowledgeSchema: GenMessage<Acknowledge> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 11);
+  messageDesc(file_dashgate_v1_live, 12);
 
 /**
  * A session has started. Always the first event.
@@ -631,6 +684,14 @@ export type SessionStarted = Message<"dashgate.v1.SessionStarted"> & {
    * @generated from field: string voice = 9;
    */
   voice: string;
+
+  /**
+   * With `setup.conversation`: the history that was sent. `turn` is the number of the latest turn,
+   * whether or not it was sent.
+   *
+   * @generated from field: dashgate.v1.HistoryUsed history_used = 10;
+   */
+  historyUsed?: HistoryUsed | undefined;
 };
 
 /**
@@ -638,7 +699,7 @@ export type SessionStarted = Message<"dashgate.v1.SessionStarted"> & {
  * Use `create(SessionStartedSchema)` to create a new message.
  */
 export const SessionStartedSchema: GenMessage<SessionStarted> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 12);
+  messageDesc(file_dashgate_v1_live, 13);
 
 /**
  * A response has started.
@@ -659,7 +720,7 @@ export type ResponseStarted = Message<"dashgate.v1.ResponseStarted"> & {
  * Use `create(ResponseStartedSchema)` to create a new message.
  */
 export const ResponseStartedSchema: GenMessage<ResponseStarted> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 13);
+  messageDesc(file_dashgate_v1_live, 14);
 
 /**
  * A delta of a response: only what is new.
@@ -726,7 +787,7 @@ export type ResponseDelta = Message<"dashgate.v1.ResponseDelta"> & {
  * Use `create(ResponseDeltaSchema)` to create a new message.
  */
 export const ResponseDeltaSchema: GenMessage<ResponseDelta> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 14);
+  messageDesc(file_dashgate_v1_live, 15);
 
 /**
  * A response has ended. Nothing of it follows.
@@ -775,6 +836,16 @@ export type ResponseCompleted = Message<"dashgate.v1.ResponseCompleted"> & {
    * @generated from field: google.protobuf.Struct extra = 6;
    */
   extra?: JsonObject | undefined;
+
+  /**
+   * With `setup.conversation`: the number of the turn as which the response is stored. It has the
+   * words of both sides, tool calls and their results, and no audio. It is stored before this event
+   * is sent. Not set if the response said nothing; what the caller said then belongs to the next
+   * turn. A response that failed is a turn that is no part of the history.
+   *
+   * @generated from field: optional int32 turn = 7;
+   */
+  turn?: number | undefined;
 };
 
 /**
@@ -782,7 +853,7 @@ export type ResponseCompleted = Message<"dashgate.v1.ResponseCompleted"> & {
  * Use `create(ResponseCompletedSchema)` to create a new message.
  */
 export const ResponseCompletedSchema: GenMessage<ResponseCompleted> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 15);
+  messageDesc(file_dashgate_v1_live, 16);
 
 /**
  * DashScope refused something, and the session continues; or the gateway changed something.
@@ -840,7 +911,7 @@ export type SessionWarning = Message<"dashgate.v1.SessionWarning"> & {
  * Use `create(SessionWarningSchema)` to create a new message.
  */
 export const SessionWarningSchema: GenMessage<SessionWarning> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 16);
+  messageDesc(file_dashgate_v1_live, 17);
 
 /**
  * The session will end soon.
@@ -868,7 +939,7 @@ export type SessionEnding = Message<"dashgate.v1.SessionEnding"> & {
  * Use `create(SessionEndingSchema)` to create a new message.
  */
 export const SessionEndingSchema: GenMessage<SessionEnding> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 17);
+  messageDesc(file_dashgate_v1_live, 18);
 
 /**
  * The session has ended. The last event of every stream with status OK.
@@ -910,7 +981,7 @@ export type SessionEnded = Message<"dashgate.v1.SessionEnded"> & {
  * Use `create(SessionEndedSchema)` to create a new message.
  */
 export const SessionEndedSchema: GenMessage<SessionEnded> = /*@__PURE__*/
-  messageDesc(file_dashgate_v1_live, 18);
+  messageDesc(file_dashgate_v1_live, 19);
 
 /**
  * An encoding of audio.

@@ -43,7 +43,8 @@ export type Turn = Message<"dashgate.v1.Turn"> & {
   number: number;
 
   /**
-   * The request id of the call. Empty for a turn that ForkConversation copied.
+   * The request id of the call. Of a turn of a live session: the id of the session, `/`, and the
+   * position of the turn in the session. Empty for a turn that ForkConversation copied.
    *
    * @generated from field: string request_id = 3;
    */
