@@ -3674,8 +3674,8 @@ pub struct LiveConversation {
     pub name: ::prost::alloc::string::String,
     /// The number of the latest turn that the caller knows, as in `Conversation.last_turn`; 0 for a
     /// conversation without history. It is compared when the session starts. If it is not the latest
-    /// turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and nothing
-    /// is sent to DashScope.
+    /// turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and
+    /// nothing is sent to DashScope.
     #[prost(int32, optional, tag = "2")]
     pub expected_turn: ::core::option::Option<i32>,
     /// Which part of the history is sent, at most 64 KiB of text in 1024 messages. Media are not sent:

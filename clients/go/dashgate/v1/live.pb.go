@@ -363,8 +363,8 @@ type LiveConversation struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The number of the latest turn that the caller knows, as in `Conversation.last_turn`; 0 for a
 	// conversation without history. It is compared when the session starts. If it is not the latest
-	// turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and nothing
-	// is sent to DashScope.
+	// turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and
+	// nothing is sent to DashScope.
 	ExpectedTurn *int32 `protobuf:"varint,2,opt,name=expected_turn,json=expectedTurn,proto3,oneof" json:"expected_turn,omitempty"`
 	// Which part of the history is sent, at most 64 KiB of text in 1024 messages. Media are not sent:
 	// `media` is not set, or HISTORY_MEDIA_NONE. Neither are tool calls and their results. Default:

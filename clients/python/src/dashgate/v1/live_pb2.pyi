@@ -239,8 +239,8 @@ class LiveConversation(_message.Message):
     expected_turn: _builtins.int
     """The number of the latest turn that the caller knows, as in `Conversation.last_turn`; 0 for a
     conversation without history. It is compared when the session starts. If it is not the latest
-    turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and nothing
-    is sent to DashScope.
+    turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and
+    nothing is sent to DashScope.
     """
     @_builtins.property
     def history(self) -> _stored_turn_pb2.HistoryPolicy:

@@ -192,8 +192,8 @@ export type LiveConversation = Message<"dashgate.v1.LiveConversation"> & {
   /**
    * The number of the latest turn that the caller knows, as in `Conversation.last_turn`; 0 for a
    * conversation without history. It is compared when the session starts. If it is not the latest
-   * turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and nothing
-   * is sent to DashScope.
+   * turn, the call fails as Converse does, with STALE_CONVERSATION or HISTORY_REGRESSED, and
+   * nothing is sent to DashScope.
    *
    * @generated from field: optional int32 expected_turn = 2;
    */
