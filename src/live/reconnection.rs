@@ -69,7 +69,7 @@ impl Session {
         self.turn.reconnected();
         self.responses.unrequest();
         if let Some(stored) = &mut self.stored {
-            stored.unrequested();
+            stored.reconnected();
         }
         // Ids of events are those of a connection.
         self.sent.clear();

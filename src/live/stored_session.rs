@@ -28,13 +28,13 @@ impl Session {
             Command::UserText(text) => stored.text(text),
             Command::ToolResult { call_id, output } => stored.result(call_id, output),
             Command::Image(_) => stored.image(),
+            Command::Commit => stored.commit(),
             Command::Clear => stored.cleared(),
             Command::CreateResponse(_) => stored.requested(),
             Command::DeleteItem(item_id) => stored.removed(item_id),
             Command::Update(changes) => stored.instruct(changes.instructions.as_ref()),
             Command::Audio(_)
             | Command::AssistantText(_)
-            | Command::Commit
             | Command::CancelResponse
             | Command::SynthesisText(_)
             | Command::SynthesisCommit

@@ -57,6 +57,8 @@ pub(super) struct StoredTurns {
     requested: Option<usize>,
     /// The number of images that are not committed.
     images: usize,
+    /// The number of inputs that the caller has committed and that are no items yet.
+    commits: usize,
     running: Option<Running>,
     waiting: VecDeque<Waiting>,
     /// The ids of speech whose transcripts come too late.
@@ -76,6 +78,7 @@ impl StoredTurns {
             items: Vec::new(),
             requested: None,
             images: 0,
+            commits: 0,
             running: None,
             waiting: VecDeque::new(),
             late: VecDeque::new(),
@@ -115,8 +118,18 @@ impl StoredTurns {
         self.images = 0;
     }
 
-    /// Speech has become an item, whose transcript may come.
+    /// The caller has committed its input, which becomes an item.
+    pub(super) fn commit(&mut self) {
+        self.commits = (self.commits + 1).min(MAX_ITEMS);
+    }
+
+    /// Speech has become an item, whose transcript may come. If the caller committed it, it precedes
+    /// the response that the caller has requested since.
     pub(super) fn committed(&mut self, item_id: &str, is_transcribed: bool) {
+        let requested = self.requested.filter(|_| self.commits > 0);
+        self.commits = self.commits.saturating_sub(1);
+        let after = requested.map_or(self.items.len(), |count| count.min(self.items.len()));
+        let later = self.items.split_off(after);
         for _ in 0..std::mem::take(&mut self.images) {
             self.push(Item::Image);
         }
@@ -127,6 +140,10 @@ impl StoredTurns {
                 false => Words::Unknown,
             },
         });
+        if requested.is_some() {
+            self.requested = Some(self.items.len());
+        }
+        self.items.extend(later);
     }
 
     /// The transcript of speech is complete; `None` if there is none.
@@ -168,6 +185,13 @@ impl StoredTurns {
     /// The response that was requested will not come.
     pub(super) fn unrequested(&mut self) {
         self.requested = None;
+    }
+
+    /// On a new connection nothing is requested, and what is not committed is lost.
+    pub(super) fn reconnected(&mut self) {
+        self.requested = None;
+        self.images = 0;
+        self.commits = 0;
     }
 
     fn push(&mut self, item: Item) {
@@ -390,6 +414,20 @@ mod tests {
         let second = respond(&mut turns, "b", ResponseStatus::Completed);
         assert_eq!(texts(&second[0]), ["two", "b"]);
         assert_eq!((first[0].position, second[0].position), (1, 2));
+    }
+
+    #[test]
+    fn speech_that_the_caller_committed_precedes_the_request_after_it() {
+        let mut turns = StoredTurns::new(None);
+        turns.image();
+        turns.commit();
+        turns.requested();
+        turns.text("two");
+        turns.committed("i1", false);
+        let first = respond(&mut turns, "a", ResponseStatus::Completed);
+        assert_eq!(texts(&first[0]), ["[image]", "[audio]", "a"]);
+        let second = respond(&mut turns, "b", ResponseStatus::Completed);
+        assert_eq!(texts(&second[0]), ["two", "b"]);
     }
 
     #[test]

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashgate::config::{Settings, StoreSettings};
+use dashgate::grpc::pb::converse_live_request::Event as Ask;
 use dashgate::grpc::pb::converse_live_response::Event as Heard;
 use dashgate::grpc::pb::{self, TurnState};
 use tonic::Code;
 
 use crate::faults::{blocking, server};
 use crate::kept::*;
-use crate::live_kept::{Bench, Live, by_hand, content, message};
+use crate::live_kept::{Bench, Live, by_hand, content, kept, message};
 use crate::replicas::replica;
-use crate::support::live_call::{LiveCall, resumption};
+use crate::support::emulator::TestEmulator;
+use crate::support::live::tone;
+use crate::support::live_call::{LiveCall, answer, resumption};
 use crate::support::*;
 use crate::trials::{Test, tests};
 
@@ -27,6 +30,7 @@ pub fn trials() -> Vec<Test> {
         a_response_whose_connection_broke_is_a_failed_turn,
         a_copy_has_the_turns_of_sessions,
         an_expired_conversation_ends_the_session,
+        a_spoken_turn_of_the_emulator_follows_and_precedes_written_ones,
     ]
 }
 
@@ -259,6 +263,39 @@ async fn an_expired_conversation_ends_the_session(store: StoreSettings) {
     live.socket.answer("b", "answer");
     let (error, _) = failed(&mut live).await;
     assert_fault(&error, Code::NotFound, "CONVERSATION_NOT_FOUND");
+}
+
+async fn a_spoken_turn_of_the_emulator_follows_and_precedes_written_ones(store: StoreSettings) {
+    let emulator = TestEmulator::plain().await;
+    let base_url = format!("http://{}/api/v1", emulator.address);
+    let with_store = |settings: &mut Settings| settings.store = Some(store.clone());
+    let gateway = gateway_at(base_url, with_store).await;
+    let mut client = gateway.conversation();
+    create(&mut client).await;
+    client.converse(mine(say("one"))).await.unwrap();
+    let mut call = LiveCall::open_as(&gateway, kept(), "k").await.unwrap();
+    for piece in tone(1500).chunks(1600) {
+        let bytes: Vec<u8> = piece.iter().flat_map(|s| s.to_le_bytes()).collect();
+        call.send(Ask::Audio(bytes.into())).await;
+    }
+    call.half_close();
+    let events = call.rest().await;
+    let (_, said, _) = answer(&events);
+    let turn = events.iter().find_map(|event| match event {
+        Heard::ResponseCompleted(end) => end.turn,
+        _ => None,
+    });
+    assert_eq!(turn, Some(2), "{events:?}");
+    let heard = events.iter().find_map(|event| match event {
+        Heard::InputTranscript(transcript) if transcript.r#final => Some(&transcript.text),
+        _ => None,
+    });
+    let third = client.converse(mine(say("three"))).await.unwrap();
+    let used = third.into_inner().history_used.unwrap();
+    assert_eq!((used.turn, used.turns_sent), (3, 2));
+    let turns = turns(&mut client).await;
+    let second = [message("user", heard.unwrap()), message("assistant", &said)];
+    assert_eq!(content(&turns[1]), second);
 }
 
 async fn a_turn_waits_for_a_store_that_restarts(_: StoreSettings) {

@@ -62,6 +62,40 @@ async fn a_conversation_is_continued_shown_exported_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_live_session_continues_a_conversation_and_begins_one() {
+    let folder = Folder::new();
+    let store = format!("sqlite:{}", folder.path("state.db").display());
+    let audio = "examples/sentence-en.wav";
+    let live = |id| ["live", "--audio", audio, "--conversation", id, "--json"];
+    let ask = |id| ["ask", "--conversation", id, "hello"];
+    for (id, session) in [("a", 2), ("b", 1)] {
+        if session == 2 {
+            let (code, out, err) = dashgate(&ask(id), &store).await;
+            assert_eq!(code, Some(0), "{out}{err}");
+        }
+        let (code, out, err) = dashgate(&live(id), &store).await;
+        assert_eq!(code, Some(0), "{out}{err}");
+        let events = out.lines().map(|line| serde_json::from_str(line).unwrap());
+        let events: Vec<Value> = events.collect();
+        let find = |name: &str| events.iter().find(|event| !event[name].is_null());
+        let completed = find("response_completed").unwrap();
+        assert_eq!(completed["response_completed"]["turn"], session);
+        let words = find("input_transcript").is_some();
+        assert!(words, "{out}");
+        let (code, out, err) = dashgate(&ask(id), &store).await;
+        assert_eq!(code, Some(0), "{out}{err}");
+        let show = ["conversations", "show", id];
+        let (_, out, _) = dashgate(&show, &store).await;
+        assert!(out.contains(&format!("[{session}]\nuser: ")), "{out}");
+        assert!(out.contains("I heard "), "{out}");
+        assert!(
+            out.contains(&format!("[{}]\nuser: hello", session + 1)),
+            "{out}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn media_of_an_export_are_written_to_files() {
     let folder = Folder::new();
     let store = format!("sqlite:{}", folder.path("state.db").display());
@@ -92,6 +126,13 @@ async fn a_gateway_without_a_store_says_which_setting_it_needs() {
     for arguments in [
         &["conversations", "list"][..],
         &["ask", "--conversation", "a", "hello"],
+        &[
+            "live",
+            "--audio",
+            "examples/sentence-en.wav",
+            "--conversation",
+            "a",
+        ],
     ] {
         let (code, out, err) = dashgate(arguments, "").await;
         assert_eq!((code, &*out), (Some(1), ""));
