@@ -123,8 +123,8 @@ impl StoredTurns {
         self.commits = (self.commits + 1).min(MAX_ITEMS);
     }
 
-    /// Speech has become an item, whose transcript may come. If the caller committed it, it precedes
-    /// the response that the caller has requested since.
+    /// Speech has become an item, whose transcript may come. If the caller committed it, it belongs
+    /// to the response that the caller has requested since.
     pub(super) fn committed(&mut self, item_id: &str, is_transcribed: bool) {
         let requested = self.requested.filter(|_| self.commits > 0);
         self.commits = self.commits.saturating_sub(1);
