@@ -49,7 +49,7 @@ var serviceConfig string
 type Client struct {
 	settings settings
 	conn     grpc.ClientConnInterface
-	owned    *grpc.ClientConn
+	owned    *pool
 	// leaving is read-locked by each call that ends another one.
 	leaving *sync.RWMutex
 }
@@ -86,16 +86,20 @@ func New(target string, options ...ClientOption) (*Client, error) {
 		config = spread(config)
 	}
 	// Go's rule for proxies of the environment already excludes loopback addresses.
-	conn, err := grpc.NewClient(endpoint.address,
+	dialed := []grpc.DialOption{
 		grpc.WithTransportCredentials(secrecy),
-		grpc.WithUserAgent("dashgate-go/"+Version),
+		grpc.WithUserAgent("dashgate-go/" + Version),
 		grpc.WithDefaultServiceConfig(config),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(messageLimit),
 			grpc.MaxRetryRPCBufferSize(messageLimit),
 		),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
-	)
+		grpc.WithConnectParams(reconnect),
+	}
+	conn, err := newPool(func() (*grpc.ClientConn, error) {
+		return grpc.NewClient(endpoint.address, dialed...)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -225,6 +229,11 @@ func (c *Client) newCall(options []CallOption) call {
 	var call call
 	for _, option := range options {
 		option.applyToCall(&call)
+	}
+	for name, value := range call.metadata {
+		if call.requestID == "" && strings.EqualFold(name, "x-request-id") {
+			call.requestID = value
+		}
 	}
 	call.isNamed = call.requestID != ""
 	if !call.isNamed {

@@ -75,7 +75,7 @@ func TestStream(t *testing.T) {
 
 func TestNothingIsConnectedBeforeTheFirstCall(t *testing.T) {
 	client := play(t).client(t)
-	equal(t, "state", client.owned.GetState(), connectivity.Idle)
+	equal(t, "state", client.owned.lanes[0].conn.GetState(), connectivity.Idle)
 	if err := client.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package dashgate
 
 import (
 	"context"
+	"maps"
+	"strings"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -39,9 +41,13 @@ func (c *Client) RunTools(
 		rounds = asked
 	}
 	conversation.Declare(tools...)
+	own := append(options[:len(options):len(options)], WithRequestID(""))
 	for round := 0; ; round++ {
 		// Each round is a call with its own request id.
-		answer, err := c.Converse(ctx, conversation, append(options[:len(options):len(options)], WithRequestID(""))...)
+		if round == 1 {
+			own = append(own, callOption(func(c *call) { c.metadata = withoutName(c.metadata) }))
+		}
+		answer, err := c.Converse(ctx, conversation, own...)
 		if err != nil {
 			return nil, err
 		}
@@ -50,16 +56,38 @@ func (c *Client) RunTools(
 			return answer, nil
 		}
 		if round == rounds {
+			conversation.answerAll(answer.ToolCalls(), notRun)
 			return nil, roundsError(rounds)
 		}
-		for _, call := range answer.ToolCalls() {
+		for at, call := range answer.ToolCalls() {
 			result, err := run(ctx, tools, call)
 			if err != nil {
+				conversation.ToolResult(call, failedRun)
+				conversation.answerAll(answer.ToolCalls()[at+1:], notRun)
 				return nil, err
 			}
 			conversation.ToolResult(call, result)
 		}
 	}
+}
+
+// The results of functions that brought none: no call stays unanswered.
+const (
+	failedRun = `{"error":"the function failed"}`
+	notRun    = `{"error":"the function was not run"}`
+)
+
+func (c *Conversation) answerAll(calls []*dashgatev1.ToolCall, result string) {
+	for _, call := range calls {
+		c.ToolResult(call, result)
+	}
+}
+
+// withoutName is the metadata of a round after the first, which is another call.
+func withoutName(values map[string]string) map[string]string {
+	values = maps.Clone(values)
+	maps.DeleteFunc(values, func(name, _ string) bool { return strings.EqualFold(name, "x-request-id") })
+	return values
 }
 
 func run(ctx context.Context, tools []Tool, call *dashgatev1.ToolCall) (string, error) {

@@ -33,6 +33,12 @@ bool is_printable(std::string_view value) {
 
 }  // namespace
 
+std::string given_id(const std::string& request_id, const Metadata& metadata) {
+  if (!request_id.empty()) return request_id;
+  const auto found = metadata.find("x-request-id");
+  return found == metadata.end() ? std::string() : found->second;
+}
+
 std::string make_uuid() {
   std::random_device random;
   std::array<std::uint32_t, 4> words{};

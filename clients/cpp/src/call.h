@@ -20,6 +20,9 @@ constexpr std::chrono::milliseconds kUnaryTimeout = std::chrono::minutes(10);
 // Returns a random UUID, version 4.
 std::string make_uuid();
 
+// Returns the request id of the caller, also if it is in the metadata of the call. Empty for none.
+std::string given_id(const std::string& request_id, const Metadata& metadata);
+
 // Checks names and values, because gRPC aborts the process for some invalid ones. Throws
 // std::invalid_argument, which contains no value.
 void check_metadata(const Metadata& metadata);

@@ -39,6 +39,8 @@ constexpr int kMetadataBytes = 64 * 1024;
 // The strictest servers allow one ping in 5 minutes.
 constexpr std::chrono::milliseconds kKeepaliveTime = std::chrono::minutes(6);
 constexpr std::chrono::milliseconds kKeepaliveTimeout = std::chrono::seconds(20);
+constexpr int kFirstReconnectDelayMs = 500;
+constexpr int kLongestReconnectDelayMs = 5000;
 
 // Returns the text after the prefix, if it begins with the prefix.
 std::optional<std::string_view> behind(std::string_view text, std::string_view prefix) {
@@ -160,6 +162,11 @@ std::shared_ptr<grpc::Channel> make_channel(const Target& target) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
   // Otherwise the third ping without data would be delayed.
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // After an outage, all clients connect within a few seconds.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstReconnectDelayMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestReconnectDelayMs);
+  // Otherwise channels to the same address share a connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 1);
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kMessageBytes);
   std::string config(service_config());

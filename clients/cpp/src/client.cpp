@@ -50,7 +50,8 @@ Request make_request(const Conversation& conversation, const CallOptions& option
   Request request;
   *request.mutable_conversation() = conversation.raw();
   *request.mutable_options() = options.generation;
-  request.set_request_id(options.request_id.empty() ? detail::make_uuid() : options.request_id);
+  const std::string given = detail::given_id(options.request_id, options.metadata);
+  request.set_request_id(given.empty() ? detail::make_uuid() : given);
   detail::check_size(request, request.request_id());
   return request;
 }
@@ -80,6 +81,17 @@ std::string answer_to(const v1::ToolCall& call, const std::vector<Tool>& tools) 
   return R"({"error":"there is no tool )" + escape_json(call.name()) + R"("})";
 }
 
+// The results of functions that brought none: no call stays unanswered.
+constexpr const char* kFailed = R"({"error":"the function failed"})";
+constexpr const char* kNotRun = R"({"error":"the function was not run"})";
+
+// Answers the calls from this one with the same result.
+void answer_all(Conversation& conversation, const Answer& answer, int first, const char* result) {
+  for (int at = first; at < answer.tool_calls().size(); ++at) {
+    conversation.tool_result(answer.tool_calls()[at], result);
+  }
+}
+
 }  // namespace
 
 std::string_view version() noexcept { return DASHGATE_CLIENT_VERSION; }
@@ -101,19 +113,20 @@ Client::Impl::Impl(const ClientOptions& options, std::shared_ptr<grpc::ChannelIn
 
 const std::shared_ptr<grpc::ChannelInterface>& Client::Impl::channel() {
   std::call_once(once_, [this] {
-    if (channel_ == nullptr) channel_ = detail::make_channel(target_);
-    conversations_ = v1::ConversationService::NewStub(channel_);
+    detail::ConnectionPool::Open open;
+    if (channel_ == nullptr) {
+      channel_ = detail::make_channel(target_);
+      open = [target = target_] { return detail::make_channel(target); };
+    }
+    pool_ = std::make_unique<detail::ConnectionPool>(channel_, std::move(open));
     canceller_ = std::make_shared<detail::CallCanceller>(v1::CallService::NewStub(channel_));
-    media_ = v1::MediaService::NewStub(channel_);
-    models_ = v1::ModelService::NewStub(channel_);
-    sessions_ = v1::LiveService::NewStub(channel_);
   });
   return channel_;
 }
 
-v1::ConversationService::StubInterface& Client::Impl::conversations() {
+std::shared_ptr<detail::Connection> Client::Impl::connection() {
   channel();
-  return *conversations_;
+  return pool_->take();
 }
 
 const std::shared_ptr<detail::CallCanceller>& Client::Impl::canceller() {
@@ -122,27 +135,17 @@ const std::shared_ptr<detail::CallCanceller>& Client::Impl::canceller() {
 }
 
 detail::StreamClient Client::Impl::stream_client() {
-  channel();
-  return {conversations_, canceller_, metadata, idle_timeout};
+  const std::shared_ptr<detail::Connection> to = connection();
+  return {{to, to->conversations.get()}, canceller_, metadata, idle_timeout};
 }
 
 Client::Impl::~Impl() {
   if (canceller_ != nullptr) canceller_->finish();
 }
 
-v1::MediaService::StubInterface& Client::Impl::media() {
-  channel();
-  return *media_;
-}
-
-v1::ModelService::StubInterface& Client::Impl::models() {
-  channel();
-  return *models_;
-}
-
 std::shared_ptr<v1::LiveService::StubInterface> Client::Impl::sessions() {
-  channel();
-  return sessions_;
+  const std::shared_ptr<detail::Connection> to = connection();
+  return {to, to->sessions.get()};
 }
 
 Client::Client(ClientOptions options) : impl_(std::make_unique<Impl>(options, nullptr)) {}
@@ -163,7 +166,9 @@ Answer Client::converse(const Conversation& conversation, const CallOptions& opt
       options.timeout ? options.timeout : impl_->timeout.value_or(detail::kUnaryTimeout),
       options.cancellation);
   v1::ConverseResponse response;
-  const grpc::Status status = impl_->conversations().Converse(&call.context(), request, &response);
+  const auto connection = impl_->connection();
+  const grpc::Status status =
+      connection->conversations->Converse(&call.context(), request, &response);
   if (!status.ok()) throw Error::from_status(status, call.context(), request.request_id());
   return Answer(std::move(response));
 }
@@ -173,6 +178,7 @@ Stream Client::stream(const Conversation& conversation, const CallOptions& optio
   request.set_resumable(options.resume);
   detail::check_metadata(options.metadata);
   CallOptions limited = options;
+  limited.request_id = detail::given_id(options.request_id, options.metadata);
   if (!limited.timeout) limited.timeout = impl_->timeout;
   return Stream(
       std::make_shared<detail::StreamState>(impl_->stream_client(), std::move(request), limited));
@@ -197,16 +203,29 @@ Answer Client::run_tools(Conversation& conversation, const std::vector<Tool>& to
     conversation.declare_tool(tool.name, tool.description, tool.parameters);
   }
   CallOptions of_round = options;
+  const std::string given = detail::given_id(options.request_id, options.metadata);
+  of_round.metadata.erase("x-request-id");
+  of_round.request_id = given;
   for (int round = 1;; ++round) {
-    if (round > 1 && !options.request_id.empty()) {
-      of_round.request_id = options.request_id + "-" + std::to_string(round);
-    }
+    if (round > 1 && !given.empty()) of_round.request_id = given + "-" + std::to_string(round);
     Answer answer = converse(conversation, of_round);
     conversation.append(answer);
     if (answer.tool_calls().empty()) return answer;
-    if (round > max_rounds) break;
-    for (const v1::ToolCall& call : answer.tool_calls()) {
-      conversation.tool_result(call, answer_to(call, tools));
+    if (round > max_rounds) {
+      answer_all(conversation, answer, 0, kNotRun);
+      break;
+    }
+    for (int at = 0; at < answer.tool_calls().size(); ++at) {
+      const v1::ToolCall& call = answer.tool_calls()[at];
+      std::string result;
+      try {
+        result = answer_to(call, tools);
+      } catch (...) {
+        conversation.tool_result(call, kFailed);
+        answer_all(conversation, answer, at + 1, kNotRun);
+        throw;
+      }
+      conversation.tool_result(call, result);
     }
   }
   Error::Fields fields;

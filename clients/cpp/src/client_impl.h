@@ -3,10 +3,7 @@
 #define DASHGATE_SRC_CLIENT_IMPL_H_
 
 #include <dashgate/client.h>
-#include <dashgate/v1/conversation_service.grpc.pb.h>
 #include <dashgate/v1/live_service.grpc.pb.h>
-#include <dashgate/v1/media_service.grpc.pb.h>
-#include <dashgate/v1/model_service.grpc.pb.h>
 
 #include <chrono>
 #include <memory>
@@ -15,6 +12,7 @@
 
 #include "call_canceller.h"
 #include "channel.h"
+#include "connection_pool.h"
 #include "stream_state.h"
 
 namespace dashgate {
@@ -29,13 +27,12 @@ struct Client::Impl {
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
-  v1::ConversationService::StubInterface& conversations();
+  // The connection for a call, which keeps the pointer while it is in progress.
+  std::shared_ptr<detail::Connection> connection();
   // Cancels calls whose streams were left.
   const std::shared_ptr<detail::CallCanceller>& canceller();
   // What a stream needs; it may outlive the client.
   detail::StreamClient stream_client();
-  v1::MediaService::StubInterface& media();
-  v1::ModelService::StubInterface& models();
   // Shared with sessions, which open streams after the client was destroyed.
   std::shared_ptr<v1::LiveService::StubInterface> sessions();
 
@@ -47,11 +44,8 @@ struct Client::Impl {
   detail::Target target_;
   std::once_flag once_;
   std::shared_ptr<grpc::ChannelInterface> channel_;
-  std::shared_ptr<v1::ConversationService::StubInterface> conversations_;
+  std::unique_ptr<detail::ConnectionPool> pool_;
   std::shared_ptr<detail::CallCanceller> canceller_;
-  std::unique_ptr<v1::MediaService::StubInterface> media_;
-  std::unique_ptr<v1::ModelService::StubInterface> models_;
-  std::shared_ptr<v1::LiveService::StubInterface> sessions_;
 };
 
 }  // namespace dashgate

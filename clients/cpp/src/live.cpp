@@ -16,7 +16,8 @@ template <class Request, class Event, class Setup, class Impl>
 detail::SessionSetup<Request, Event> make_setup(Impl& client, const Setup& setup,
                                                 const SessionOptions& options) {
   detail::SessionSetup<Request, Event> session;
-  session.request_id = options.request_id.empty() ? detail::make_uuid() : options.request_id;
+  const std::string given = detail::given_id(options.request_id, options.metadata);
+  session.request_id = given.empty() ? detail::make_uuid() : given;
   session.of_client = client.metadata;
   session.of_call = options.metadata;
   session.of_call.erase("x-request-id");

@@ -13,8 +13,8 @@ namespace {
 // Makes a unary call whose request has no field for the request id.
 template <class Response, class Impl, class Send>
 Response query(const Impl& client, const ModelOptions& options, const Send& send) {
-  const std::string request_id =
-      options.request_id.empty() ? detail::make_uuid() : options.request_id;
+  const std::string given = detail::given_id(options.request_id, options.metadata);
+  const std::string request_id = given.empty() ? detail::make_uuid() : given;
   Metadata metadata = options.metadata;
   metadata.erase("x-request-id");
   metadata.emplace("x-request-id", request_id);
@@ -37,7 +37,7 @@ std::vector<v1::Model> Client::list_models(const ModelOptions& options) const {
   do {
     auto page = query<v1::ListModelsResponse>(
         *impl_, options, [&](grpc::ClientContext& context, v1::ListModelsResponse& response) {
-          return impl_->models().ListModels(&context, request, &response);
+          return impl_->connection()->models->ListModels(&context, request, &response);
         });
     models.insert(models.end(), std::make_move_iterator(page.mutable_models()->begin()),
                   std::make_move_iterator(page.mutable_models()->end()));
@@ -51,7 +51,7 @@ v1::Model Client::get_model(const std::string& name, const ModelOptions& options
   request.set_name(name);
   auto response = query<v1::GetModelResponse>(
       *impl_, options, [&](grpc::ClientContext& context, v1::GetModelResponse& answer) {
-        return impl_->models().GetModel(&context, request, &answer);
+        return impl_->connection()->models->GetModel(&context, request, &answer);
       });
   return std::move(*response.mutable_model());
 }

@@ -101,8 +101,8 @@ v1::UploadMediaResponse send_medium(v1::MediaService::StubInterface& service, de
 template <class Impl>
 v1::UploadMediaResponse upload_medium(Impl& client, const std::string& model, const Medium& medium,
                                       const UploadOptions& options) {
-  const std::string request_id =
-      options.request_id.empty() ? detail::make_uuid() : options.request_id;
+  const std::string given = detail::given_id(options.request_id, options.metadata);
+  const std::string request_id = given.empty() ? detail::make_uuid() : given;
   Metadata metadata = options.metadata;
   metadata.erase("x-request-id");
   metadata.emplace("x-request-id", request_id);
@@ -110,7 +110,8 @@ v1::UploadMediaResponse upload_medium(Impl& client, const std::string& model, co
       client.metadata, metadata,
       options.timeout ? options.timeout : client.timeout.value_or(detail::kUnaryTimeout),
       options.cancellation);
-  return send_medium(client.media(), call, request_id, model, medium, options);
+  const auto connection = client.connection();
+  return send_medium(*connection->media, call, request_id, model, medium, options);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::client::Client;
+use crate::connections::Counted;
 use crate::error::Error;
 use crate::events::Events;
 use crate::leave::Leave;
@@ -94,10 +95,17 @@ impl<Kind> Call<Kind> {
         self
     }
 
+    /// The request id of the caller, also in the metadata of the call.
+    fn given_id(&self) -> Option<String> {
+        let is_name = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("x-request-id");
+        let in_metadata = || self.metadata.iter().find(is_name);
+        let given = self.request_id.clone();
+        given.or_else(|| in_metadata().map(|(_, value)| value.clone()))
+    }
+
     fn taken_apart(self, timeout: Option<Duration>) -> Result<(Terms, Asked), Error> {
-        let request_id = self
-            .request_id
-            .unwrap_or_else(|| Uuid::new_v4().to_string());
+        let given = self.given_id();
+        let request_id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
         let metadata = self.client.metadata(&self.metadata)?;
         let terms = Terms::new(self.client, metadata, timeout, request_id);
         Ok((terms, (self.conversation, self.options)))
@@ -120,7 +128,7 @@ impl IntoFuture for Call<Whole> {
                 request_id: terms.request_id.clone(),
                 ..v1::ConverseRequest::default()
             };
-            let service = terms.client.conversation_service();
+            let (service, _counted) = terms.client.conversations();
             let send = move |request: Request<v1::ConverseRequest>| {
                 let mut service = service.clone();
                 async move { service.converse(request).await }
@@ -150,7 +158,7 @@ impl IntoFuture for Call<Streamed> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let timeout = self.timeout.or_else(|| self.client.timeout());
-            let (resume, is_named) = (self.resume, self.request_id.is_some());
+            let (resume, is_named) = (self.resume, self.given_id().is_some());
             let (terms, (conversation, options)) = self.taken_apart(timeout)?;
             let request = v1::ConverseStreamRequest {
                 conversation: Some(conversation),
@@ -176,13 +184,20 @@ impl IntoFuture for Call<Streamed> {
 pub(crate) async fn opened(
     terms: &Terms,
     request: v1::ConverseStreamRequest,
-) -> Result<Response<Streaming<v1::ConverseStreamResponse>>, Error> {
-    let service = terms.client.conversation_service();
+) -> Result<Open, Error> {
+    let (service, counted) = terms.client.conversations();
     let send = move |request: Request<v1::ConverseStreamRequest>| {
         let mut service = service.clone();
         async move { service.converse_stream(request).await }
     };
-    terms.attempt(request, send).await
+    let response = terms.attempt(request, send).await?;
+    Ok(Open { response, counted })
+}
+
+/// A stream of one connection.
+pub(crate) struct Open {
+    pub(crate) response: Response<Streaming<v1::ConverseStreamResponse>>,
+    pub(crate) counted: Counted,
 }
 
 /// The settings of a call.
@@ -209,6 +224,16 @@ impl Terms {
         }
     }
 
+    /// Names the address in the error of a connection.
+    fn with_target(&self, status: Status) -> Status {
+        if status.code() != Code::Unavailable || status.source().is_none() {
+            return status;
+        }
+        let cause = chain(&status);
+        let message = format!("{}: {cause}", self.client.target());
+        Status::unavailable(message)
+    }
+
     /// Sends a request until it succeeds or must not be retried.
     pub(crate) async fn attempt<Message, Answered, Sending>(
         &self,
@@ -228,7 +253,7 @@ impl Terms {
             }
             let status = match within(self.deadline, &self.request_id, send(request)).await? {
                 Ok(answered) => return Ok(answered),
-                Err(status) => of_broken_connection(status),
+                Err(status) => self.with_target(of_broken_connection(status)),
             };
             let pause = attempts.next(&status, self.client.credit());
             let now = Instant::now();
@@ -243,6 +268,20 @@ impl Terms {
             }
         }
     }
+}
+
+/// The message of an error with those of its causes.
+fn chain(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Waits for a future until the deadline.

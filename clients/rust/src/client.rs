@@ -1,7 +1,7 @@
 //! The client of a gateway.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::call::{Call, Streamed, Whole};
 use crate::call_cancellation::CallCancellation;
+use crate::connections::{Connections, Counted};
 use crate::error::Error;
 use crate::leave::Leaving;
 use crate::live::SessionCall;
@@ -37,15 +38,14 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The largest response of the gateway.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// A client of a gateway. Cheap to clone; all clones share one connection, which is opened by the
-/// first call, on the Tokio runtime of that call.
+/// A client of a gateway. Cheap to clone; all clones share its connections. One is opened by the
+/// first call, on the Tokio runtime of that call, and again on another one if that has ended.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
 struct Inner {
     target: String,
-    endpoint: Option<Endpoint>,
-    channel: OnceLock<Channel>,
+    connections: Connections,
     metadata: MetadataMap,
     timeout: Option<Duration>,
     idle_timeout: Duration,
@@ -163,14 +163,27 @@ impl Client {
         LiveServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    /// Returns the channel of all calls. Must be called on a Tokio runtime.
+    /// Returns the channel with the fewest calls. Must be called on a Tokio runtime.
     pub fn channel(&self) -> Channel {
-        let connect = || match &self.0.endpoint {
-            Some(endpoint) => endpoint.connect_lazy(),
-            // Not reached: the builder always sets one of the two.
-            None => Endpoint::from_static("http://127.0.0.1:50051").connect_lazy(),
-        };
-        self.0.channel.get_or_init(connect).clone()
+        self.0.connections.take().0
+    }
+
+    /// The service for a call that is counted.
+    pub(crate) fn conversations(&self) -> (ConversationServiceClient<Channel>, Counted) {
+        let (channel, counted) = self.0.connections.take();
+        let service = ConversationServiceClient::new(channel);
+        (service.max_decoding_message_size(MAX_ANSWER_BYTES), counted)
+    }
+
+    /// The service for a session that is counted.
+    pub(crate) fn sessions(&self) -> (LiveServiceClient<Channel>, Counted) {
+        let (channel, counted) = self.0.connections.take();
+        let service = LiveServiceClient::new(channel);
+        (service.max_decoding_message_size(MAX_ANSWER_BYTES), counted)
+    }
+
+    pub(crate) fn target(&self) -> &str {
+        &self.0.target
     }
 
     pub(crate) fn metadata(&self, more: &[(String, String)]) -> Result<MetadataMap, Error> {
@@ -297,21 +310,16 @@ impl ClientBuilder {
         let target = self.target.clone().or_else(|| variable("DASHGATE_ADDR"));
         let target = target.unwrap_or_else(|| DEFAULT_TARGET.to_owned());
         let endpoint = self.endpoint(&target)?;
-        self.client(target, Some(endpoint), OnceLock::new())
+        self.client(target, Connections::to(endpoint))
     }
 
     /// The client of a channel that exists. Target and TLS are the channel's own.
     pub fn build_on(self, channel: Channel) -> Result<Client, Error> {
-        let there = OnceLock::from(channel);
-        self.client("a channel that was given".to_owned(), None, there)
+        let given = Connections::Given(channel);
+        self.client("a channel that was given".to_owned(), given)
     }
 
-    fn client(
-        self,
-        target: String,
-        endpoint: Option<Endpoint>,
-        channel: OnceLock<Channel>,
-    ) -> Result<Client, Error> {
+    fn client(self, target: String, connections: Connections) -> Result<Client, Error> {
         let mut metadata = MetadataMap::new();
         for (name, value) in &self.metadata {
             let (name, value) = entry(name, value)?;
@@ -326,8 +334,7 @@ impl ClientBuilder {
         }
         Ok(Client(Arc::new(Inner {
             target,
-            endpoint,
-            channel,
+            connections,
             metadata,
             timeout: self.timeout,
             idle_timeout: self.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT),

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tonic::{Code, Response, Streaming};
+use tonic::{Code, Streaming};
 
 use crate::answer::Answer;
-use crate::call::{Terms, failed, of_broken_connection, opened};
+use crate::call::{Open, Terms, failed, of_broken_connection, opened};
+use crate::connections::Counted;
 use crate::error::Error;
 use crate::fold::Fold;
 use crate::leave::Leave;
@@ -52,13 +53,13 @@ pub struct Events {
 
 /// Where events come from.
 enum Source {
-    Open(Box<Streaming<ConverseStreamResponse>>),
+    Open(Box<(Streaming<ConverseStreamResponse>, Counted)>),
     /// Another connection.
     Opening(Opening),
     Ended,
 }
 
-type Opened = Result<Response<Streaming<ConverseStreamResponse>>, Error>;
+type Opened = Result<Open, Error>;
 
 /// A future that is polled with exclusive access only. The mutex, which is never locked, makes it
 /// `Sync`.
@@ -83,7 +84,7 @@ impl fmt::Debug for Source {
 
 impl Events {
     pub(crate) fn new(
-        response: Response<Streaming<ConverseStreamResponse>>,
+        Open { response, counted }: Open,
         (terms, request): (Terms, ConverseStreamRequest),
         leave: Leave,
     ) -> Self {
@@ -91,7 +92,7 @@ impl Events {
         let mut resumption = Resumption::default();
         resumption.announced(response.metadata(), request.resumable);
         Self {
-            source: Source::Open(Box::new(response.into_inner())),
+            source: Source::Open(Box::new((response.into_inner(), counted))),
             leave,
             resumption,
             deadline: deadline.map(|deadline| (deadline, Box::pin(sleep_until(deadline)))),
@@ -146,16 +147,16 @@ impl Events {
             let polled = match &mut self.source {
                 Source::Ended => return Poll::Ready(None),
                 Source::Opening(opening) => match opening.poll(context) {
-                    Poll::Ready(Ok(response)) => {
+                    Poll::Ready(Ok(Open { response, counted })) => {
                         let wanted = self.request.resumable;
                         self.resumption.announced(response.metadata(), wanted);
-                        self.source = Source::Open(Box::new(response.into_inner()));
+                        self.source = Source::Open(Box::new((response.into_inner(), counted)));
                         continue;
                     }
                     Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
                     Poll::Pending => Poll::Pending,
                 },
-                Source::Open(source) => match Pin::new(source).poll_next(context) {
+                Source::Open(open) => match Pin::new(&mut open.0).poll_next(context) {
                     Poll::Ready(Some(Err(status))) => {
                         let status = of_broken_connection(status);
                         let error = failed(status, self.terms.deadline, &self.terms.request_id);

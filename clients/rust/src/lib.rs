@@ -33,6 +33,7 @@ mod answer;
 mod call;
 mod call_cancellation;
 mod client;
+mod connections;
 mod content;
 mod conversation;
 mod error;

@@ -15,6 +15,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::call::{failed, of_broken_connection, within};
 use crate::client::Client;
+use crate::connections::Counted;
 use crate::error::Error;
 use crate::live_progress::{Notice, Position, Progress};
 use crate::v1::ResumeSession;
@@ -175,6 +176,7 @@ pub(crate) struct Link<P> {
 struct Open<P: Protocol> {
     messages: mpsc::Sender<P::Request>,
     events: Streaming<P::Response>,
+    _counted: Counted,
     /// Ends when the stream accepts no more messages.
     input_end: oneshot::Receiver<()>,
 }
@@ -195,11 +197,13 @@ where
         if let Some(deadline) = self.deadline {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         }
-        let opening = P::open(self.client.live_service(), request);
+        let (service, counted) = self.client.sessions();
+        let opening = P::open(service, request);
         let opened = within(self.deadline, &self.request_id, opening).await?;
         Ok(Open {
             messages,
             events: opened.map_err(|status| self.failed(status))?.into_inner(),
+            _counted: counted,
             input_end,
         })
     }

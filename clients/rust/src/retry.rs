@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::error::{Pushback, pushback};
 
-pub(crate) const MAX_ATTEMPTS: u32 = 4;
+pub(crate) const MAX_ATTEMPTS: u32 = 5;
 pub(crate) const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
 pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(10);
 pub(crate) const BACKOFF_MULTIPLIER: u32 = 2;
@@ -19,9 +19,9 @@ const JITTER: f64 = 0.2;
 
 /// The retry budget of a client, in thousandths, as gRPC's retry throttling: a server that fails
 /// most calls gets no retries.
-pub(crate) const MAX_TOKENS: u32 = 10_000;
+pub(crate) const MAX_TOKENS: u32 = 1_000_000;
 const TOKENS_OF_A_FAULT: u32 = 1_000;
-pub(crate) const TOKENS_OF_A_SUCCESS: u32 = 100;
+pub(crate) const TOKENS_OF_A_SUCCESS: u32 = 1_000;
 
 /// The retry budget that all calls of a client share.
 #[derive(Clone, Debug)]

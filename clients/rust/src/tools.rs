@@ -94,6 +94,10 @@ impl From<v1::FunctionTool> for v1::Tool {
     }
 }
 
+/// The results of functions that brought none: no call stays unanswered.
+const FAILED: &str = r#"{"error":"the function failed"}"#;
+const NOT_RUN: &str = r#"{"error":"the function was not run"}"#;
+
 /// The error of a tool loop.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -167,7 +171,7 @@ impl<'a> ToolRun<'a> {
         self
     }
 
-    async fn run(self) -> Result<Answer, ToolError> {
+    async fn run(mut self) -> Result<Answer, ToolError> {
         for tool in self.tools {
             let declaration = v1::Tool::from(tool);
             if !self.conversation.raw().tools.contains(&declaration) {
@@ -182,22 +186,35 @@ impl<'a> ToolRun<'a> {
             if answer.tool_calls().is_empty() {
                 return Ok(answer);
             }
+            let calls = answer.tool_calls();
             if rounds == self.max_rounds {
+                self.answer_all(calls, NOT_RUN);
                 let message = format!("the model still asks for tools after {rounds} rounds");
                 let code = Code::FailedPrecondition;
                 let id = answer.request_id();
                 return Err(Error::of_client(code, "TOOL_ROUNDS", &message, id).into());
             }
             rounds += 1;
-            for call in answer.tool_calls() {
+            for (at, call) in calls.iter().enumerate() {
                 let result = match self.tools.iter().find(|tool| tool.name() == call.name) {
-                    Some(tool) => (tool.function)(call.arguments.clone())
-                        .await
-                        .map_err(ToolError::Tool)?,
-                    None => missing(&call.name),
+                    Some(tool) => (tool.function)(call.arguments.clone()).await,
+                    None => Ok(missing(&call.name)),
                 };
-                self.conversation.tool_result(call, result);
+                match result {
+                    Ok(result) => self.conversation.tool_result(call, result),
+                    Err(error) => {
+                        self.conversation.tool_result(call, FAILED);
+                        self.answer_all(calls.get(at + 1..).unwrap_or_default(), NOT_RUN);
+                        return Err(ToolError::Tool(error));
+                    }
+                };
             }
+        }
+    }
+
+    fn answer_all(&mut self, calls: &[v1::ToolCall], result: &str) {
+        for call in calls {
+            self.conversation.tool_result(call, result);
         }
     }
 }

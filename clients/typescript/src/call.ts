@@ -41,7 +41,7 @@ export class Call {
   #stopped: ((reason: unknown) => void) | undefined;
 
   constructor(options: CallOptions, defaultTimeoutMs: number | undefined) {
-    this.requestId = options.requestId ?? uuid();
+    this.requestId = givenId(options) ?? uuid();
     const timeoutMs = checkedTimeout("timeoutMs", options.timeoutMs) ?? defaultTimeoutMs;
     if (timeoutMs !== undefined && timeoutMs !== Infinity) {
       const bound = Math.min(Math.ceil(timeoutMs), MAX_TIMEOUT_MS);
@@ -173,6 +173,16 @@ export class Call {
   }
 }
 
+/** The request id of the caller: the option, or in the metadata of the call. */
+export function givenId({ requestId, metadata }: CallOptions): string | undefined {
+  if (requestId !== undefined) {
+    return requestId;
+  }
+  const entries = Object.entries(metadata ?? {});
+  const [, given] = entries.find(([name]) => name.toLowerCase() === "x-request-id") ?? [];
+  return typeof given === "string" && given !== "" ? given : undefined;
+}
+
 function alarm(): { promise: Promise<void>; wake: () => void } {
   let wake!: () => void;
   const promise = new Promise<void>((resolve) => {
@@ -213,7 +223,7 @@ export function checkedTimeout(name: string, ms: number | undefined): number | u
 }
 
 /** `crypto.randomUUID` is not available on pages loaded over plain HTTP. */
-function uuid(): string {
+export function uuid(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;

@@ -14,7 +14,14 @@ import type { Client as RawClient, Transport } from "@connectrpc/connect";
 import { createClient } from "@connectrpc/connect";
 
 import { Answer } from "./answer.js";
-import { Call, checkedTimeout, DEFAULT_TIMEOUT_MS, type CallOptions } from "./call.js";
+import {
+  Call,
+  checkedTimeout,
+  DEFAULT_TIMEOUT_MS,
+  givenId,
+  uuid,
+  type CallOptions,
+} from "./call.js";
 import { Conversation } from "./conversation.js";
 import { DashgateError } from "./error.js";
 import { CallService } from "./gen/dashgate/v1/call_service_pb.js";
@@ -161,7 +168,7 @@ export class BaseClient implements Disposable {
       budget: this.#budget,
       idleTimeoutMs: this.#idleTimeoutMs,
       resume,
-      named: options.requestId !== undefined,
+      named: givenId(options) !== undefined,
       leave: (requestId) => {
         this.#leave(requestId, headers);
       },
@@ -223,7 +230,9 @@ export class BaseClient implements Disposable {
     options: ToolsOptions = {},
   ): Promise<Answer> {
     const { maxRounds = DEFAULT_MAX_ROUNDS, ...rest } = options;
-    return runToolLoop(conversation, tools, maxRounds, () => this.converse(conversation, rest));
+    return runToolLoop(conversation, tools, maxRounds, (isFirst) =>
+      this.converse(conversation, isFirst ? rest : { ...rest, requestId: uuid() }),
+    );
   }
 
   /**

@@ -7,13 +7,13 @@ export const PUSHBACK_HEADER = "grpc-retry-pushback-ms";
 
 /** The retry policy of ConversationService and ModelService. A test compares it with clients/service-config.json. */
 export const RETRY_POLICY = {
-  maxAttempts: 4,
+  maxAttempts: 5,
   initialBackoffMs: 500,
   maxBackoffMs: 10_000,
   backoffMultiplier: 2,
   retryableStatusCodes: ["UNAVAILABLE"] as readonly string[],
   /** The retry budget that all calls of a client share. */
-  throttling: { maxTokens: 10, tokenRatio: 0.1 },
+  throttling: { maxTokens: 1000, tokenRatio: 1 },
 } as const;
 
 /** gRPC varies delays by a fifth, so that clients do not retry at the same time. */

@@ -23,28 +23,45 @@ export async function runToolLoop(
   conversation: Conversation,
   tools: readonly Tool[],
   maxRounds: number,
-  converse: () => Promise<Answer>,
+  converse: (isFirst: boolean) => Promise<Answer>,
 ): Promise<Answer> {
   for (const tool of tools) {
     conversation.declare(tool);
   }
   const byName = new Map(tools.map((tool) => [tool.name, tool]));
   for (let round = 0; ; round += 1) {
-    const answer = await converse();
+    const answer = await converse(round === 0);
     conversation.append(answer);
     if (answer.toolCalls.length === 0) {
       return answer;
     }
     if (round >= maxRounds) {
+      answerAll(conversation, answer.toolCalls, NOT_RUN);
       throw new DashgateError(`the model still calls tools after ${maxRounds} rounds`, {
         code: "FAILED_PRECONDITION",
         rawReason: "TOOL_ROUNDS",
         requestId: answer.requestId,
       });
     }
-    for (const call of answer.toolCalls) {
-      conversation.toolResult(call, await result(byName, call));
+    for (const [at, call] of answer.toolCalls.entries()) {
+      try {
+        conversation.toolResult(call, await result(byName, call));
+      } catch (failure) {
+        answerAll(conversation, [call], FAILED);
+        answerAll(conversation, answer.toolCalls.slice(at + 1), NOT_RUN);
+        throw failure;
+      }
     }
+  }
+}
+
+/** The results of functions that brought none: no call stays unanswered. */
+const FAILED = '{"error":"the function failed"}';
+const NOT_RUN = '{"error":"the function was not run"}';
+
+function answerAll(conversation: Conversation, calls: readonly ToolCall[], result: string): void {
+  for (const call of calls) {
+    conversation.toolResult(call, result);
   }
 }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import grpc.aio
 
 from dashgate._leaving import AsyncLeaving
+from dashgate._pool import AsyncPooledChannel
 from dashgate._settings import Endpoint
 from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
@@ -102,5 +103,8 @@ class AsyncConnections:
         return self._endpoint.address if self._endpoint else repr(self._given)
 
     def _dial(self) -> grpc.aio.Channel:
-        assert self._endpoint is not None
-        return self._endpoint.dial(grpc.aio.insecure_channel, grpc.aio.secure_channel)
+        endpoint = self._endpoint
+        assert endpoint is not None
+        return AsyncPooledChannel(
+            lambda: endpoint.dial(grpc.aio.insecure_channel, grpc.aio.secure_channel)
+        )

@@ -13,6 +13,14 @@ from dashgate.conversation import Conversation
 from dashgate.errors import Error
 
 
+def given_name(request_id: str, metadata: Metadata | None) -> str:
+    """Return the request id of the caller, of which there may be none."""
+    if request_id:
+        return request_id
+    given = {name.lower(): value for name, value in (metadata or {}).items()}.get("x-request-id")
+    return given if isinstance(given, str) else ""
+
+
 def name_call(request_id: str) -> str:
     """Return the request id, or a generated one. All attempts of a call have the same."""
     return request_id or str(uuid.uuid4())

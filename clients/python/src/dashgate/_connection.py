@@ -11,6 +11,7 @@ import grpc
 
 from dashgate._idle import Watch
 from dashgate._leaving import Leaving, SentMetadata
+from dashgate._pool import PooledChannel
 from dashgate._settings import Endpoint
 from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
@@ -110,5 +111,6 @@ class Connections:
         return self._endpoint.address if self._endpoint else repr(self._given)
 
     def _dial(self) -> grpc.Channel:
-        assert self._endpoint is not None
-        return self._endpoint.dial(grpc.insecure_channel, grpc.secure_channel)
+        endpoint = self._endpoint
+        assert endpoint is not None
+        return PooledChannel(lambda: endpoint.dial(grpc.insecure_channel, grpc.secure_channel))

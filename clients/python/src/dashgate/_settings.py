@@ -40,6 +40,8 @@ MESSAGE_LIMIT = 64 * 1024 * 1024
 # The strictest servers allow one ping in 5 minutes.
 KEEPALIVE_TIME_MS = 360_000
 KEEPALIVE_TIMEOUT_MS = 20_000
+FIRST_RECONNECT_DELAY_MS = 500
+LONGEST_RECONNECT_DELAY_MS = 5_000
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,11 @@ class Endpoint:
             ("grpc.keepalive_permit_without_calls", 0),
             # A long call sends no data; only pings detect a broken connection.
             ("grpc.http2.max_pings_without_data", 0),
+            # After an outage, all clients connect within a few seconds.
+            ("grpc.initial_reconnect_backoff_ms", FIRST_RECONNECT_DELAY_MS),
+            ("grpc.max_reconnect_backoff_ms", LONGEST_RECONNECT_DELAY_MS),
+            # Otherwise channels to the same address share a connection.
+            ("grpc.use_local_subchannel_pool", 1),
         ]
         if self.loopback:
             # A remote proxy cannot reach this machine.

@@ -11,11 +11,11 @@ import grpc.aio
 
 from dashgate import v1
 from dashgate._aio_connection import AsyncConnections
-from dashgate._calls import named_metadata, stream_request, unary_request
+from dashgate._calls import given_name, named_metadata, stream_request, unary_request
 from dashgate._live import Progress, converse_opening, speech_opening
 from dashgate._resume import Resumption
 from dashgate._settings import TLS, Endpoint, Metadata, Settings
-from dashgate._tools import MAX_ROUNDS, ToolRounds
+from dashgate._tools import MAX_ROUNDS, ToolRounds, without_name
 from dashgate._unary import awaited
 from dashgate._upload import AsyncReader, UploadSource, describe, opened, read_chunk
 from dashgate.aio_live import AsyncLiveSession, AsyncSpeechSession
@@ -81,6 +81,7 @@ class AsyncClient:
         metadata: Metadata | None = None,
     ) -> Answer:
         """Return the next answer when complete. The default deadline is 10 minutes."""
+        request_id = given_name(request_id, metadata)
         request = unary_request(conversation, options, request_id)
         call = self._connections.here().conversations.Converse(
             request,
@@ -105,6 +106,7 @@ class AsyncClient:
         received. Leaving such a stream also cancels the call by its request id, for all streams
         that have the same; `resume=False` switches both off.
         """
+        request_id = given_name(request_id, metadata)
         request = stream_request(conversation, options, request_id, resume=resume)
         state = Resumption(
             request, named=bool(request_id), timeout=self._settings.stream_timeout(timeout)
@@ -257,13 +259,15 @@ class AsyncClient:
             answer = await self.converse(
                 conversation, options=options, timeout=timeout, metadata=metadata
             )
+            metadata = without_name(metadata)
             calls = rounds.calls(answer)
             if not calls:
                 return answer
             for call in calls:
-                result = rounds.run(call)
-                if not isinstance(result, str):
-                    result = await result
+                with rounds.answered(call, calls):
+                    result = rounds.run(call)
+                    if not isinstance(result, str):
+                        result = await result
                 conversation.tool_result(call, result)
 
     @property

@@ -8,13 +8,13 @@ from types import TracebackType
 import grpc
 
 from dashgate import v1
-from dashgate._calls import named_metadata, stream_request, unary_request
+from dashgate._calls import given_name, named_metadata, stream_request, unary_request
 from dashgate._connection import Connections
 from dashgate._idle import Wait
 from dashgate._live import Progress, converse_opening, speech_opening
 from dashgate._resume import Resumption
 from dashgate._settings import TLS, Endpoint, Metadata, Settings
-from dashgate._tools import MAX_ROUNDS, ToolRounds
+from dashgate._tools import MAX_ROUNDS, ToolRounds, without_name
 from dashgate._unary import Pending, waited
 from dashgate._upload import UploadMessages, UploadSource, opened
 from dashgate.answer import Answer
@@ -101,6 +101,7 @@ class Client:
         metadata: Metadata | None = None,
     ) -> AnswerFuture:
         """Start a call and return a future of the answer."""
+        request_id = given_name(request_id, metadata)
         request = unary_request(conversation, options, request_id)
         call = self._connections.here().conversations.Converse.future(
             request,
@@ -125,6 +126,7 @@ class Client:
         received. Leaving such a stream also cancels the call by its request id, for all streams
         that have the same; `resume=False` switches both off.
         """
+        request_id = given_name(request_id, metadata)
         request = stream_request(conversation, options, request_id, resume=resume)
         state = Resumption(
             request, named=bool(request_id), timeout=self._settings.stream_timeout(timeout)
@@ -270,13 +272,16 @@ class Client:
             answer = self.converse(
                 conversation, options=options, timeout=timeout, metadata=metadata
             )
+            metadata = without_name(metadata)
             calls = rounds.calls(answer)
             if not calls:
                 return answer
             for call in calls:
-                result = rounds.run(call)
-                if not isinstance(result, str):
-                    raise TypeError(f"tool {call.name} gave {type(result).__name__}, not a text")
+                with rounds.answered(call, calls):
+                    result = rounds.run(call)
+                    if not isinstance(result, str):
+                        kind = type(result).__name__
+                        raise TypeError(f"tool {call.name} gave {kind}, not a text")
                 conversation.tool_result(call, result)
 
     @property

@@ -12,6 +12,7 @@ import type { UploadMediaResponse } from "../gen/dashgate/v1/media_service_pb.js
 import { LiveSession, SpeechSession } from "../live.js";
 import { USER_AGENT } from "../version.js";
 import { connectTo, type Connection, type TlsOptions } from "./connection.js";
+import { pooled } from "./pool.js";
 import { DEFAULT_TARGET, parseTarget } from "./target.js";
 import { openUpload, uploadMessages, type UploadOptions, type UploadSource } from "./upload.js";
 
@@ -113,7 +114,8 @@ function connection(
   // An empty variable is treated as unset.
   const { DASHGATE_ADDR: named = "" } = process.env;
   const place = target ?? (named === "" ? DEFAULT_TARGET : named);
-  return connectTo(parseTarget(place, tls !== undefined), tls);
+  const parsed = parseTarget(place, tls !== undefined);
+  return pooled(() => connectTo(parsed, tls));
 }
 
 /** An error of the source ends the call and is thrown unchanged. */

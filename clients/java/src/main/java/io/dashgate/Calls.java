@@ -49,7 +49,7 @@ final class Calls {
 
   private final Channel channel;
   /** Null if the channel was passed by the caller, who closes it. */
-  private final ManagedChannel owned;
+  private final ConnectionPool owned;
 
   private final Metadata metadata;
   /** Null for the default of each kind of call. */
@@ -63,7 +63,7 @@ final class Calls {
 
   Calls(
       Channel channel,
-      ManagedChannel owned,
+      ConnectionPool owned,
       Metadata metadata,
       String apiKey,
       Duration timeout,
@@ -160,7 +160,7 @@ final class Calls {
 
   /** Null if the channel was passed by the caller. */
   ManagedChannel owned() {
-    return owned;
+    return owned == null ? null : owned.first();
   }
 
   /** Cancels the running calls and closes the channel, unless it was passed by the caller. */
@@ -171,9 +171,8 @@ final class Calls {
     if (owned == null) {
       return;
     }
-    owned.shutdownNow();
     try {
-      owned.awaitTermination(CLOSE_SECONDS, TimeUnit.SECONDS);
+      owned.close(CLOSE_SECONDS);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
@@ -187,13 +186,21 @@ final class Calls {
 
   /** Returns the request id that the caller chose, or a new one. */
   static String requestId(CallSettings settings) {
-    return settings.requestId() == null ? UUID.randomUUID().toString() : settings.requestId();
+    String given = givenId(settings);
+    return given == null ? UUID.randomUUID().toString() : given;
+  }
+
+  /** Returns the request id that the caller chose, also in the metadata; null for none. */
+  private static String givenId(CallSettings settings) {
+    return settings.requestId() == null
+        ? settings.metadata().get(REQUEST_ID)
+        : settings.requestId();
   }
 
   private ResumedCall streamCall(CallSettings settings, String requestId) {
     CallOptions options = options(settings, timeout);
     return new ResumedCall(
-        new StreamProgress(settings.resume(), settings.requestId() != null),
+        new StreamProgress(settings.resume(), givenId(settings) != null),
         () -> call(ConversationServiceGrpc.getConverseStreamMethod(), options),
         () -> leaving.leave(headers(settings), requestId),
         options.getDeadline());

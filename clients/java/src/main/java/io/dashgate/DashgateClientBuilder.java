@@ -2,6 +2,7 @@ package io.dashgate;
 
 import io.grpc.Channel;
 import io.grpc.ChannelCredentials;
+import io.grpc.ClientInterceptors;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
@@ -134,7 +135,7 @@ public final class DashgateClientBuilder {
     if (key != null) {
       Checks.printable(key, "the API key of " + KEY_VARIABLE);
     }
-    ManagedChannel owned = null;
+    ConnectionPool owned = null;
     if (channel == null) {
       owned = open();
     } else if (target != null || tls != null) {
@@ -142,18 +143,25 @@ public final class DashgateClientBuilder {
     }
     Metadata entries = new Metadata();
     entries.merge(metadata);
-    Channel used = owned == null ? channel : owned;
+    Channel used = owned == null ? channel : ClientInterceptors.intercept(owned, new Retries());
     return new DashgateClient(new Calls(used, owned, entries, key, timeout, idleTimeout));
   }
 
-  private ManagedChannel open() {
+  private ConnectionPool open() {
     String address = target == null ? variable(TARGET_VARIABLE) : target;
     Target parsed = Target.parse(address == null ? Target.DEFAULT : address);
     if (tls != null && parsed.saysPlaintext()) {
       throw new IllegalArgumentException(
           "TLS is set, but the target \"" + parsed + "\" says http: write https");
     }
-    ManagedChannelBuilder<?> builder = parsed.isUnix() ? socket(parsed) : network(parsed);
+    Tls given = tls;
+    // Errors of the settings are thrown by the first one.
+    return new ConnectionPool(() -> connection(parsed, given));
+  }
+
+  private static ManagedChannel connection(Target parsed, Tls tls) {
+    ManagedChannelBuilder<?> builder =
+        parsed.isUnix() ? socket(parsed, tls) : network(parsed, tls);
     if (tls != null && tls.serverName() != null) {
       builder.overrideAuthority(tls.serverName());
     }
@@ -165,11 +173,10 @@ public final class DashgateClientBuilder {
         .keepAliveWithoutCalls(false)
         // Retries implements the policy; a service config of DNS must not change it.
         .disableServiceConfigLookUp()
-        .intercept(new Retries())
         .build();
   }
 
-  private ManagedChannelBuilder<?> network(Target parsed) {
+  private static ManagedChannelBuilder<?> network(Target parsed, Tls tls) {
     ChannelCredentials credentials = InsecureChannelCredentials.create();
     if (tls != null) {
       credentials = tls.credentials();
@@ -188,7 +195,7 @@ public final class DashgateClientBuilder {
     return builder;
   }
 
-  private ManagedChannelBuilder<?> socket(Target parsed) {
+  private static ManagedChannelBuilder<?> socket(Target parsed, Tls tls) {
     if (tls != null) {
       throw new IllegalArgumentException(
           "TLS over a socket of the machine is not to be had from grpc-java: leave tls out, or"

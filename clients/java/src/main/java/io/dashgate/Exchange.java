@@ -13,6 +13,7 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   private final Set<Exchange<?, ?>> running;
   /** The error with which this side cancelled the call, if it did. */
   private final AtomicReference<DashgateException> ownFault = new AtomicReference<>();
+  private volatile boolean over;
 
   /**
    * Wraps a call that has not been started.
@@ -39,9 +40,18 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
       call.sendMessage(message);
       call.halfClose();
     } catch (RuntimeException e) {
+      if (isOver()) {
+        // A call that has ended refuses messages; its end has been reported.
+        return;
+      }
       call.cancel("the request could not be sent", e);
       throw e;
     }
+  }
+
+  /** Whether the call has ended, or was cancelled. */
+  final boolean isOver() {
+    return over;
   }
 
   final ClientCall<Q, A> call() {
@@ -54,6 +64,7 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
 
   /** Cancels the call if it has not ended. */
   void cancel(String why) {
+    over = true;
     call.cancel(why, null);
   }
 
@@ -61,6 +72,7 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   final DashgateException fail(Status.Code code, String reason, String message) {
     DashgateException fault = DashgateException.own(code, reason, message, requestId);
     ownFault.compareAndSet(null, fault);
+    over = true;
     // The cause distinguishes a deadline from a stream that is left.
     call.cancel(message, fault);
     return fault;
@@ -68,6 +80,7 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
 
   @Override
   public final void onClose(Status status, Metadata trailers) {
+    over = true;
     running.remove(this);
     DashgateException own = ownFault.get();
     if (own != null) {

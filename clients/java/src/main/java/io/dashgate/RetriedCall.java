@@ -71,7 +71,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   @Override
   public synchronized void sendMessage(Q message) {
     request = message;
-    if (pause == null) {
+    if (pause == null && cancelled == null) {
       attempt.sendMessage(message);
     }
   }
@@ -79,7 +79,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   @Override
   public synchronized void halfClose() {
     isHalfClosed = true;
-    if (pause == null) {
+    if (pause == null && cancelled == null) {
       attempt.halfClose();
     }
   }

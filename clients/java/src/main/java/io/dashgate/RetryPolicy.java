@@ -13,13 +13,13 @@ import java.util.concurrent.ThreadLocalRandom;
  * <p>One for each client: many failures disable retries for all of its calls.
  */
 final class RetryPolicy {
-  static final int MAX_ATTEMPTS = 4;
+  static final int MAX_ATTEMPTS = 5;
   static final Duration INITIAL_BACKOFF = Duration.ofMillis(500);
   static final Duration MAX_BACKOFF = Duration.ofSeconds(10);
   static final double BACKOFF_MULTIPLIER = 2;
   static final Status.Code RETRYABLE = Status.Code.UNAVAILABLE;
-  static final double MAX_TOKENS = 10;
-  static final double TOKEN_RATIO = 0.1;
+  static final double MAX_TOKENS = 1000;
+  static final double TOKEN_RATIO = 1;
 
   /** The relative variation of a delay, so that clients do not retry at the same time. */
   private static final double JITTER = 0.2;

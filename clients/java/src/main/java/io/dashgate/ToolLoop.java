@@ -4,10 +4,17 @@ import io.dashgate.v1.ToolCall;
 import io.grpc.Status;
 import java.util.Collection;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.UUID;
 
 /** Calls the model and its tools alternately. */
 final class ToolLoop {
+  /** The results of functions that brought none: no call stays unanswered. */
+  private static final String FAILED = "{\"error\":\"the function failed\"}";
+
+  private static final String NOT_RUN = "{\"error\":\"the function was not run\"}";
+
   private final DashgateClient client;
   private final Map<String, Tool> tools = new LinkedHashMap<>();
 
@@ -30,22 +37,42 @@ final class ToolLoop {
     }
     tools.values().forEach(tool -> conversation.tools(tool.declaration()));
     for (int round = 0; ; round++) {
-      Answer answer = client.converse(conversation, settings);
+      // Each round is a call with its own request id, also if the metadata has one.
+      CallSettings own =
+          round == 0 ? settings : settings.requestId(UUID.randomUUID().toString());
+      Answer answer = client.converse(conversation, own);
       conversation.append(answer);
       if (answer.toolCalls().isEmpty()) {
         return answer;
       }
       if (round == maxRounds) {
+        answerAll(conversation, answer.toolCalls(), NOT_RUN);
         throw DashgateException.own(
             Status.Code.FAILED_PRECONDITION,
             "TOOL_ROUNDS",
             "the model still asks for tools after " + maxRounds + " rounds of them",
             answer.requestId());
       }
-      for (ToolCall call : answer.toolCalls()) {
-        conversation.toolResult(call, result(call));
-      }
+      run(conversation, answer.toolCalls());
     }
+  }
+
+  private void run(Conversation conversation, List<ToolCall> calls) {
+    for (int at = 0; at < calls.size(); at++) {
+      String result;
+      try {
+        result = result(calls.get(at));
+      } catch (RuntimeException | Error e) {
+        conversation.toolResult(calls.get(at), FAILED);
+        answerAll(conversation, calls.subList(at + 1, calls.size()), NOT_RUN);
+        throw e;
+      }
+      conversation.toolResult(calls.get(at), result);
+    }
+  }
+
+  private static void answerAll(Conversation conversation, List<ToolCall> calls, String result) {
+    calls.forEach(call -> conversation.toolResult(call, result));
   }
 
   private String result(ToolCall call) {

@@ -18,7 +18,12 @@ class UnaryExchange<Q, A> extends Exchange<Q, A> {
 
   final CompletableFuture<A> begin(Metadata headers) {
     start(headers);
-    future.whenComplete((value, fault) -> cancel("its future was completed"));
+    future.whenComplete(
+        (value, fault) -> {
+          if (!isOver()) {
+            cancel("its future was completed");
+          }
+        });
     // One more than expected, so that the end of the call is received.
     call().request(2);
     return future;

@@ -90,7 +90,9 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
   /** Passes the source's exception on unchanged, and cancels the call. */
   private void give(RuntimeException fault) {
     sentAll = true;
-    future().completeExceptionally(fault);
+    if (!isOver()) {
+      future().completeExceptionally(fault);
+    }
   }
 
   private void closeSource() {

@@ -20,11 +20,14 @@ import java.nio.file.Path;
 import java.security.KeyStore;
 import java.time.Duration;
 import java.util.Base64;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Server and mutual TLS, and a Unix socket. */
@@ -58,6 +61,28 @@ class TransportTest {
     }
     certificate = pem("CERTIFICATE", keys.getCertificate("it").getEncoded());
     key = pem("PRIVATE KEY", keys.getKey("it", PASSWORD).getEncoded());
+  }
+
+  @Test
+  void aGatewayThatIsDownIsUnavailableInEveryForm() throws Exception {
+    CallSettings brief = CallSettings.create().timeout(Duration.ofMillis(400));
+    for (int round = 0; round < 20; round++) {
+      try (DashgateClient client = DashgateClient.builder().target("127.0.0.1:9").build()) {
+        for (int call = 0; call < 10; call++) {
+          List<Executable> forms =
+              List.of(
+                  () -> client.converse(question(), brief),
+                  () -> client.stream(question(), brief).finalAnswer());
+          for (Executable form : forms) {
+            DashgateException down = assertThrows(DashgateException.class, form);
+            assertEquals(Status.Code.UNAVAILABLE, down.code());
+          }
+          CompletableFuture<Answer> later = client.converseAsync(question(), brief);
+          Throwable fault = assertThrows(ExecutionException.class, later::get).getCause();
+          assertEquals(DashgateException.class, fault.getClass());
+        }
+      }
+    }
   }
 
   @Test
