@@ -167,7 +167,7 @@ func TestRetriesEnd(t *testing.T) {
 		"forbidden":  {codes.Unavailable, "-1", 1},
 		"unreadable": {codes.Unavailable, "soon", 1},
 		"other code": {codes.Internal, "1", 1},
-		"the limit":  {codes.Unavailable, "1", 4},
+		"the limit":  {codes.Unavailable, "1", 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			played := play(t)
@@ -366,7 +366,11 @@ func TestToolLoopHasAnEnd(t *testing.T) {
 	equal(t, "questions", len(played.names), 3)
 	broken := errors.New("broken")
 	fail := func(context.Context, string) (string, error) { return "", broken }
-	if _, err := client.RunTools(t.Context(), ask(), []Tool{{Name: "f", Function: fail}}); err != broken {
+	conversation := ask()
+	if _, err := client.RunTools(t.Context(), conversation, []Tool{{Name: "f", Function: fail}}); err != broken {
 		t.Error(err)
 	}
+	messages := conversation.Raw.GetMessages()
+	last := messages[len(messages)-1]
+	equal(t, "result", last.GetContent()[0].GetText(), `{"error":"the function failed"}`)
 }

@@ -30,9 +30,9 @@ ConnectionPool::ConnectionPool(const std::shared_ptr<grpc::ChannelInterface>& fi
 
 std::shared_ptr<Connection> ConnectionPool::take() {
   const std::lock_guard lock(mutex_);
-  const auto fewest =
-      std::min_element(connections_.begin(), connections_.end(),
-                       [](const auto& one, const auto& other) { return calls(one) < calls(other); });
+  const auto fewest = std::min_element(
+      connections_.begin(), connections_.end(),
+      [](const auto& one, const auto& other) { return calls(one) < calls(other); });
   if (open_ && calls(*fewest) >= kCallsPerConnection && connections_.size() < kMaxConnections) {
     connections_.push_back(std::make_shared<Connection>(open_()));
     return connections_.back();

@@ -109,7 +109,7 @@ TEST(Retry, RepeatsUnavailableUnderTheSameName) {
   EXPECT_EQ(seen[0].request_id, seen[2].request_id);
 }
 
-TEST(Retry, GivesUpAfterFourAttempts) {
+TEST(Retry, GivesUpAfterFiveAttempts) {
   tests::Server server;
   server.stream = [](int, grpc::ServerContext& context, auto&&...) {
     return unavailable(context, "1");
@@ -117,7 +117,7 @@ TEST(Retry, GivesUpAfterFourAttempts) {
   const Client client(server.options());
   const Error error = failure_of([&] { client.stream(tests::question()).final_answer(); });
   EXPECT_EQ(error.code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(server.seen().size(), 4U);
+  EXPECT_EQ(server.seen().size(), 5U);
 }
 
 TEST(Retry, IsForbiddenByPushbackAndForOtherCodes) {
@@ -293,6 +293,10 @@ TEST(Tools, AFaultOfTheFunctionReachesTheCaller) {
   dashgate::Conversation conversation = tests::question();
   const auto fail = [](const std::string&) -> std::string { throw std::out_of_range("no"); };
   EXPECT_THROW(client.run_tools(conversation, {{"f", "", "", fail}}), std::out_of_range);
+  // No call stays unanswered.
+  const v1::Message& last = *conversation.raw().messages().rbegin();
+  EXPECT_EQ(last.tool_call_id(), "c");
+  EXPECT_EQ(last.content(0).text(), R"({"error":"the function failed"})");
 }
 
 }  // namespace

@@ -292,8 +292,13 @@ def test_the_tool_loop_has_an_end(gateway: Gateway) -> None:
         # The last round is answered too, and may have no tool calls.
         assert len(gateway.requests) == 3
         broken = Tool("f", "", "", lambda _: str(1 / 0))
+        conversation = Conversation("m").user("f")
         with pytest.raises(ZeroDivisionError):
-            client.run_tools(Conversation("m").user("f"), [broken])
+            client.run_tools(conversation, [broken])
+        # No call stays unanswered.
+        last = conversation.raw.messages[-1]
+        assert last.tool_call_id
+        assert last.content[0].text == '{"error":"the function failed"}'
 
 
 FORK = """

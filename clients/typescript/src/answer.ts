@@ -1,12 +1,14 @@
 /**
  * The answer of a model.
  */
+import { toJson, type JsonValue } from "@bufbuild/protobuf";
+
 import type {
   Choice,
   ConverseResponse,
   Timing,
 } from "./gen/dashgate/v1/conversation_service_pb.js";
-import { FinishReason } from "./gen/dashgate/v1/conversation_service_pb.js";
+import { ConverseResponseSchema, FinishReason } from "./gen/dashgate/v1/conversation_service_pb.js";
 import type { Message } from "./gen/dashgate/v1/conversation_pb.js";
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import type { Usage } from "./gen/dashgate/v1/usage_pb.js";
@@ -92,6 +94,11 @@ export class Answer {
   /** The model that answered, after the gateway's mapping. */
   get model(): string {
     return this.raw.model;
+  }
+
+  /** The response in the JSON form of the schema, for `JSON.stringify`. */
+  toJSON(): JsonValue {
+    return toJson(ConverseResponseSchema, this.raw);
   }
 
   /** How long the call took, as measured by the gateway. */

@@ -2,7 +2,7 @@
  * The error of a failed call, and its conversion from a gRPC status.
  */
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toJson } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 
@@ -15,7 +15,7 @@ import {
   StatusSchema,
 } from "./gen/dashgate/client/v1/error_details_pb.js";
 import { CallFailureSchema, ErrorReason } from "./gen/dashgate/v1/error_pb.js";
-import type { Usage } from "./gen/dashgate/v1/usage_pb.js";
+import { UsageSchema, type Usage } from "./gen/dashgate/v1/usage_pb.js";
 import { PUSHBACK_HEADER, pushback } from "./retry.js";
 
 /** gRPC's codes by their numbers. */
@@ -137,6 +137,20 @@ export class DashgateError extends Error {
       particulars.status ??
       create(StatusSchema, { code: CODES.indexOf(particulars.code), message });
     this.#metadata = particulars.metadata ?? new Headers();
+  }
+
+  /** Returns the code, the reason, the message and the request id. */
+  override toString(): string {
+    const reason = this.rawReason === "" ? "" : ` ${this.rawReason}`;
+    const id = this.requestId === undefined ? "" : ` (request ${this.requestId})`;
+    return `${this.name}: ${this.code}${reason}: ${this.message}${id}`;
+  }
+
+  /** For `JSON.stringify`: the properties, with the usage in the JSON form of the schema. */
+  toJSON(): Record<string, unknown> {
+    const { name, message, ...rest } = this;
+    const usage = this.usage && toJson(UsageSchema, this.usage);
+    return { name, message, ...rest, usage };
   }
 
   /** The raw status with its details. */

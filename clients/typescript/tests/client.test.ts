@@ -25,13 +25,15 @@ import {
 } from "./tools/calls.js";
 import { event, isLeftOf, played, raw } from "./tools/gateway.js";
 
-test("nothing is connected before the first call, and one connection serves all", async () => {
+test("nothing is connected before the first call, and a connection serves 100 calls", async () => {
   await using gateway = await answering();
   using client = new Client(gateway.address);
   client.stream(question());
   equal(gateway.connections(), 0);
-  await Promise.all(Array.from({ length: 120 }, () => client.converse(question())));
+  await Promise.all(Array.from({ length: 100 }, () => client.converse(question())));
   equal(gateway.connections(), 1);
+  await Promise.all(Array.from({ length: 101 }, () => client.converse(question())));
+  equal(gateway.connections(), 2);
 });
 
 test("key, metadata, name and deadline go with each call", async () => {

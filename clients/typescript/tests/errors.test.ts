@@ -2,10 +2,10 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { test } from "node:test";
 
-import { toBinary, create } from "@bufbuild/protobuf";
+import { toBinary, toJson, create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { Client, ErrorReason } from "dashgate";
-import { CallFailureSchema } from "dashgate/v1";
+import { Answer, Client, DashgateError, ErrorReason } from "dashgate";
+import { CallFailureSchema, ConverseResponseSchema, TimingSchema, UsageSchema } from "dashgate/v1";
 
 import {
   BadRequestSchema,
@@ -95,6 +95,34 @@ const badRequest = (field: string, description: string) =>
     BadRequestSchema,
     create(BadRequestSchema, { fieldViolations: [{ field, description }] }),
   );
+
+test("answers and errors are written as JSON, and errors as text with their cause", () => {
+  const timing = create(TimingSchema, { total: durationFromMs(1500) });
+  const answer = new Answer(create(ConverseResponseSchema, { requestId: "r-1", timing }));
+  deepEqual(JSON.parse(JSON.stringify({ answer })), {
+    answer: { requestId: "r-1", timing: { total: "1.500s" } },
+  });
+  const error = new DashgateError("no", {
+    code: "UNAVAILABLE",
+    reason: ErrorReason.OVERLOADED,
+    requestId: "r-1",
+    usage: create(UsageSchema, { outputTokens: 7 }),
+  });
+  equal(String(error), "DashgateError: UNAVAILABLE OVERLOADED: no (request r-1)");
+  const written = JSON.parse(JSON.stringify(error)) as Record<string, unknown>;
+  const { name, code, rawReason, message, requestId, usage } = written;
+  deepEqual(
+    { name, code, rawReason, message, requestId },
+    {
+      name: "DashgateError",
+      code: "UNAVAILABLE",
+      rawReason: "OVERLOADED",
+      message: "no",
+      requestId: "r-1",
+    },
+  );
+  deepEqual(usage, toJson(UsageSchema, create(UsageSchema, { outputTokens: 7 })));
+});
 
 test("a status that gRPC does not know, or that is broken, is still an error", async () => {
   const cases = [

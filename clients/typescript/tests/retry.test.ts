@@ -11,11 +11,11 @@ const failure = (code: string, value?: string) => ({
 const down = failure("UNAVAILABLE");
 const middle = () => 0.5;
 
-test("waits grow from half a second, four attempts in all", () => {
+test("waits grow from half a second, five attempts in all", () => {
   const attempts = new Attempts(new RetryBudget(), middle);
   deepEqual(
-    [1, 2, 3, 4].map(() => attempts.failed(down)),
-    [500, 1000, 2000, undefined],
+    [1, 2, 3, 4, 5].map(() => attempts.failed(down)),
+    [500, 1000, 2000, 4000, undefined],
   );
 });
 
@@ -46,11 +46,12 @@ test("nothing but UNAVAILABLE is repeated", () => {
   }
 });
 
-test("a gateway that is down for all calls is not asked four times by each", () => {
+test("a gateway that is down for all calls is not called five times by each", () => {
   const budget = new RetryBudget();
-  const waits = Array.from({ length: 6 }, () => new Attempts(budget, middle).failed(down));
-  deepEqual(waits, [500, 500, 500, 500, undefined, undefined]);
-  for (let answered = 0; answered < 25; answered += 1) {
+  const waits = Array.from({ length: 501 }, () => new Attempts(budget, middle).failed(down));
+  equal(waits.filter((wait) => wait === 500).length, 499);
+  deepEqual(waits.slice(499), [undefined, undefined]);
+  for (let answered = 0; answered < 3; answered += 1) {
     new Attempts(budget).succeeded();
   }
   equal(new Attempts(budget, middle).failed(down), 500);

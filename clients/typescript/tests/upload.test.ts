@@ -112,7 +112,12 @@ test("an upload that is refused early ends early, and is not repeated", async ()
 });
 
 /** A model that calls these tools, one list per round, and then answers "done". */
-async function looped(rounds: string[][], tools: Tool[], maxRounds?: number) {
+async function looped(
+  rounds: string[][],
+  tools: Tool[],
+  maxRounds?: number,
+  conversation = new Conversation("m").user("go"),
+) {
   let round = 0;
   await using gateway = await played({
     conversations: {
@@ -126,7 +131,6 @@ async function looped(rounds: string[][], tools: Tool[], maxRounds?: number) {
     },
   });
   using client = new Client(gateway.address);
-  const conversation = new Conversation("m").user("go");
   const run = client.runTools(conversation, tools, { maxRounds });
   return { run: await run, conversation };
 }
@@ -159,7 +163,11 @@ test("tools are run in order until the model calls no more", async () => {
 test("a fault of a tool reaches the caller as it is", async () => {
   const fault = new Error("no such city");
   const failing = tool("a", () => Promise.reject(fault));
-  await rejects(looped([["a"]], [failing]), fault);
+  const conversation = new Conversation("m").user("What?");
+  await rejects(looped([["a", "a"]], [failing], undefined, conversation), fault);
+  // No call stays unanswered.
+  const results = conversation.raw.messages.slice(-2).map((one) => one.content[0]?.kind.value);
+  deepEqual(results, ['{"error":"the function failed"}', '{"error":"the function was not run"}']);
 });
 
 test("a model that does not stop is stopped", async () => {

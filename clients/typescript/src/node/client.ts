@@ -120,10 +120,20 @@ function connection(
 
 /** An error of the source ends the call and is thrown unchanged. */
 async function* faithful<T>(call: Call, messages: AsyncIterable<T>): AsyncGenerator<T, void> {
+  const source = messages[Symbol.asyncIterator]();
   try {
-    yield* messages;
-  } catch (fault) {
-    call.stop(fault);
-    throw fault;
+    for (;;) {
+      // Not with `yield*`: the transport reports the end of the call as an error of its own here.
+      const next = await source.next().catch((fault: unknown) => {
+        call.stop(fault);
+        throw fault;
+      });
+      if (next.done === true) {
+        return;
+      }
+      yield next.value;
+    }
+  } finally {
+    await source.return?.();
   }
 }

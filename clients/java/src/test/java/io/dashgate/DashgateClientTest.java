@@ -237,14 +237,16 @@ class DashgateClientTest {
   }
 
   @Test
-  void asksAtMostFourTimesAndLessWhenAllFails() {
+  void asksAtMostFiveTimesAndLessWhenAllFails() {
     gateway.converse = (request, out) -> out.onError(unavailable("0"));
     try (DashgateClient client = gateway.client().build()) {
+      for (int call = 1; call <= 100; call++) {
+        assertThrows(DashgateException.class, () -> client.converse(question()));
+        assertEquals(5 * call, gateway.requests.size());
+      }
+      // Half of the tokens are spent: failures have disabled retries.
       assertThrows(DashgateException.class, () -> client.converse(question()));
-      assertEquals(4, gateway.requests.size());
-      // Five of ten tokens are spent: the next failure disables retries.
-      assertThrows(DashgateException.class, () -> client.converse(question()));
-      assertEquals(5, gateway.requests.size());
+      assertEquals(501, gateway.requests.size());
     }
   }
 

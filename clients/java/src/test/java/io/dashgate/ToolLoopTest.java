@@ -85,7 +85,7 @@ class ToolLoopTest {
 
   @Test
   void givesTheFaultOfAFunctionAsItIs() {
-    plays(asks(call("1", "weather", "{}")));
+    plays(asks(call("1", "weather", "{}"), call("2", "weather", "{}")));
     IllegalStateException own = new IllegalStateException("no thermometer");
     List<Tool> tools =
         List.of(
@@ -98,6 +98,13 @@ class ToolLoopTest {
         own,
         assertThrows(
             IllegalStateException.class, () -> client.runTools(conversation, tools)));
+    // No call stays unanswered.
+    List<Message> messages = conversation.raw().getMessagesList();
+    Message failed = messages.get(messages.size() - 2);
+    Message left = messages.get(messages.size() - 1);
+    assertEquals("{\"error\":\"the function failed\"}", text(failed));
+    assertEquals("{\"error\":\"the function was not run\"}", text(left));
+    assertEquals("2", left.getToolCallId());
   }
 
   @Test
