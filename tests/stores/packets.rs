@@ -9,7 +9,8 @@ use dashgate::secret::Secret;
 use tonic::Status;
 
 use crate::database;
-use crate::kept::{Conversations, create, mine, say, text};
+use crate::kept::{Conversations, create, get, mine, say, text, turns};
+use crate::live_kept::{Bench, content, message};
 use crate::proxy::{Cut, Proxy};
 use crate::replicas::replica;
 use crate::shared_calls::{deltas, texts};
@@ -22,6 +23,7 @@ pub fn trials() -> Vec<Test> {
         a_connection_that_is_cut_at_any_packet_changes_no_management,
         events_of_a_commit_without_answer_are_neither_lost_nor_doubled,
         the_end_of_a_call_whose_commit_has_no_answer_is_stored_once,
+        a_connection_that_is_cut_at_any_packet_loses_and_doubles_no_turn_of_a_session,
     ]
 }
 
@@ -230,4 +232,35 @@ async fn the_end_of_a_call_whose_commit_has_no_answer_is_stored_once(store: Stor
     let again = two.conversation().converse(named("a")).await.unwrap();
     assert_eq!(text(answer.get_ref()), text(again.get_ref()));
     assert_eq!(upstream.seen().len(), 1);
+}
+
+async fn a_connection_that_is_cut_at_any_packet_loses_and_doubles_no_turn_of_a_session(
+    store: StoreSettings,
+) {
+    let (proxy, proxied) = through_a_proxy(&store);
+    let mut bench = Bench::new(&proxied).await;
+    let mut live = bench.talk().await;
+    let mut count = 1;
+    assert_eq!(live.exchange("0").await.turn, Some(count));
+    for cut in [Cut::Before, Cut::After] {
+        let mut cuts = 0;
+        for packet in 0..100 {
+            proxy.cut(cut(packet));
+            let turn = live.exchange(&count.to_string()).await.turn;
+            count += 1;
+            assert_eq!(turn, Some(count), "{:?}", cut(packet));
+            if proxy.spare() {
+                break;
+            }
+            cuts += 1;
+        }
+        assert!((2..99).contains(&cuts), "{cuts}");
+    }
+    assert_eq!(get(&mut bench.client).await.turn_count, count);
+    let all = turns(&mut bench.client).await;
+    for (index, turn) in all.iter().enumerate() {
+        let question = message("user", &format!("question {index}"));
+        let answer = message("assistant", &format!("answer {index}"));
+        assert_eq!(content(turn), [question, answer]);
+    }
 }
