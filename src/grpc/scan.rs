@@ -50,8 +50,7 @@ pub struct Scan {
 struct Open {
     message: usize,
     end: u64,
-    /// The current field, its element if that is counted, how many of it are consecutive, and open
-    /// groups.
+    /// The current field, its element if counted, how many of it are consecutive, and open groups.
     field: u64,
     element: Option<Element>,
     run: u32,
