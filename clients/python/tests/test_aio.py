@@ -200,6 +200,30 @@ def test_an_upload(gateway: Gateway, kind: str) -> None:
     assert gateway.requests[0][0].description.mime_type == "audio/pcm"
 
 
+def test_a_stream_that_was_left_cancels_no_task(gateway: Gateway) -> None:
+    async def left() -> Error:
+        async with AsyncClient(gateway.address) as client:
+            stream = client.stream(ASK)
+            async for _ in stream:
+                break
+            with pytest.raises(Error) as caught:
+                await stream.final()
+            return caught.value
+
+    assert asyncio.run(left()).code is grpc.StatusCode.CANCELLED
+
+
+def test_closed_loops_keep_no_channel(gateway: Gateway) -> None:
+    client = AsyncClient(gateway.address)
+
+    async def ask() -> str:
+        return (await client.converse(ASK)).text
+
+    for _ in range(5):
+        assert asyncio.run(ask()) == "hello"
+    assert len(client._connections._by_loop) == 1
+
+
 def test_the_tool_loop_awaits(gateway: Gateway) -> None:
     turns = iter([asks_for("f"), asks_for("g"), answer("done")])
     gateway.converse = lambda _context: next(turns)

@@ -66,7 +66,6 @@ class AsyncConnections:
         self._given = given
         self._closed = False
         self._process = os.getpid()
-        # Channels of closed loops are removed.
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnection] = (
             weakref.WeakKeyDictionary()
         )
@@ -82,6 +81,10 @@ class AsyncConnections:
             self._process = os.getpid()
         connection = self._by_loop.get(loop)
         if connection is None:
+            # `asyncio.run` has a loop of its own for each run, and a channel refers to its loop.
+            for other in tuple(self._by_loop):
+                if other.is_closed():
+                    del self._by_loop[other]
             connection = AsyncConnection(self._given or self._dial())
             self._by_loop[loop] = connection
         return connection

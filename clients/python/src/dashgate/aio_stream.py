@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, cast
 
+import grpc
 import grpc.aio
 
 from dashgate import v1
@@ -17,6 +18,12 @@ from dashgate._resume import Resumption
 from dashgate._unary import raise_if_cancelled_there
 from dashgate.answer import Answer
 from dashgate.errors import Error, from_rpc
+
+
+def _is_cancelled_task() -> bool:
+    """Return whether the current task is cancelled; Python 3.10 does not know it."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is not None and cancelling() > 0
 
 
 class AsyncStream:
@@ -75,7 +82,7 @@ class AsyncStream:
         return Answer(self._state.fold.response())
 
     def cancel(self) -> None:
-        """Cancel the call, if it has not ended. Readers get `asyncio.CancelledError`."""
+        """Cancel the call, if it has not ended. Readers get an `Error` with `CANCELLED`."""
         if not self._ended:
             self._cancelled.set()
             self._call.cancel()
@@ -114,7 +121,7 @@ class AsyncStream:
         if self._ended:
             return None
         try:
-            event = await self._read()
+            event = await self._read_unless_left()
         except BaseException as fault:
             note_output(fault, self._state.fold)
             self._ended = True
@@ -126,6 +133,19 @@ class AsyncStream:
         if event is None:
             self._ended = True
         return event
+
+    async def _read_unless_left(self) -> v1.ConverseStreamResponse | None:
+        try:
+            return await self._read()
+        except asyncio.CancelledError:
+            if not self._cancelled.is_set() or _is_cancelled_task():
+                raise
+            # Nobody cancelled the task: asyncio would take it for cancelled.
+            raise Error(
+                grpc.StatusCode.CANCELLED,
+                "the stream was left before its end",
+                request_id=self.request_id,
+            ) from None
 
     async def _read(self) -> v1.ConverseStreamResponse | None:
         while True:
