@@ -21,7 +21,7 @@ use super::failure::{self, Failure};
 pub(super) const WAIT: Duration = Duration::from_millis(250);
 
 /// How long the first connection may take.
-const FIRST_CONNECTION: Duration = Duration::from_secs(10);
+pub(super) const FIRST_CONNECTION: Duration = Duration::from_secs(10);
 
 /// Every transaction that returned is on the disk, and readers do not wait for the writer. Deleted
 /// content is overwritten.

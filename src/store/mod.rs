@@ -38,9 +38,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::chat::call::Tenant;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 
 use caller_places::CallerPlaces;
 pub use engine::{Absent, Engine, StoreConfig};
@@ -69,11 +70,29 @@ impl Store {
     /// Connects, and checks or updates the schema.
     pub async fn open(config: &StoreConfig) -> Result<Self, Error> {
         let store = Self::connect(config, Absent::Wait).await?;
-        if config.migrate && store.version().await? < migrations::LATEST {
+        if store.first_version().await? < migrations::LATEST && config.migrate {
             store.migrate(migrations::LATEST).await?;
         }
         migrations::check(store.version().await?)?;
         Ok(store)
+    }
+
+    /// The version of the schema. The database has answered before, but may be slow, as on a machine
+    /// on which all replicas start.
+    async fn first_version(&self) -> Result<i64, Error> {
+        let until = Instant::now() + connect::FIRST_CONNECTION;
+        loop {
+            match self.version().await {
+                Err(error)
+                    if error.reason() == Reason::StoreDown
+                        && !self.has_failed_flush()
+                        && Instant::now() < until =>
+                {
+                    tokio::time::sleep(connect::WAIT).await;
+                }
+                version => return version,
+            }
+        }
     }
 
     /// Connects, whatever the schema.
