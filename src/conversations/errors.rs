@@ -37,6 +37,13 @@ pub fn too_long() -> Error {
     Error::new(Reason::ConversationTooLong, message)
 }
 
+/// The error of instructions that are larger than a live session sends.
+pub(super) fn instructions_too_long() -> Error {
+    let message = "setup.conversation: the turn with the latest instructions is above 1 MiB; set \
+                   setup.instructions";
+    Error::new(Reason::ConversationTooLong, message)
+}
+
 /// The error of a history that is larger than is copied.
 pub(super) fn too_long_to_copy() -> Error {
     let message = "last_turn: the messages and answers up to this turn are above 16 MiB, the \

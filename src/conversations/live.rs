@@ -17,13 +17,17 @@ use crate::store::turn_list::LatestTurn;
 
 use super::Conversations;
 use super::content::{decode, encode};
-use super::errors::{lost, not_found, refused};
+use super::errors::{instructions_too_long, lost, not_found, refused};
 use super::history::{FirstRead, Part as HistoryPart, leave_out_media, parts};
 use super::turn::encode_usage;
 
 /// The bytes of a stored turn beyond which it is left out without being read. Its text alone may
 /// be less; most of such a turn is none.
 const MAX_TURN_BYTES: i64 = 1 << 20;
+
+/// The bytes of all turns that are read. Turns before them are left out: those that are so much
+/// larger than their texts would take long to read, and to no end.
+const MAX_READ_BYTES: i64 = 8 << 20;
 
 /// A stored conversation that a live session continues.
 #[derive(Clone, Debug)]
@@ -49,12 +53,7 @@ impl Conversations {
         let opened = opened.map_err(refused)?;
         let mut history = self.live_history(tenant, of, opened).await?;
         if !has_instructions && opened.system_turn > 0 {
-            let number = opened.system_turn;
-            let latest = self.store.turn_contents(key, (number, number)).await?;
-            history.instructions = match latest.first() {
-                Some(content) => instructions(&decode(&content.messages)?),
-                None => None,
-            };
+            history.instructions = self.live_instructions(key, opened.system_turn).await?;
         }
         let conversation = LiveConversation {
             conversations: self.clone(),
@@ -63,6 +62,26 @@ impl Conversations {
             created: opened.created,
         };
         Ok((conversation, history))
+    }
+
+    /// The instructions of this turn. They are configuration of the session, so they are not
+    /// shortened.
+    async fn live_instructions(
+        &self,
+        key: (&Tenant, &str),
+        number: i64,
+    ) -> Result<Option<String>, Error> {
+        // With its messages, unless those are too large.
+        let only = (number + 1, 1, MAX_TURN_BYTES);
+        let turn = self.store.latest_turns(key, only).await?.pop();
+        let Some(LatestTurn { size, content }) = turn.filter(|turn| turn.size.number == number)
+        else {
+            return Ok(None);
+        };
+        let Some(content) = content.filter(|_| size.bytes <= MAX_TURN_BYTES) else {
+            return Err(instructions_too_long());
+        };
+        Ok(instructions(&decode(&content.messages)?))
     }
 
     /// The latest whole turns that fit.
@@ -149,10 +168,13 @@ impl LiveConversation {
 
 /// How many of the latest turns are within the limits. `turns` begins with the latest.
 fn fitting(turns: &[LatestTurn], max_tokens: Option<u64>) -> usize {
-    let mut tokens = 0;
+    let (mut tokens, mut bytes) = (0, 0);
     let fits = |LatestTurn { size, .. }: &&LatestTurn| {
         tokens += u64::try_from(size.tokens).unwrap_or_default();
-        max_tokens.is_none_or(|most| tokens <= most) && size.bytes <= MAX_TURN_BYTES
+        bytes += size.bytes;
+        max_tokens.is_none_or(|most| tokens <= most)
+            && size.bytes <= MAX_TURN_BYTES
+            && bytes <= MAX_READ_BYTES
     };
     turns.iter().take_while(fits).count()
 }
@@ -264,6 +286,8 @@ mod tests {
         for (limit, count) in [(None, 3), (Some(15), 3), (Some(14), 2), (Some(4), 0)] {
             assert_eq!(fitting(&sizes, limit), count);
         }
+        let large = [(); 20].map(|()| size((5, MAX_TURN_BYTES)));
+        assert_eq!(fitting(&large, None), 8);
     }
 
     #[test]

@@ -45,7 +45,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::chat::call::Caller;
-use crate::chat::live_session::{AudioFormat, INPUT_RATE, OUTPUT_RATE};
+use crate::chat::live_session::{AudioFormat, INPUT_RATE, LiveTask, OUTPUT_RATE};
 use crate::error::Error;
 use crate::memory::{CallMemory, Cancel};
 use crate::relay::Relay;
@@ -118,6 +118,11 @@ impl LiveSessions {
         let config = self.config();
         let (owner, deadline) = (request.who.caller, request.deadline);
         let (call, socket) = self.relay.open_live(request).await?;
+        // The instructions may be those of a stored conversation.
+        let setup_bytes = match &call.setup.task {
+            LiveTask::Converse(setup) => setup_bytes.max(setup.changes.weight()),
+            LiveTask::Synthesize(_) => setup_bytes,
+        };
         let (input, output) = call.setup.task.audio_formats();
         let limits = JournalLimits {
             unread_bytes: bytes_of(output, OUTPUT_RATE, config.output_buffer),

@@ -263,7 +263,7 @@ impl Session {
         let before = self.before_update.take_if(|(id, _)| *id == refused);
         if let (Some((_, before)), LiveTask::Converse(setup)) = (before, &mut self.setup.task) {
             if let Some(stored) = &mut self.stored {
-                stored.instruct(before.instructions.as_ref());
+                stored.revert(before.instructions.as_ref());
             }
             setup.changes = *before;
         }

@@ -65,6 +65,8 @@ pub(super) struct StoredTurns {
     late: VecDeque<String>,
     /// Instructions of the caller that are not stored.
     instructions: Option<String>,
+    /// Those before the latest update, if it has changed them.
+    replaced: Option<Option<String>>,
     /// The number of turns so far.
     count: u32,
     /// How a turn ends that fails.
@@ -83,6 +85,7 @@ impl StoredTurns {
             waiting: VecDeque::new(),
             late: VecDeque::new(),
             instructions,
+            replaced: None,
             count: 0,
             failure: LiveTurnEnd::Failed(Reason::UpstreamInternal.name()),
         }
@@ -90,8 +93,17 @@ impl StoredTurns {
 
     /// The caller has changed its instructions.
     pub(super) fn instruct(&mut self, instructions: Option<&String>) {
-        if let Some(instructions) = instructions {
-            self.instructions = Some(shortened(instructions));
+        self.replaced = instructions.map(|text| self.instructions.replace(shortened(text)));
+    }
+
+    /// The latest update was refused: these are the instructions before it, stored or not.
+    pub(super) fn revert(&mut self, before: Option<&String>) {
+        if let Some(replaced) = self.replaced.take() {
+            self.instructions = match self.instructions {
+                Some(_) => replaced,
+                // A turn has the refused ones.
+                None => before.map(|text| shortened(text)),
+            };
         }
     }
 
@@ -144,6 +156,7 @@ impl StoredTurns {
             self.requested = Some(self.items.len());
         }
         self.items.extend(later);
+        self.shorten();
     }
 
     /// The transcript of speech is complete; `None` if there is none.
@@ -167,6 +180,7 @@ impl StoredTurns {
             let id = shortened(item_id);
             self.push(Item::Speech { id, words });
         }
+        self.shorten();
     }
 
     /// An item was removed from the conversation.
@@ -196,6 +210,11 @@ impl StoredTurns {
 
     fn push(&mut self, item: Item) {
         self.items.push(item);
+        self.shorten();
+    }
+
+    /// Removes the oldest items beyond the maximum.
+    fn shorten(&mut self) {
         let mut bytes: usize = self.items.iter().map(Item::bytes).sum();
         while self.items.len() > MAX_ITEMS || bytes > MAX_BYTES {
             bytes -= self.remove(0).bytes();
@@ -302,6 +321,7 @@ impl StoredTurns {
         if let Some(requested) = &mut self.requested {
             *requested += items.len();
         }
+        self.shorten();
     }
 
     /// About the bytes of the texts.
@@ -524,5 +544,65 @@ mod tests {
         }
         let ready = std::iter::from_fn(|| turns.next(Instant::now())).count();
         assert_eq!(ready, 2);
+    }
+
+    #[test]
+    fn items_that_no_response_answers_are_bounded() {
+        let mut turns = StoredTurns::new(None);
+        for _ in 0..3 {
+            turns.started(Instant::now());
+            for _ in 0..MAX_ITEMS {
+                turns.text("a");
+            }
+            let nothing = (ResponseStatus::Cancelled, None);
+            assert!(!turns.completed(nothing, &"m".into(), Instant::now()));
+        }
+        assert_eq!(turns.items.len(), MAX_ITEMS);
+        let mut turns = StoredTurns::new(None);
+        for index in 0..3 {
+            turns.committed(&index.to_string(), true);
+        }
+        for index in 0..3 {
+            turns.transcribed(&index.to_string(), Some(&"a".repeat(MAX_BYTES - 1)));
+        }
+        assert_eq!(turns.bytes(), MAX_BYTES);
+    }
+
+    #[test]
+    fn instructions_of_a_refused_update_are_not_stored() {
+        let (new, old) = ("new".to_owned(), "old".to_owned());
+        let mut turns = StoredTurns::new(None);
+        turns.instruct(Some(&new));
+        turns.revert(None);
+        assert_eq!(
+            texts(&respond(&mut turns, "a", ResponseStatus::Completed)[0]),
+            ["a"]
+        );
+        // Instructions that are stored are not stored again.
+        turns.instruct(Some(&new));
+        turns.revert(Some(&old));
+        turns.instruct(None);
+        turns.revert(Some(&old));
+        assert_eq!(
+            texts(&respond(&mut turns, "b", ResponseStatus::Completed)[0]),
+            ["b"]
+        );
+        let mut turns = StoredTurns::new(Some(old.clone()));
+        turns.instruct(Some(&new));
+        turns.revert(Some(&old));
+        assert_eq!(
+            texts(&respond(&mut turns, "a", ResponseStatus::Completed)[0]),
+            ["old", "a"]
+        );
+        turns.instruct(Some(&new));
+        assert_eq!(
+            texts(&respond(&mut turns, "b", ResponseStatus::Completed)[0]),
+            ["new", "b"]
+        );
+        turns.revert(Some(&old));
+        assert_eq!(
+            texts(&respond(&mut turns, "c", ResponseStatus::Completed)[0]),
+            ["old", "c"]
+        );
     }
 }
