@@ -1,5 +1,6 @@
 //! The end of turns: with an answer, with an error, or from outside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::AnyConnection;
@@ -8,16 +9,23 @@ use crate::chat::call::Tenant;
 use crate::error::Error;
 
 use super::batches::COMPLETE_TURN;
-use super::calls::{Batch, Owned};
+use super::calls::{Batch, CallKey, Owned};
 use super::repeat::repeat;
 use super::statement::{Statement, statement};
-use super::turn::{Answered, Loss, TurnEnd};
+use super::turn::{Answered, Loss, OwnedTurn, TurnEnd};
 use super::turns::{CANCELLED, COMPLETE, HEAD, HEAD_UNEXPIRED, Head};
 use super::{Store, millis};
 
 const STATE: Statement = statement!(
     "SELECT state FROM turns
      WHERE tenant = $1 AND conversation = $2 AND number = $3 AND request_id = $4"
+);
+
+const BEGUN: Statement = statement!(
+    "SELECT conversations.running_fence, conversations.running_turn FROM conversations, calls
+     WHERE conversations.tenant = $1 AND conversations.id = $2 AND conversations.running = $3
+       AND calls.tenant = $1 AND calls.request_id = $3 AND calls.owner = $4 AND calls.state = 0
+       AND calls.fence = conversations.running_fence"
 );
 
 const ANSWER: Statement = statement!(
@@ -126,6 +134,34 @@ impl Store {
             .fetch_all(connection)
             .await?;
         Ok(!done.is_empty())
+    }
+
+    /// The turn that this owner has begun, if it runs.
+    pub async fn begun_turn(
+        &self,
+        (key, owner): (&CallKey, &Arc<str>),
+        conversation: &Arc<str>,
+    ) -> Result<Option<Owned>, Error> {
+        let row = repeat!(self, "begun_turn", connection, {
+            sqlx::query_as::<_, (i64, i64)>(BEGUN.text(self.engine))
+                .bind(key.tenant.as_bytes())
+                .bind(&**conversation)
+                .bind(&*key.request_id)
+                .bind(&**owner)
+                .fetch_optional(&mut *connection)
+                .await
+        })?;
+        Ok(row.map(|(fence, number)| Owned {
+            key: key.clone(),
+            owner: Arc::clone(owner),
+            fence,
+            turn: Some(OwnedTurn {
+                conversation: Arc::clone(conversation),
+                number,
+                turns_before: 0,
+                system_turn: 0,
+            }),
+        }))
     }
 
     /// The state of the turn of a call, if it exists.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use dashgate::config::StoreSettings;
 use dashgate::grpc::pb::converse_stream_response::Event;
 use dashgate::grpc::pb::{self, TurnState};
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tonic::Code;
 
+use crate::database;
 use crate::kept::*;
 use crate::replicas::replica;
 use crate::support::*;
@@ -21,7 +23,33 @@ pub fn trials() -> Vec<Test> {
         instructions_are_sent_first_and_once,
         media_are_stored_and_sent_again,
         errors_name_fields_of_the_new_messages,
+        a_turn_that_begins_after_its_caller_left_ends,
     ]
+}
+
+/// PostgreSQL executes a statement that waits for a lock also if its client is gone.
+async fn a_turn_that_begins_after_its_caller_left_ends(store: StoreSettings) {
+    let store = StoreSettings {
+        lease: Duration::from_secs(60),
+        ..store
+    };
+    let upstream = numbering(Duration::ZERO).await;
+    let one = replica(&upstream, &store).await;
+    let mut client = one.conversation();
+    create(&mut client).await;
+    let mut lock = database::connection(&store).await;
+    let text = "BEGIN; UPDATE conversations SET updated = updated + 0";
+    sqlx::raw_sql(text).execute(&mut lock).await.unwrap();
+    let mut left = mine(say("one"));
+    left.set_timeout(Duration::from_millis(500));
+    client.converse(left).await.unwrap_err();
+    sqlx::raw_sql("COMMIT").execute(&mut lock).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = client.converse(mine(say("two"))).await {
+        assert!(Instant::now() < until, "{error:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(sent(&upstream), ["two"]);
 }
 
 async fn the_history_is_sent_before_the_new_messages(store: StoreSettings) {

@@ -9,6 +9,7 @@ mod cancellation;
 mod detached;
 mod eviction;
 mod fingerprint;
+mod late_turn;
 mod owned_calls;
 mod ownership;
 mod refusals;

@@ -24,6 +24,7 @@ use crate::store::Store;
 use crate::store::calls::{Begun, CallKey, Found, Owned};
 use crate::store::turn::{Answered, NewTurn};
 
+use super::late_turn::BeginningTurn;
 use super::ownership::Ownership;
 use super::refusals::{self, key_reused, no_such_events, too_long};
 use super::replay_log::ReplayLog;
@@ -158,9 +159,14 @@ impl SharedCall {
                 }
                 false => {
                     let call = (&self.key, &self.owner);
-                    self.store
-                        .begin(call, &self.fingerprint, self.keep, turn)
-                        .await?
+                    let beginning =
+                        turn.map(|turn| BeginningTurn::new(&self.store, call, &turn.conversation));
+                    let begun = self.store.begin(call, &self.fingerprint, self.keep, turn);
+                    let begun = begun.await?;
+                    if let Some(beginning) = beginning {
+                        beginning.decided();
+                    }
+                    begun
                 }
             };
             let (found, theirs) = match begun {
