@@ -30,6 +30,7 @@ pub fn trials() -> Vec<Test> {
         a_response_whose_connection_broke_is_a_failed_turn,
         a_copy_has_the_turns_of_sessions,
         an_expired_conversation_ends_the_session,
+        instructions_of_the_history_are_bounded,
         a_spoken_turn_of_the_emulator_follows_and_precedes_written_ones,
     ]
 }
@@ -296,6 +297,24 @@ async fn a_spoken_turn_of_the_emulator_follows_and_precedes_written_ones(store: 
     let turns = turns(&mut client).await;
     let second = [message("user", heard.unwrap()), message("assistant", &said)];
     assert_eq!(content(&turns[1]), second);
+}
+
+async fn instructions_of_the_history_are_bounded(store: StoreSettings) {
+    let upstream = numbering(Duration::ZERO).await;
+    let one = replica(&upstream, &store).await;
+    create(&mut one.conversation()).await;
+    let long = mine(instructed(&"x".repeat(1 << 20), "one"));
+    one.conversation().converse(long).await.unwrap();
+    let mut bench = Bench::at(&store, |_| {}).await;
+    let error = bench.refused(by_hand(), "k").await;
+    assert_fault(&error, Code::FailedPrecondition, "CONVERSATION_TOO_LONG");
+    let instructions = "short".to_owned();
+    bench
+        .open(pb::LiveSetup {
+            instructions,
+            ..by_hand()
+        })
+        .await;
 }
 
 async fn a_turn_waits_for_a_store_that_restarts(_: StoreSettings) {
