@@ -77,8 +77,8 @@ impl Store {
         Ok(store)
     }
 
-    /// The version of the schema. The database has answered before, but may be slow, as on a machine
-    /// on which all replicas start.
+    /// The version of the schema. The database has answered before, but may be slow, as on a
+    /// machine on which all replicas start.
     async fn first_version(&self) -> Result<i64, Error> {
         let until = Instant::now() + connect::FIRST_CONNECTION;
         loop {
