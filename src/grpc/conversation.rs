@@ -233,6 +233,7 @@ impl Conversation {
                 &self.context.identity,
                 self.context.at,
             )
+            .await
             .map_err(|error| self.status(&error, &request_id))?;
         self.context
             .clock

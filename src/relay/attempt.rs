@@ -131,6 +131,7 @@ async fn ask(
     deadline: Instant,
     (attempts, memory): (&Attempts, &CallMemory),
 ) -> Result<Opened, Error> {
+    asker.accounts.learn_owners_of_history(call).await;
     let mut course = Course::new(asker, call, model, deadline)?;
     loop {
         match course.attempt((attempts, memory)).await {

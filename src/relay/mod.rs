@@ -261,7 +261,7 @@ impl Relay {
     /// Opens a call that arrived at this time, with the permits that were acquired for it. Nothing
     /// is sent before the reply is polled, unless the caller chose a request id: then the call runs
     /// on its own, as long as it has a reader.
-    pub fn open(
+    pub async fn open(
         &self,
         call: Arc<Call>,
         (held, memory): (&Held, CallMemory),
@@ -272,7 +272,11 @@ impl Relay {
         let limit = plan.asker.routes.timeout(&call.prompt.model);
         let timeout = limit.map_or(call.timeout, |limit| limit.min(call.timeout));
         let times = plan.times(arrived, timeout);
-        let admitted = in_time(times.deadline).and_then(|()| self.admit(&plan, &call, held, who));
+        let strict = plan.settings.refuse_unknown_uploads;
+        let owned = plan.asker.accounts.check_owners(&call, strict).await;
+        let admitted = owned
+            .and_then(|()| in_time(times.deadline))
+            .and_then(|()| self.admit(&plan, &call, held, who));
         let place = match admitted {
             Ok(place) => place,
             Err(error) => {
@@ -301,9 +305,7 @@ impl Relay {
         held: &Held,
         who: &Identity,
     ) -> Result<CallPermits, Error> {
-        let strict = plan.settings.refuse_unknown_uploads;
         let accounts = &plan.asker.accounts;
-        accounts.owners.check(&call.prompt, call.caller, strict)?;
         accounts.check_hosts(&call.prompt, &plan.settings.private_hosts)?;
         let (permit, mut pass) = self.inner.entrance.take(held, who)?;
         let model = &call.prompt.model;

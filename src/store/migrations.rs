@@ -65,6 +65,14 @@ const STEPS: &[Step] = &[
         ),
         down: include_str!("migrations/0004_fences.down.sql"),
     },
+    Step {
+        name: "uploads",
+        up: (
+            include_str!("migrations/0005_uploads.up.sqlite.sql"),
+            include_str!("migrations/0005_uploads.up.postgres.sql"),
+        ),
+        down: include_str!("migrations/0005_uploads.down.sql"),
+    },
 ];
 
 fn migrator(engine: Engine) -> Migrator {

@@ -31,6 +31,7 @@ pub mod turn;
 mod turn_end;
 pub mod turn_list;
 mod turns;
+pub mod uploads;
 mod write;
 
 use std::sync::Arc;
@@ -164,7 +165,8 @@ impl Store {
     /// Deletes what has expired, a bounded number of rows. Returns whether there may be more.
     pub async fn sweep(&self) -> Result<bool, Error> {
         self.sweep_throttles().await?;
-        let more = self.sweep_quotas().await? | self.sweep_calls().await?;
+        let more = self.sweep_quotas().await? | self.sweep_uploads().await?;
+        let more = self.sweep_calls().await? | more;
         Ok(self.sweep_conversations().await? || more)
     }
 }

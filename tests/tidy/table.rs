@@ -139,7 +139,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         &["store", "store::*", "chat::*", "error", "hex"],
     ),
     // State beyond the process, as bytes: whose they are is part of every key.
-    ("store", &["chat::call", "error", "secret"]),
+    // Lists of digests are texts in its statements.
+    ("store", &["chat::call", "error", "hex", "secret"]),
     // Limits as numbers: what is limited is part of their keys.
     ("quotas", &["store", "store::*", "chat::call", "error"]),
     // The one choice between the interfaces of upstreams.

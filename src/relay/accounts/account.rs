@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::chat::call::Tenant;
 use crate::error::{Error, Reason};
 use crate::relay::routes::matches;
 use crate::secret::Secret;
@@ -132,6 +133,11 @@ impl Member {
             state: Mutex::default(),
             shared,
         })
+    }
+
+    /// The account, as all replicas name it, if there is a store.
+    pub(super) fn shared_id(&self) -> Option<Tenant> {
+        self.shared.as_ref().map(SharedRates::id)
     }
 
     /// Applies a rate limit that another replica has learned, if it is one of this account.

@@ -9,6 +9,7 @@ pub mod account;
 pub(super) mod choice;
 pub mod circuit_breaker;
 mod shared_circuit;
+mod shared_owners;
 pub mod shared_rates;
 
 use std::sync::{Arc, PoisonError, RwLock};

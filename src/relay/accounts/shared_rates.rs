@@ -71,6 +71,11 @@ impl Sharing {
         }
     }
 
+    /// The store.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// What this account shares.
     pub(super) fn rates(&self, upstream: &Upstream, key: Option<&Secret>) -> SharedRates {
         SharedRates {
@@ -145,6 +150,11 @@ impl SharedRates {
     /// Whether this is the account of a rate limit.
     pub(super) fn is(&self, account: &Tenant) -> bool {
         self.id == *account
+    }
+
+    /// The account, as all replicas name it.
+    pub(super) fn id(&self) -> Tenant {
+        self.id
     }
 
     /// The rates of a model, which limits with the same pattern do not share.

@@ -2,16 +2,18 @@
 //!
 //! A file can be read with the key of the account that stored it, by any caller. So the gateway
 //! records the caller of each upload, and rejects its use by others. It also records the expiry,
-//! and rejects expired files without a request to DashScope. It knows the uploads of this process;
-//! others may come from another replica.
+//! and rejects expired files without a request to DashScope. It knows the uploads of this process,
+//! and those that were looked up in the store; without a store, others may come from another
+//! replica.
 
-use std::collections::{HashMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 use crate::callers::date;
-use crate::chat::call::{Caller, Prompt};
+use crate::chat::call::{Caller, Prompt, Tenant};
 use crate::chat::document::Object;
 use crate::chat::media::Source;
 use crate::chat::upload::{KEPT, Uploaded};
@@ -36,15 +38,34 @@ struct Table {
     order: VecDeque<Arc<str>>,
 }
 
-struct Owner {
+/// What is known of an upload.
+pub(in crate::relay) struct Owner {
     /// The account whose key was used, unless it was the caller's own key.
-    account: Option<Arc<str>>,
-    caller: Caller,
+    pub(in crate::relay) account: Option<Arc<str>>,
+    /// Whose it is.
+    pub(in crate::relay) whose: Whose,
     /// When it has certainly expired. The clock stops while the host is suspended, so this is never
     /// early.
-    gone: Instant,
+    pub(in crate::relay) gone: Instant,
     /// The expiry as returned to the caller, in seconds since 1970.
-    expires_at: i64,
+    pub(in crate::relay) expires_at: i64,
+}
+
+/// Whose an upload is.
+pub(in crate::relay) enum Whose {
+    /// The caller of this process who stored it.
+    Caller(Caller),
+    /// The caller who stored it in another process.
+    Tenant(Tenant),
+}
+
+impl Owner {
+    fn is(&self, (caller, tenant): (Caller, Tenant)) -> bool {
+        match &self.whose {
+            Whose::Caller(owner) => *owner == caller,
+            Whose::Tenant(owner) => *owner == tenant,
+        }
+    }
 }
 
 /// Why a caller may not use an upload.
@@ -64,24 +85,50 @@ impl Owners {
         account: Option<&str>,
         caller: Caller,
     ) {
-        let Some(key) = key(&stored.uri).map(Arc::<str>::from) else {
+        let Some(key) = key(&stored.uri) else {
             return;
         };
         let owner = Owner {
             account: account.map(Into::into),
-            caller,
+            whose: Whose::Caller(caller),
             gone: Instant::now() + KEPT,
             expires_at: stored.expires_at,
         };
+        self.lock().insert(&key, owner);
+    }
+
+    /// Records an upload of another process, by its canonical form.
+    pub(in crate::relay) fn learned(&self, key: &str, owner: Owner) {
         let mut table = self.lock();
-        if table.uploads.insert(Arc::clone(&key), owner).is_none() {
-            table.order.push_back(key);
+        if !table.uploads.contains_key(key) {
+            table.insert(key, owner);
         }
-        if table.order.len() > REMEMBERED_UPLOADS
-            && let Some(oldest) = table.order.pop_front()
-        {
-            table.uploads.remove(&oldest);
+    }
+
+    /// The canonical forms of a prompt's uploads that are not recorded.
+    pub(in crate::relay) fn unknown(&self, prompt: &Prompt) -> BTreeSet<String> {
+        let found = RefCell::new(BTreeSet::new());
+        let note = |text: &str| {
+            if let Some(key) = key(text)
+                && !self.lock().uploads.contains_key(&*key)
+            {
+                found.borrow_mut().insert(key);
+            }
+            true
+        };
+        for turn in &prompt.turns {
+            for part in &turn.parts {
+                for medium in part.body.media() {
+                    if let Source::Uri(uri) = &medium.source {
+                        note(uri);
+                    }
+                }
+                all_texts(&part.extra, &note);
+            }
+            all_texts(&turn.extra, &note);
         }
+        all_texts(&prompt.options.extra_parameters, &note);
+        found.into_inner()
     }
 
     /// The account that stored a file, if known.
@@ -98,13 +145,13 @@ impl Owners {
     pub(in crate::relay) fn check(
         &self,
         prompt: &Prompt,
-        caller: Caller,
+        who: (Caller, Tenant),
         strict: bool,
     ) -> Result<(), Error> {
         if !strict && self.lock().uploads.is_empty() {
             return Ok(());
         }
-        let refusal = |uri: &str| self.refusal(uri, caller, strict);
+        let refusal = |uri: &str| self.refusal(uri, who, strict);
         for (i, turn) in prompt.turns.iter().enumerate() {
             for (j, part) in turn.parts.iter().enumerate() {
                 let at = |rest: &str| format!("conversation.messages[{i}].content[{j}].{rest}");
@@ -124,10 +171,10 @@ impl Owners {
         check_all(&prompt.options.extra_parameters, &refusal, at)
     }
 
-    fn refusal(&self, uri: &str, caller: Caller, strict: bool) -> Option<Refusal> {
+    fn refusal(&self, uri: &str, who: (Caller, Tenant), strict: bool) -> Option<Refusal> {
         let key = key(uri)?;
         match self.lock().uploads.get(&*key) {
-            Some(owner) if owner.caller != caller => Some(Refusal::Unknown),
+            Some(owner) if !owner.is(who) => Some(Refusal::Unknown),
             Some(owner) if owner.gone <= Instant::now() => Some(Refusal::Expired(owner.expires_at)),
             Some(_) => None,
             None => strict.then_some(Refusal::Unknown),
@@ -136,6 +183,20 @@ impl Owners {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn insert(&mut self, key: &str, owner: Owner) {
+        let key: Arc<str> = key.into();
+        if self.uploads.insert(Arc::clone(&key), owner).is_none() {
+            self.order.push_back(key);
+        }
+        if self.order.len() > REMEMBERED_UPLOADS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.uploads.remove(&oldest);
+        }
     }
 }
 
@@ -184,7 +245,7 @@ impl Refusal {
 }
 
 /// The canonical form of a URL in the storage. `None` for any other URL.
-fn key(uri: &str) -> Option<String> {
+pub(in crate::relay) fn key(uri: &str) -> Option<String> {
     let scheme = uri.get(..4)?;
     if !scheme.eq_ignore_ascii_case("oss:") {
         return None;
@@ -248,6 +309,10 @@ mod tests {
 
     const URI: &str = "oss://dashscope-instant/0123/2026-11-28/b744/0a1b.wav";
 
+    fn who(number: u8) -> (Caller, Tenant) {
+        (Caller(number.into()), Tenant([number; 32]))
+    }
+
     fn uploaded(uri: &str) -> Uploaded {
         Uploaded {
             uri: uri.to_owned(),
@@ -292,14 +357,11 @@ mod tests {
             format!("{URI}?x=1"),
             format!("{URI}#x"),
         ] {
-            let error = owners.check(&prompt(&uri), Caller(2), false).unwrap_err();
+            let error = owners.check(&prompt(&uri), who(2), false).unwrap_err();
             assert_eq!(error.reason(), Reason::ResourceNotFound, "{uri}");
             let field = &error.violations()[0].field;
             assert_eq!(field, "conversation.messages[0].content[1].audio.uri");
-            assert!(
-                owners.check(&prompt(&uri), Caller(1), true).is_ok(),
-                "{uri}"
-            );
+            assert!(owners.check(&prompt(&uri), who(1), true).is_ok(), "{uri}");
             assert_eq!(owners.account(&uri).as_deref(), Some("a"), "{uri}");
         }
     }
@@ -313,17 +375,17 @@ mod tests {
         let list = Document::List(vec![Document::Null, text]);
         let hidden = Object(vec![("file".to_owned(), list)]);
         prompt.turns[0].parts[0].extra = hidden.clone();
-        let error = owners.check(&prompt, Caller(2), false).unwrap_err();
+        let error = owners.check(&prompt, who(2), false).unwrap_err();
         assert_eq!(
             error.violations()[0].field,
             "conversation.messages[0].content[0].extra.file[1]"
         );
         prompt.turns[0].parts[0].extra = Object::default();
         prompt.options.extra_parameters = hidden;
-        let error = owners.check(&prompt, Caller(2), false).unwrap_err();
+        let error = owners.check(&prompt, who(2), false).unwrap_err();
         let field = "options.extra_parameters.file[1]";
         assert_eq!(error.violations()[0].field, field);
-        assert!(owners.check(&prompt, Caller(1), false).is_ok());
+        assert!(owners.check(&prompt, who(1), false).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -331,9 +393,9 @@ mod tests {
         let owners = Owners::default();
         owners.stored(&uploaded(URI), Some("a"), Caller(1));
         tokio::time::advance(KEPT - std::time::Duration::from_secs(1)).await;
-        assert!(owners.check(&prompt(URI), Caller(1), false).is_ok());
+        assert!(owners.check(&prompt(URI), who(1), false).is_ok());
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
-        let error = owners.check(&prompt(URI), Caller(1), false).unwrap_err();
+        let error = owners.check(&prompt(URI), who(1), false).unwrap_err();
         assert_eq!(error.reason(), Reason::MediaExpired);
         let violation = &error.violations()[0];
         let field = "conversation.messages[0].content[1].audio.uri";
@@ -345,29 +407,29 @@ mod tests {
             violation.description
         );
         assert!(error.message().contains(field) && error.message().contains("UploadMedia"));
-        let error = owners.check(&prompt(URI), Caller(2), false).unwrap_err();
+        let error = owners.check(&prompt(URI), who(2), false).unwrap_err();
         assert_eq!(error.reason(), Reason::ResourceNotFound);
         let mut hidden = prompt("https://x.test/a.wav");
         let text = Document::String(URI.to_owned());
         hidden.turns[0].extra = Object(vec![("file".to_owned(), text)]);
-        let error = owners.check(&hidden, Caller(1), false).unwrap_err();
+        let error = owners.check(&hidden, who(1), false).unwrap_err();
         assert_eq!(error.reason(), Reason::MediaExpired);
         let field = "conversation.messages[0].extra.file";
         assert_eq!(error.violations()[0].field, field);
         // Stored again under the same name, it is valid again.
         owners.stored(&uploaded(URI), Some("a"), Caller(1));
-        assert!(owners.check(&prompt(URI), Caller(1), false).is_ok());
+        assert!(owners.check(&prompt(URI), who(1), false).is_ok());
     }
 
     #[test]
     fn what_is_not_known_is_for_the_operator_to_decide_and_the_memory_is_bounded() {
         let owners = Owners::default();
         let other = prompt("oss://dashscope-instant/x/y.wav");
-        assert!(owners.check(&other, Caller(1), false).is_ok());
-        assert!(owners.check(&other, Caller(1), true).is_err());
+        assert!(owners.check(&other, who(1), false).is_ok());
+        assert!(owners.check(&other, who(1), true).is_err());
         assert!(
             owners
-                .check(&prompt("https://x.test/a"), Caller(1), true)
+                .check(&prompt("https://x.test/a"), who(1), true)
                 .is_ok()
         );
         for n in 0..2 * REMEMBERED_UPLOADS {

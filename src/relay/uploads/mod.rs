@@ -86,6 +86,7 @@ impl Relay {
         if let Ok(uploaded) = &outcome {
             let account = lease.is_by_its_key().then(|| lease.name());
             accounts.owners.stored(uploaded, account, who.caller);
+            accounts.share_upload(uploaded, &lease, who.tenant).await;
             let ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
             asker.audio.stored(&uploaded.uri, &ends);
         }
