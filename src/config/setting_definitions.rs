@@ -326,10 +326,10 @@ settings! {
          inline media, and work for all models.";
     "upstream.unknown_uploads" [Choice(&["allow", "refuse"])] = "allow",
         "DASHGATE_UPSTREAM_UNKNOWN_UPLOADS":
-        "Whether calls may use an `oss:` URL that was not stored through this process. URLs that \
-         another caller stored through it are always refused.",
-        "Another replica or DashScope's tools may have stored it for the same caller; the URLs \
-         cannot be guessed.";
+        "Whether calls may use an `oss:` URL that was not stored through this process or, with a \
+         store, through any replica. URLs that another caller stored are always refused.",
+        "DashScope's tools, or another replica without a store, may have stored it for the same \
+         caller; the URLs cannot be guessed.";
     "upstream.private_hosts" [Names] = "",
         "DASHGATE_UPSTREAM_PRIVATE_HOSTS":
         "Private or local hosts that media URLs may name, with `*` for any characters: loopback, \

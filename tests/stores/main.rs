@@ -47,6 +47,7 @@ mod support;
 mod trials;
 mod turn_kills;
 mod turns;
+mod uploads;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         shared_calls::trials(),
         turn_kills::trials(),
         turns::trials(),
+        uploads::trials(),
     ];
     let sqlite = [
         damage::trials(),
