@@ -79,12 +79,13 @@ The gateway never sends the status `CANCELLED`. It may reset a stream that its c
 libraries report as `CANCELLED` without `ErrorInfo`. Any other error without `ErrorInfo` comes from
 your gRPC library or from a proxy: the gateway was not reached, or the connection to it broke.
 
-Files stored with `UploadMedia` expire after 48 hours. After that the gateway refuses their `oss://`
-URL with `MEDIA_EXPIRED` before it calls DashScope, as long as it remembers the upload (the last
-16384 of this process); `BadRequest` has the field and the expiry. Other uploads are sent to
-DashScope, whose error for an expired file has the same reason. The gateway keeps no copy: upload
-the file again. Media that a call sends as bytes do not expire: if DashScope cannot read what the
-gateway stored for the call, it is stored again, once, before anything is billed.
+Files stored with `UploadMedia` expire after 48 hours. After that the gateway refuses their
+`oss://` URL with `MEDIA_EXPIRED` before it calls DashScope, as long as it remembers the upload
+(the last 16384 that this process stored or has looked up); `BadRequest` has the field and the
+expiry. Other uploads are sent to DashScope, whose error for an expired file has the same
+reason. The gateway keeps no copy: upload the file again. Media that a call sends as bytes do
+not expire: if DashScope cannot read what the gateway stored for the call, it is stored again,
+once, before anything is billed.
 
 This page is generated from the code and checked by `cargo test --test pages`.
 ";

@@ -225,16 +225,9 @@ impl Conversation {
         };
         self.memory.decoded();
         let request_id = Arc::clone(&call.request_id);
-        let reply = self
-            .relay
-            .open(
-                call,
-                (held, self.memory.clone()),
-                &self.context.identity,
-                self.context.at,
-            )
-            .await
-            .map_err(|error| self.status(&error, &request_id))?;
+        let (held, who) = ((held, self.memory.clone()), &self.context.identity);
+        let reply = self.relay.open(call, held, who, self.context.at).await;
+        let reply = reply.map_err(|error| self.status(&error, &request_id))?;
         self.context
             .clock
             .hold(Box::new(reply.unread_call()), &self.memory);
