@@ -52,15 +52,18 @@ pub(super) fn open(
     let key = (call.caller, call.request_id.clone());
     let fingerprint = once.hasher.hash_one(fingerprint::content(call));
     let mut table = once.lock();
+    let only_reads = call.joining.after > 0;
     if let Some(entry) = table.entries.get(&key)
+        // One that only reads is never begun again if its owner is gone.
+        && (only_reads || !entry.only_reads || entry.expires.is_some())
         && let Some(reader) = join(entry, fingerprint)?
     {
         return Ok(reader.from(call.joining.after));
     }
-    if call.joining.after > 0 && once.conversations.is_none() {
+    if only_reads && once.conversations.is_none() {
         return Err(no_such_events(0));
     }
-    // One without readers is started again.
+    // One without readers, or that only reads, is replaced.
     table.forget(&key);
     table.make_room(once.settings, share)?;
 
@@ -91,6 +94,8 @@ pub(super) fn open(
         key: key.clone(),
     });
     let grace = match call.joining.unread {
+        // Nothing is lost if it ends.
+        _ if only_reads => None,
         Unread::Ends => None,
         Unread::AwaitsReader => Some(once.settings.resume_grace),
         Unread::Detached => Some(once.settings.detached_grace),
@@ -101,6 +106,7 @@ pub(super) fn open(
     let entry = Entry {
         share,
         fingerprint,
+        only_reads,
         log: Arc::clone(&log),
         interest: Arc::downgrade(&running),
         cancel,

@@ -62,6 +62,8 @@ pub(super) struct Entry {
     /// The caller whose share of the memory it uses.
     pub(super) share: Caller,
     pub(super) fingerprint: u64,
+    /// Whether it reads what another replica writes, and never runs the call itself.
+    pub(super) only_reads: bool,
     pub(super) log: Arc<ReplayLog>,
     pub(super) interest: Weak<Running>,
     /// Ends it, if it runs.
