@@ -84,6 +84,17 @@ pub(super) const CANCEL: Statement = statement!(
      WHERE tenant = $1 AND request_id = $2 AND state = 0 AND lease_until >= " now
 );
 
+/// Records that a running call is read at another replica than its owner.
+pub(super) const FOLLOW: Statement = statement!(
+    "UPDATE calls SET followed = " now " WHERE tenant = $1 AND request_id = $2 AND state = 0"
+);
+
+/// Whether a running call was read at another replica within this time.
+pub(super) const FOLLOWED: Statement = statement!(
+    "SELECT count(*) FROM calls
+     WHERE tenant = $1 AND request_id = $2 AND state = 0 AND followed > " now " - $3"
+);
+
 /// The marked calls of a replica.
 pub(super) const CANCELLED: Statement = statement!(
     "SELECT tenant, request_id FROM calls

@@ -73,6 +73,14 @@ const STEPS: &[Step] = &[
         ),
         down: include_str!("migrations/0005_uploads.down.sql"),
     },
+    Step {
+        name: "followers",
+        up: (
+            include_str!("migrations/0006_followers.up.sql"),
+            include_str!("migrations/0006_followers.up.sql"),
+        ),
+        down: include_str!("migrations/0006_followers.down.sql"),
+    },
 ];
 
 fn migrator(engine: Engine) -> Migrator {

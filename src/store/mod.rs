@@ -17,6 +17,7 @@ mod deletion;
 mod engine;
 mod failure;
 mod flushes;
+mod followers;
 pub mod inspection;
 pub mod live_turns;
 mod media;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use dashgate::config::StoreSettings;
 use dashgate::grpc::pb::call_service_client::CallServiceClient;
+use dashgate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use dashgate::grpc::pb::converse_stream_response::Event;
 use dashgate::grpc::pb::{self, delta};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::replicas::replica;
+use crate::replicas::{process, replica};
 use crate::support::*;
 use crate::trials::{Test, tests};
 
@@ -23,6 +24,8 @@ pub fn trials() -> Vec<Test> {
         a_detached_call_without_a_reader_ends_after_its_grace,
         a_resumable_stream_waits_for_its_reader_at_any_replica,
         a_resumable_stream_without_a_reader_ends_after_its_grace,
+        a_resumable_stream_goes_on_for_a_reader_at_another_replica,
+        a_call_that_readers_wait_for_is_begun_again,
         a_call_is_cancelled_at_another_replica,
         a_detached_call_without_a_reader_is_cancelled,
         only_the_caller_of_a_running_call_can_cancel_it,
@@ -250,6 +253,46 @@ async fn a_resumable_stream_without_a_reader_ends_after_its_grace(store: StoreSe
     drop(first);
     upstream.closed().await;
     assert!(dropped.elapsed() >= Duration::from_millis(500));
+}
+
+async fn a_resumable_stream_goes_on_for_a_reader_at_another_replica(store: StoreSettings) {
+    let upstream = three(Step::Pause(Duration::from_secs(3))).await;
+    let mut settings = settings(&upstream);
+    settings.store = Some(store.clone());
+    settings.idempotency.resume_grace = Duration::from_millis(800);
+    let one = gateway_with(settings.clone()).await;
+    let two = gateway_with(settings).await;
+    let mut first = open(&one, resumable(0)).await.unwrap();
+    next(&mut first).await.unwrap();
+    drop(first);
+    let mut second = open(&two, resumable(1)).await.unwrap();
+    assert_eq!(rest(&mut second).await, expected(1));
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+async fn a_call_that_readers_wait_for_is_begun_again(store: StoreSettings) {
+    let upstream = Upstream::start(|number, _| match number {
+        0 => vec![sse(), piece(frame(1, "一", "null")), Step::Hang],
+        _ => vec![sse(), piece(frame(1, "二", "stop")), end()],
+    })
+    .await;
+    let one = process(&upstream, &store);
+    let mut client = ConversationServiceClient::with_origin(one.client(), one.origin());
+    let lost = client.converse_stream(resumable(0)).await.unwrap();
+    upstream.wait_for_requests(1).await;
+    drop(one);
+    drop(lost);
+    let two = replica(&upstream, &store).await;
+    // It wants events that the killed replica did not write, and waits for the end of its lease.
+    let mut client = two.conversation();
+    let gap = tokio::spawn(async move { client.converse_stream(resumable(9)).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut whole = open(&two, ask(0, false)).await.unwrap();
+    let texts = rest(&mut whole).await;
+    assert_eq!(texts[1].1, "二", "{texts:?}");
+    let error = gap.await.unwrap().unwrap_err();
+    assert_fault(&error, Code::OutOfRange, "RESUME_GAP");
+    assert_eq!(upstream.seen().len(), 2);
 }
 
 fn calls(replica: &Running) -> CallServiceClient<Client> {

@@ -35,6 +35,7 @@ use crate::error::Error;
 use crate::memory::Kind;
 
 use super::reply::{Reply, Unstarted};
+use crate::store::calls::CallKey;
 use refusals::{key_reused, no_such_events, too_long};
 use replay_log::{Interest, ReplayLog, ReplayReader};
 use shared_calls::SharedCall;
@@ -70,8 +71,12 @@ pub(super) fn open(
     let held = table.kept.begin(share);
     let log = Arc::new(ReplayLog::new(once.memory.share(Kind::Kept), held));
     let cancel = Arc::new(Notify::new());
+    let mut in_store = None;
     let task = match &once.conversations {
         Some(conversations) => {
+            let (store, tenant) = (conversations.store().clone(), call.tenant);
+            let request_id = Arc::clone(&call.request_id);
+            in_store = Some((store, CallKey { tenant, request_id }));
             let shared = SharedCall::new(once, conversations, (call, share), Arc::clone(&log));
             tokio::spawn(shared.run(key.clone(), start(), Arc::clone(&cancel)))
         }
@@ -101,7 +106,7 @@ pub(super) fn open(
         Unread::Detached => Some(once.settings.detached_grace),
     };
     if let Some(grace) = grace {
-        detached::hold(Arc::clone(&running), Arc::clone(&log), grace);
+        detached::hold(Arc::clone(&running), Arc::clone(&log), in_store, grace);
     }
     let entry = Entry {
         share,

@@ -24,6 +24,7 @@ use crate::store::Store;
 use crate::store::calls::{Begun, CallKey, Found, Owned};
 use crate::store::turn::{Answered, NewTurn};
 
+use super::detached;
 use super::late_turn::BeginningTurn;
 use super::ownership::Ownership;
 use super::refusals::{self, key_reused, no_such_events, too_long};
@@ -56,6 +57,8 @@ pub(super) struct SharedCall {
     /// Empty until it runs: media take a while to hash.
     fingerprint: Vec<u8>,
     keep: Duration,
+    /// The pause between two records that it is read here.
+    follow_pause: Duration,
     once: Weak<Idempotency>,
     share: Caller,
     log: Arc<ReplayLog>,
@@ -92,6 +95,10 @@ impl SharedCall {
             },
             fingerprint: Vec::new(),
             keep: once.settings.keep,
+            follow_pause: {
+                let settings = once.settings;
+                detached::pause(settings.resume_grace.min(settings.detached_grace))
+            },
             once: Arc::downgrade(once),
             share,
             log,
@@ -205,6 +212,7 @@ impl SharedCall {
     /// had written any.
     async fn follow(&self, fence: i64) -> Result<bool, Error> {
         let mut next = 0;
+        let mut followed: Option<Instant> = None;
         let caught_up = Instant::now() + 3 * BATCH_TIME;
         loop {
             // First the state: a call that is complete has all its events.
@@ -228,6 +236,11 @@ impl SharedCall {
             }
             if Instant::now() >= caught_up {
                 self.log.caught_up();
+            }
+            if followed.is_none_or(|last| last.elapsed() >= self.follow_pause) {
+                // Its owner does not end it for want of readers.
+                self.store.follow(&self.key).await?;
+                followed = Some(Instant::now());
             }
             tokio::time::sleep(BATCH_TIME).await;
         }
