@@ -84,7 +84,7 @@ async fn turns_of_an_earlier_schema_keep_the_fences_of_their_calls(settings: Sto
     one.stop().await;
     one.ended().await;
     // The schema without fences, and the one that has them.
-    for to in ["4", "3", "4"] {
+    for to in ["5", "4", "3", "4"] {
         let (code, _, err) = store(&settings, &["migrate", "--to", to]).await;
         assert_eq!((code, err.as_str()), (0, ""));
     }
