@@ -51,7 +51,7 @@ func (l *live[Request, Response, Event]) recover(failed *Error) {
 }
 
 // drain reads what is left of a stream that takes no more messages: its status comes last. If the
-// session goes on, the events that nobody has read are received again, so that a program that only
+// session goes on, unread events are received again, so that a program that only
 // sends does not collect them.
 func (l *live[Request, Response, Event]) drain(ended liveStream[Request, Response]) {
 	if !l.claim(ended) {

@@ -117,7 +117,7 @@ async fn a_session_that_is_resumed_stores_each_turn_once(store: StoreSettings) {
     let last = live.call.sequence;
     drop(live.call);
     live.socket.response_done("b", "completed");
-    // It is stored while nobody reads it.
+    // It is stored while it is not read.
     while get(&mut bench.client).await.last_turn < 2 {}
     let again = LiveCall::open_as(&bench.gateway, resumption(&live.started, last), "k");
     live.call = again.await.unwrap();

@@ -1,4 +1,4 @@
-//! Turns that begin although nobody waits for them: the statement that begins a turn may be
+//! Turns that begin after their callers left: the statement that begins a turn may be
 //! executed after the call was left, or after the store was taken for down. Until such a turn
 //! ended, no other could begin in its conversation.
 

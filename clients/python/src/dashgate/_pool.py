@@ -135,8 +135,30 @@ class _AsyncMethod:
         return call
 
 
-class PooledChannel(grpc.Channel):
+class _Forms:
+    """The forms of methods of a pool."""
+
+    _lanes: _Lanes[Any]
+    _method: type[_Method | _AsyncMethod]
+
+    def unary_unary(self, method: str, *settings: Any, **named: Any) -> Any:
+        return self._method(self._lanes, "unary_unary", method, settings, named)
+
+    def unary_stream(self, method: str, *settings: Any, **named: Any) -> Any:
+        return self._method(self._lanes, "unary_stream", method, settings, named)
+
+    def stream_unary(self, method: str, *settings: Any, **named: Any) -> Any:
+        return self._method(self._lanes, "stream_unary", method, settings, named)
+
+    def stream_stream(self, method: str, *settings: Any, **named: Any) -> Any:
+        return self._method(self._lanes, "stream_stream", method, settings, named)
+
+
+class PooledChannel(_Forms, grpc.Channel):
     """A channel with several connections."""
+
+    _lanes: _Lanes[grpc.Channel]
+    _method = _Method
 
     def __init__(self, dial: Callable[[], grpc.Channel]) -> None:
         self._lanes = _Lanes(dial)
@@ -146,18 +168,6 @@ class PooledChannel(grpc.Channel):
 
     def unsubscribe(self, callback: Any) -> None:
         self._lanes.all[0].channel.unsubscribe(callback)
-
-    def unary_unary(self, method: str, *settings: Any, **named: Any) -> Any:
-        return _Method(self._lanes, "unary_unary", method, settings, named)
-
-    def unary_stream(self, method: str, *settings: Any, **named: Any) -> Any:
-        return _Method(self._lanes, "unary_stream", method, settings, named)
-
-    def stream_unary(self, method: str, *settings: Any, **named: Any) -> Any:
-        return _Method(self._lanes, "stream_unary", method, settings, named)
-
-    def stream_stream(self, method: str, *settings: Any, **named: Any) -> Any:
-        return _Method(self._lanes, "stream_stream", method, settings, named)
 
     def close(self) -> None:
         for channel in self._lanes.close():
@@ -170,8 +180,11 @@ class PooledChannel(grpc.Channel):
         self.close()
 
 
-class AsyncPooledChannel(grpc.aio.Channel):
+class AsyncPooledChannel(_Forms, grpc.aio.Channel):
     """A channel for asyncio with several connections."""
+
+    _lanes: _Lanes[grpc.aio.Channel]
+    _method = _AsyncMethod
 
     def __init__(self, dial: Callable[[], grpc.aio.Channel]) -> None:
         self._lanes = _Lanes(dial)
@@ -184,18 +197,6 @@ class AsyncPooledChannel(grpc.aio.Channel):
 
     async def channel_ready(self) -> None:
         await self._lanes.all[0].channel.channel_ready()
-
-    def unary_unary(self, method: str, *settings: Any, **named: Any) -> Any:
-        return _AsyncMethod(self._lanes, "unary_unary", method, settings, named)
-
-    def unary_stream(self, method: str, *settings: Any, **named: Any) -> Any:
-        return _AsyncMethod(self._lanes, "unary_stream", method, settings, named)
-
-    def stream_unary(self, method: str, *settings: Any, **named: Any) -> Any:
-        return _AsyncMethod(self._lanes, "stream_unary", method, settings, named)
-
-    def stream_stream(self, method: str, *settings: Any, **named: Any) -> Any:
-        return _AsyncMethod(self._lanes, "stream_stream", method, settings, named)
 
     async def close(self, grace: float | None = None) -> None:
         for channel in self._lanes.close():

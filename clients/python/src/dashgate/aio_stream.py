@@ -140,7 +140,7 @@ class AsyncStream:
         except asyncio.CancelledError:
             if not self._cancelled.is_set() or _is_cancelled_task():
                 raise
-            # Nobody cancelled the task: asyncio would take it for cancelled.
+            # The task was not cancelled: asyncio would take it for cancelled.
             raise Error(
                 grpc.StatusCode.CANCELLED,
                 "the stream was left before its end",
