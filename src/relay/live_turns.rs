@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -15,11 +14,7 @@ use crate::conversations::Conversations;
 use crate::conversations::live::LiveConversation;
 use crate::error::{Error, Reason, Sent};
 
-/// How long a turn is attempted to be saved.
-const SAVE_TIME: Duration = Duration::from_secs(5);
-
-/// The pause between two such attempts.
-const SAVE_PAUSE: Duration = Duration::from_millis(200);
+use super::idempotency::{FINISH_PAUSE, FINISH_TIME};
 
 /// The stored conversation that a session continues.
 #[derive(Debug)]
@@ -80,7 +75,7 @@ impl LiveTurns {
     async fn append(&self, session: &str, turn: LiveTurn) -> Result<i64, Error> {
         let after = self.last.load(Ordering::Relaxed);
         let turn = self.conversation.ended(session, after, turn)?;
-        let until = Instant::now() + SAVE_TIME;
+        let until = Instant::now() + FINISH_TIME;
         loop {
             match self.conversation.append(&turn).await {
                 Ok(appended) => {
@@ -93,7 +88,7 @@ impl LiveTurns {
                                    not have it";
                     return Err(Error::new(Reason::AnswerNotSaved, message).with_source(error));
                 }
-                Err(_) => tokio::time::sleep(SAVE_PAUSE).await,
+                Err(_) => tokio::time::sleep(FINISH_PAUSE).await,
             }
         }
     }

@@ -1,6 +1,6 @@
-//! Turns that begin after their callers left: the statement that begins a turn may be
-//! executed after the call was left, or after the store was taken for down. Until such a turn
-//! ended, no other could begin in its conversation.
+//! Turns that begin after their callers left: the statement that begins a turn may be executed
+//! after the call was left, or after the store was taken for down. Until such a turn ended, no
+//! other could begin in its conversation.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -33,14 +33,15 @@ use crate::chat::call::{Call, Caller, Unread};
 use crate::chat::event::Event;
 use crate::error::Error;
 use crate::memory::Kind;
+use crate::store::calls::CallKey;
 
 use super::reply::{Reply, Unstarted};
-use crate::store::calls::CallKey;
 use refusals::{key_reused, no_such_events, too_long};
 use replay_log::{Interest, ReplayLog, ReplayReader};
 use shared_calls::SharedCall;
 use table::{Entry, Key, Running};
 
+pub(super) use shared_calls::{FINISH_PAUSE, FINISH_TIME};
 pub(super) use table::Idempotency;
 pub use table::IdempotencyConfig;
 

@@ -41,11 +41,11 @@ const RENEWALS: u32 = 3;
 /// cancelled, or deleted.
 const TURN_RENEWAL: Duration = Duration::from_secs(1);
 
-/// How long the end of a call is attempted to be stored.
-const FINISH_TIME: Duration = Duration::from_secs(5);
+/// How long an answer is attempted to be stored.
+pub(in crate::relay) const FINISH_TIME: Duration = Duration::from_secs(5);
 
 /// The pause between two such attempts.
-const FINISH_PAUSE: Duration = Duration::from_millis(200);
+pub(in crate::relay) const FINISH_PAUSE: Duration = Duration::from_millis(200);
 
 /// One call in the store, on this replica.
 pub(super) struct SharedCall {
