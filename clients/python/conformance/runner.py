@@ -219,7 +219,7 @@ def failed(error: dashgate.Error) -> Json:
         ],
     }
     there = {key: value for key, value in every.items() if value}
-    there["output_started"] = error.output_started
+    there |= {"output_started": error.output_started, "retryable": error.retryable}
     if error.usage is not None:
         there["usage"] = plain(error.usage)
     if retry_after is not None:

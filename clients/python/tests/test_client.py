@@ -103,14 +103,23 @@ def test_an_error_tells_all(gateway: Gateway) -> None:
 
 def test_an_error_of_grpc_itself_has_no_reason() -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(Error) as caught:
-        client.converse(ASK, request_id="sent", timeout=0.05)
-    assert caught.value.code in {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-    }
-    assert (caught.value.reason, caught.value.raw_reason) == (v1.ERROR_REASON_UNSPECIFIED, "")
-    assert (caught.value.usage, caught.value.request_id) == (None, "sent")
-    assert caught.value.retry_after is None
+        client.upload("m", b"", metadata={"x-request-id": "sent"})
+    error = caught.value
+    assert error.code is grpc.StatusCode.UNAVAILABLE
+    assert (error.reason, error.raw_reason) == (v1.ERROR_REASON_UNSPECIFIED, "")
+    assert (error.usage, error.request_id) == (None, "sent")
+    assert (error.retry_after, error.retryable) == (None, True)
+
+
+def test_a_deadline_that_ends_here_has_a_reason(gateway: Gateway) -> None:
+    def wait(_: grpc.ServicerContext) -> v1.ConverseResponse:
+        gateway.ended.wait(LIMIT)
+        return answer("too late")
+
+    gateway.converse = wait
+    with Client(gateway.address) as client, pytest.raises(Error) as caught:
+        client.converse(ASK, timeout=0.1)
+    assert (caught.value.reason, caught.value.retryable) == (v1.DEADLINE_EXCEEDED, False)
 
 
 def test_unavailable_is_repeated_under_the_same_name(gateway: Gateway) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 
-from dashgate import content
+from dashgate import _media_types
 from dashgate._settings import service_config
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -13,16 +13,16 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 def test_the_sniffing_table_is_the_common_one() -> None:
     common = json.loads((ROOT / "tests/conformance/sniffing.json").read_text())
-    rules = [{"match": rule, "types": types} for rule, types in content.RULES]
+    rules = [{"match": rule, "types": types} for rule, types in _media_types.RULES]
     assert rules == common["rules"]
-    assert common["extensions"] == content.EXTENSIONS
+    assert common["extensions"] == _media_types.EXTENSIONS
 
 
 def test_every_sample_of_the_sniffing_table_is_told() -> None:
     common = json.loads((ROOT / "tests/conformance/sniffing.json").read_text())
     for sample in common["samples"]:
         head = bytes.fromhex(sample["head"])
-        found = content.sniff(head, sample["name"], sample["kind"])
+        found = _media_types.sniff(head, sample["name"], sample["kind"])
         assert found == sample["mime_type"], sample
 
 

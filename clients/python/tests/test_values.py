@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 import pickle
 
@@ -41,8 +42,24 @@ def test_a_uri_is_passed_on_and_a_path_is_read(tmp_path: pathlib.Path) -> None:
     file.write_bytes(b"no magic")
     assert dashgate.audio(str(file)).audio == v1.Audio(data=b"no magic", mime_type="audio/mpeg")
     assert dashgate.image(file, mime_type="image/x").image.mime_type == "image/x"
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"/no/such/file\.mp4"):
         dashgate.video("/no/such/file.mp4")
+
+
+def test_a_file_may_be_a_uri_or_open(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "a b.mp3"
+    file.write_bytes(b"no magic")
+    expected = v1.Audio(data=b"no magic", mime_type="audio/mpeg")
+    for uri in [file.as_uri(), f"file:{str(file).replace(' ', '%20')}"]:
+        assert dashgate.audio(uri).audio == expected
+    with file.open("rb") as reader:
+        assert dashgate.audio(reader).audio == expected
+    assert dashgate.audio(io.BytesIO(b"RIFF....WAVE")).audio.mime_type == "audio/wav"
+    assert dashgate.video(io.BytesIO(b"\x1a\x45\xdf\xa3")).video.mime_type == "video/webm"
+    with pytest.raises(ValueError, match="not a file of this machine"):
+        dashgate.audio("file://elsewhere/a.mp3")
+    with file.open() as text, pytest.raises(TypeError, match="in binary mode"):
+        dashgate.audio(text)  # type: ignore[arg-type]
 
 
 def test_a_film_may_be_its_frames() -> None:
@@ -54,6 +71,10 @@ def test_a_film_may_be_its_frames() -> None:
     ("target", "address"),
     [
         ("h:1", "h:1"),
+        ("h", "h:50051"),
+        ("http://h", "h:50051"),
+        ("[::1]", "[::1]:50051"),
+        ("dns:///h", "dns:///h:50051"),
         ("http://h:1/", "h:1"),
         ("https://h", "h:443"),
         ("[::1]:1", "[::1]:1"),
@@ -71,7 +92,6 @@ def test_targets(target: str, address: str) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "h",
         ":1",
         "ftp://h:1",
         "h:1/path",
@@ -86,7 +106,7 @@ def test_targets(target: str, address: str) -> None:
     ],
 )
 def test_wrong_targets_say_what_would_be_right(target: str) -> None:
-    with pytest.raises(ValueError, match="give host:port, http://host:port"):
+    with pytest.raises(ValueError, match="give host, host:port, http://host:port"):
         parse_target(target)
 
 
@@ -159,6 +179,30 @@ def test_a_secret_is_never_shown() -> None:
     ]
     for text in [*map(repr, shown), *map(str, shown), str(caught.value)]:
         assert "hush" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Error(grpc.StatusCode.UNAVAILABLE, "refused"), True),
+        (Error(grpc.StatusCode.UNAVAILABLE, "full", retry_forbidden=True), False),
+        (Error(grpc.StatusCode.UNAVAILABLE, "stops", raw_reason="SHUTTING_DOWN"), False),
+        (Error(grpc.StatusCode.RESOURCE_EXHAUSTED, "slowly", retry_after=0.0), True),
+        (Error(grpc.StatusCode.RESOURCE_EXHAUSTED, "no more"), False),
+    ],
+)
+def test_an_error_has_whether_it_may_pass(error: Error, expected: bool) -> None:
+    assert error.retryable == expected
+
+
+def test_each_part_of_an_error_is_printed_once() -> None:
+    error = Error(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "call i is late",
+        raw_reason="DEADLINE_EXCEEDED",
+        request_id="i",
+    )
+    assert str(error) == "DEADLINE_EXCEEDED: call i is late"
 
 
 def test_an_error_can_be_sent_to_another_process() -> None:

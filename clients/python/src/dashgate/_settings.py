@@ -25,7 +25,8 @@ Metadata: TypeAlias = Mapping[str, "str | bytes"]
 
 _Channel = TypeVar("_Channel")
 
-DEFAULT_TARGET = "127.0.0.1:50051"
+DEFAULT_PORT = 50051
+DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
 
 # The gateway's own timeout for DashScope is shorter, so this limit is for a gateway that hangs.
 UNARY_TIMEOUT = 600.0
@@ -71,35 +72,34 @@ class Target:
     scheme: str
 
 
-FORMS = "give host:port, http://host:port, https://host:port, dns:///host:port or unix:/path"
+FORMS = "give host, host:port, http://host:port, https://host:port, dns:///host:port or unix:/path"
 
 
 def parse_target(target: str) -> Target:
     """Parse a target."""
-    forms = FORMS
     for prefix in ("dns:", "ipv4:", "ipv6:"):
         if target.startswith(prefix):
             return _named(target, prefix, target.removeprefix(prefix))
     if target.startswith("unix:"):
         if len(target) == len("unix:"):
-            raise ValueError(f"target {target!r} has no path; {forms}")
+            raise ValueError(f"target {target!r} has no path; {FORMS}")
         return Target(target, "unix")
     scheme, separator, rest = target.partition("://")
     if not separator:
         scheme, rest = "", target
     elif scheme not in {"http", "https"}:
-        raise ValueError(f"target {target!r} begins with {scheme}://; {forms}")
+        raise ValueError(f"target {target!r} begins with {scheme}://; {FORMS}")
     try:
         parts = urlsplit(f"//{rest}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"target {target!r}: {error}; {forms}") from None
+        raise ValueError(f"target {target!r}: {error}; {FORMS}") from None
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError(f"target {target!r} is more than a host and a port; {forms}")
+        raise ValueError(f"target {target!r} is more than a host and a port; {FORMS}")
+    if not host:
+        raise ValueError(f"target {target!r} has no host; {FORMS}")
     if port is None:
-        port = {"http": 80, "https": 443}.get(scheme)
-    if not host or port is None:
-        raise ValueError(f"target {target!r} has no {'port' if host else 'host'}; {forms}")
+        port = 443 if scheme == "https" else DEFAULT_PORT
     return Target(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", scheme)
 
 

@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar, cast
 import grpc
 import grpc.aio
 
-from dashgate.errors import Error, from_rpc
+from dashgate._failure import from_rpc
+from dashgate.errors import Error
 
 _Response = TypeVar("_Response")
 _Response_co = TypeVar("_Response_co", covariant=True)

@@ -12,18 +12,12 @@ from contextlib import contextmanager
 from typing import BinaryIO, Protocol, TypeAlias, cast
 
 from dashgate import v1
+from dashgate._media_types import sniff
 from dashgate._unary import Pending
-from dashgate.content import sniff
+from dashgate.content import Reader
 
 # Large enough to make the framing negligible, small enough for many concurrent uploads.
 CHUNK = 256 * 1024
-
-
-class Reader(Protocol):
-    """A source of bytes: a file opened in binary mode, a socket's file, a pipe."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes; empty at the end."""
 
 
 class AsyncReader(Protocol):

@@ -13,8 +13,9 @@ import grpc
 import grpc.aio
 
 from dashgate import v1
+from dashgate._failure import from_rpc
 from dashgate._live import Progress, Request, Response, finished_error, over_error
-from dashgate.errors import Error, from_rpc
+from dashgate.errors import Error
 
 _Self = TypeVar("_Self", bound="_AsyncSession[Any, Any]")
 
@@ -247,7 +248,10 @@ class _AsyncSession(Generic[Request, Response]):
             if code is grpc.StatusCode.OK:
                 raise over_error()
             failed = grpc.aio.AioRpcError(
-                code, grpc.aio.Metadata(), await call.trailing_metadata(), details=details
+                code,
+                await call.initial_metadata(),
+                await call.trailing_metadata(),
+                details=details,
             )
             try:
                 delay = self._progress.broken(from_rpc(cast("Any", failed), self.request_id))

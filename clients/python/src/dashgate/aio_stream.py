@@ -13,11 +13,12 @@ import grpc.aio
 from dashgate import v1
 from dashgate._aio_connection import AsyncConnection
 from dashgate._calls import check_complete, idle_error, note_output
+from dashgate._failure import from_rpc
 from dashgate._leaving import SentMetadata
 from dashgate._resume import Resumption
 from dashgate._unary import raise_if_cancelled_there
 from dashgate.answer import Answer
-from dashgate.errors import Error, from_rpc
+from dashgate.errors import Error
 
 
 def _is_cancelled_task() -> bool:

@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar, cast
 import grpc
 
 from dashgate import v1
+from dashgate._failure import from_rpc
 from dashgate._live import Progress, Request, Response, finished_error, over_error
-from dashgate.errors import Error, from_rpc
+from dashgate.errors import Error
 
 _Self = TypeVar("_Self", bound="_Session[Any, Any]")
 

@@ -13,11 +13,12 @@ import grpc
 from dashgate import v1
 from dashgate._calls import check_complete, idle_error, note_output
 from dashgate._connection import Connection
+from dashgate._failure import from_rpc
 from dashgate._idle import Wait
 from dashgate._leaving import SentMetadata
 from dashgate._resume import Resumption
 from dashgate.answer import Answer
-from dashgate.errors import Error, from_rpc
+from dashgate.errors import Error
 
 
 class Stream:
