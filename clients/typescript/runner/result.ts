@@ -75,6 +75,8 @@ export function errorJson(thrown: unknown): JsonValue {
         : ErrorReason[thrown.reason],
     raw_reason: thrown.rawReason,
     output_started: thrown.outputStarted,
+    retryable: thrown.retryable,
+    headers: { ...thrown.headers },
     usage: thrown.usage && json(UsageSchema, thrown.usage),
     model: thrown.model,
     message: thrown.message,

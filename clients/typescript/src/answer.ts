@@ -3,6 +3,7 @@
  */
 import { toJson, type JsonValue } from "@bufbuild/protobuf";
 
+import { join } from "./bytes.js";
 import type {
   Choice,
   ConverseResponse,
@@ -105,15 +106,4 @@ export class Answer {
   get timing(): Timing | undefined {
     return this.raw.timing;
   }
-}
-
-/** Joins byte arrays. */
-export function join(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }

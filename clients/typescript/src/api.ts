@@ -15,7 +15,9 @@ export type { ImageOptions, MediaOptions, MediaSource, VideoOptions } from "./co
 export { Conversation } from "./conversation.js";
 export type { ToolChoice, ToolDeclaration } from "./conversation.js";
 export { DashgateError } from "./error.js";
-export type { FieldViolation, StatusCode } from "./error.js";
+export type { FieldViolation, Particulars } from "./error.js";
+export type { ResponseHeaders } from "./headers.js";
+export type { StatusCode } from "./status.js";
 export type { Metadata } from "./metadata.js";
 export { AnswerStream } from "./stream.js";
 export type { Tool } from "./tools.js";

@@ -4,6 +4,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 
 import { DashgateError } from "./error.js";
+import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 import type { Metadata } from "./metadata.js";
 import { Attempts, type RetryBudget } from "./retry.js";
 
@@ -37,6 +38,7 @@ export class Call {
   readonly #controller = new AbortController();
   readonly #release = new Set<() => void>();
   readonly #deadline: number | undefined;
+  readonly #boundMs: number | undefined;
   #failure: { readonly reason: unknown } | undefined;
   #stopped: ((reason: unknown) => void) | undefined;
 
@@ -45,6 +47,7 @@ export class Call {
     const timeoutMs = checkedTimeout("timeoutMs", options.timeoutMs) ?? defaultTimeoutMs;
     if (timeoutMs !== undefined && timeoutMs !== Infinity) {
       const bound = Math.min(Math.ceil(timeoutMs), MAX_TIMEOUT_MS);
+      this.#boundMs = bound;
       this.#deadline = performance.now() + bound;
       this.timer(bound, () => {
         this.stop(this.#late(bound));
@@ -89,9 +92,7 @@ export class Call {
 
   /** The error to throw for a caught value; the reason of a cancellation takes precedence. */
   failure(thrown: unknown): unknown {
-    return this.#failure === undefined
-      ? DashgateError.from(thrown, this.requestId)
-      : this.#failure.reason;
+    return this.#failure === undefined ? this.#converted(thrown) : this.#failure.reason;
   }
 
   /** Runs a timer until the call ends or the returned function is called. */
@@ -116,7 +117,7 @@ export class Call {
         return result;
       } catch (thrown) {
         this.check();
-        const error = DashgateError.from(thrown, this.requestId);
+        const error = this.#converted(thrown);
         const wait = mayRetry() ? attempts.failed(error) : undefined;
         if (wait === undefined) {
           throw error;
@@ -165,9 +166,17 @@ export class Call {
     this.signal.removeEventListener("abort", wake);
   }
 
+  /** The gRPC library also has a timer for the deadline, which may be the first to fire. */
+  #converted(thrown: unknown): DashgateError {
+    const error = DashgateError.from(thrown, this.requestId);
+    const isLate = error.code === "DEADLINE_EXCEEDED" && error.rawReason === "";
+    return isLate && this.#boundMs !== undefined ? this.#late(this.#boundMs) : error;
+  }
+
   #late(timeoutMs: number): DashgateError {
     return new DashgateError(`the deadline of ${timeoutMs} ms passed`, {
       code: "DEADLINE_EXCEEDED",
+      reason: ErrorReason.DEADLINE_EXCEEDED,
       requestId: this.requestId,
     });
   }

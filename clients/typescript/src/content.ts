@@ -4,6 +4,7 @@
  */
 import { create } from "@bufbuild/protobuf";
 
+import { join } from "./bytes.js";
 import type { Content, Image } from "./gen/dashgate/v1/content_pb.js";
 import { ContentSchema, ImageSchema } from "./gen/dashgate/v1/content_pb.js";
 import type { MediaKind } from "./sniff.js";
@@ -11,10 +12,11 @@ import { sniff } from "./sniff.js";
 
 /**
  * The source of audio, an image or a video: a URI (`http:`, `https:`, `oss:` or `data:`, as a
- * string or a `URL`), bytes, a `Blob` or `File`, or in Node.js a path or a `file:` URL. Files are
- * read by the client; paths are never sent.
+ * string or a `URL`), bytes, a `Blob` or `File`, an async iterable of bytes such as a `Readable` or
+ * a `ReadableStream`, or in Node.js a path or a `file:` URL. Files are read by the client; paths
+ * are never sent.
  */
-export type MediaSource = string | URL | Uint8Array | ArrayBuffer | Blob;
+export type MediaSource = string | URL | Uint8Array | ArrayBuffer | Blob | AsyncIterable<Uint8Array>;
 
 /** Options of a part. */
 export interface MediaOptions {
@@ -144,7 +146,14 @@ async function opened(source: MediaSource, read: PathReader): Promise<OpenedFile
     const name = "name" in source && typeof source.name === "string" ? source.name : "";
     return { data: new Uint8Array(await source.arrayBuffer()), name };
   }
-  return read(source);
+  if (typeof source === "string" || source instanceof URL) {
+    return read(source);
+  }
+  const pieces: Uint8Array[] = [];
+  for await (const piece of source) {
+    pieces.push(piece);
+  }
+  return { data: join(pieces), name: "" };
 }
 
 async function frames(

@@ -1,46 +1,15 @@
 /**
- * The error of a failed call, and its conversion from a gRPC status.
+ * The error of a failed call.
  */
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import { create, fromBinary, toJson } from "@bufbuild/protobuf";
-import { durationMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { create, toJson } from "@bufbuild/protobuf";
 
 import type { Status } from "./gen/dashgate/client/v1/error_details_pb.js";
-import {
-  BadRequestSchema,
-  ErrorInfoSchema,
-  RequestInfoSchema,
-  RetryInfoSchema,
-  StatusSchema,
-} from "./gen/dashgate/client/v1/error_details_pb.js";
-import { CallFailureSchema, ErrorReason } from "./gen/dashgate/v1/error_pb.js";
+import { StatusSchema } from "./gen/dashgate/client/v1/error_details_pb.js";
+import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 import { UsageSchema, type Usage } from "./gen/dashgate/v1/usage_pb.js";
+import type { ResponseHeaders } from "./headers.js";
 import { PUSHBACK_HEADER, pushback } from "./retry.js";
-
-/** gRPC's codes by their numbers. */
-const CODES = [
-  "OK",
-  "CANCELLED",
-  "UNKNOWN",
-  "INVALID_ARGUMENT",
-  "DEADLINE_EXCEEDED",
-  "NOT_FOUND",
-  "ALREADY_EXISTS",
-  "PERMISSION_DENIED",
-  "RESOURCE_EXHAUSTED",
-  "FAILED_PRECONDITION",
-  "ABORTED",
-  "OUT_OF_RANGE",
-  "UNIMPLEMENTED",
-  "INTERNAL",
-  "UNAVAILABLE",
-  "DATA_LOSS",
-  "UNAUTHENTICATED",
-] as const;
-
-/** The name of a gRPC code. */
-export type StatusCode = Exclude<(typeof CODES)[number], "OK">;
+import { CODES, particularsOf, type StatusCode } from "./status.js";
 
 /** An invalid field of the request. */
 export interface FieldViolation {
@@ -51,24 +20,39 @@ export interface FieldViolation {
 }
 
 /** The properties of an error besides its message. */
-interface Particulars {
-  code: StatusCode;
-  reason?: ErrorReason | undefined;
-  /** Default: the name of `reason`. */
-  rawReason?: string | undefined;
-  usage?: Usage | undefined;
-  outputStarted?: boolean | undefined;
-  upstreamCode?: string | undefined;
-  upstreamHttpStatus?: number | undefined;
-  upstreamRequestId?: string | undefined;
-  attempts?: number | undefined;
-  model?: string | undefined;
-  requestId?: string | undefined;
-  retryAfterMs?: number | undefined;
-  fieldViolations?: readonly FieldViolation[];
-  status?: Status;
-  metadata?: Headers;
-  cause?: unknown;
+export interface Particulars {
+  /** The name of the gRPC code. */
+  readonly code: StatusCode;
+  /** The cause. Default: unspecified. */
+  readonly reason?: ErrorReason | undefined;
+  /** The reason as text. Default: the name of `reason`. */
+  readonly rawReason?: string | undefined;
+  /** The usage of the call until it failed. */
+  readonly usage?: Usage | undefined;
+  /** Whether a part of the answer was produced. Default: false. */
+  readonly outputStarted?: boolean | undefined;
+  /** DashScope's error code. */
+  readonly upstreamCode?: string | undefined;
+  /** The HTTP status of DashScope's response. */
+  readonly upstreamHttpStatus?: number | undefined;
+  /** DashScope's request id. */
+  readonly upstreamRequestId?: string | undefined;
+  /** How many requests were sent to DashScope. */
+  readonly attempts?: number | undefined;
+  /** The model that was called. */
+  readonly model?: string | undefined;
+  /** The request id. */
+  readonly requestId?: string | undefined;
+  /** Milliseconds to wait before a retry. */
+  readonly retryAfterMs?: number | undefined;
+  /** The invalid fields of the request. Default: none. */
+  readonly fieldViolations?: readonly FieldViolation[] | undefined;
+  /** The raw status. Default: code and message. */
+  readonly status?: Status | undefined;
+  /** The metadata of the response. Default: none. */
+  readonly headers?: ResponseHeaders | undefined;
+  /** The error of the platform that is the cause. */
+  readonly cause?: unknown;
 }
 
 /**
@@ -78,6 +62,7 @@ interface Particulars {
  * `code` determines how to react, `reason` is the cause; docs/errors.md of the gateway lists both.
  */
 export class DashgateError extends Error {
+  /** `DashgateError`. */
   override readonly name = "DashgateError";
   /** The name of the gRPC code. */
   readonly code: StatusCode;
@@ -87,9 +72,9 @@ export class DashgateError extends Error {
    */
   readonly reason: ErrorReason;
   /**
-   * The reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE`, `TOOL_ROUNDS` and
-   * `CLIENT_CLOSED` are created by this package only, and have no value of `ErrorReason`. Empty if
-   * the gRPC library created the error.
+   * The reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE`, `TOOL_ROUNDS`, `OUTPUT_INVALID`
+   * and `CLIENT_CLOSED` are created by this package only, and have no value of `ErrorReason`. Empty
+   * if the gRPC library created the error.
    */
   readonly rawReason: string;
   /**
@@ -110,14 +95,20 @@ export class DashgateError extends Error {
   readonly model: string | undefined;
   /** The request id, as in the gateway's log. */
   readonly requestId: string | undefined;
-  /** Milliseconds to wait before a retry; unset: do not retry. */
+  /**
+   * Whether the same call may succeed later: after `retryAfterMs` if that is set, otherwise at a
+   * time that is not known, because the gateway was not reached.
+   */
+  readonly retryable: boolean;
+  /** Milliseconds to wait before a retry; unset: the time is not known, see `retryable`. */
   readonly retryAfterMs: number | undefined;
   /** The invalid fields of the request. */
   readonly fieldViolations: readonly FieldViolation[];
   /** Private, so that a printed error stays short. */
   readonly #status: Status;
-  readonly #metadata: Headers;
+  readonly #headers: ResponseHeaders;
 
+  /** Creates an error of this package's own. */
   constructor(message: string, particulars: Particulars) {
     super(message, "cause" in particulars ? { cause: particulars.cause } : undefined);
     this.code = particulars.code;
@@ -136,13 +127,16 @@ export class DashgateError extends Error {
     this.#status =
       particulars.status ??
       create(StatusSchema, { code: CODES.indexOf(particulars.code), message });
-    this.#metadata = particulars.metadata ?? new Headers();
+    this.#headers = particulars.headers ?? {};
+    this.retryable = this.retryAfterMs !== undefined || this.#isUnreached();
   }
 
-  /** Returns the code, the reason, the message and the request id. */
+  /** Returns the code, the reason, the message and the request id, each of them once. */
   override toString(): string {
-    const reason = this.rawReason === "" ? "" : ` ${this.rawReason}`;
-    const id = this.requestId === undefined ? "" : ` (request ${this.requestId})`;
+    const reason = this.rawReason === "" || this.rawReason === this.code ? "" : ` ${this.rawReason}`;
+    const { requestId } = this;
+    const isNew = requestId !== undefined && !this.message.includes(requestId);
+    const id = isNew ? ` (request ${requestId})` : "";
     return `${this.name}: ${this.code}${reason}: ${this.message}${id}`;
   }
 
@@ -158,9 +152,9 @@ export class DashgateError extends Error {
     return this.#status;
   }
 
-  /** The headers and trailers of the response. */
-  get metadata(): Headers {
-    return this.#metadata;
+  /** The initial metadata and the trailers of the response: texts by name, in lower case. */
+  get headers(): ResponseHeaders {
+    return this.#headers;
   }
 
   /**
@@ -171,29 +165,14 @@ export class DashgateError extends Error {
     if (thrown instanceof DashgateError) {
       return thrown;
     }
-    const error = ConnectError.from(thrown);
-    const status = statusOf(error);
-    const failure = detail(status, CallFailureSchema.typeName, CallFailureSchema);
-    const retry = detail(status, "google.rpc.RetryInfo", RetryInfoSchema)?.retryDelay;
-    return new DashgateError(error.rawMessage, {
-      code: codeOf(error),
-      reason: failure?.reason,
-      rawReason: detail(status, "google.rpc.ErrorInfo", ErrorInfoSchema)?.reason ?? "",
-      usage: failure?.usage,
-      outputStarted: failure?.outputStarted,
-      upstreamCode: present(failure?.upstreamCode),
-      upstreamHttpStatus: failure?.upstreamHttpStatus,
-      upstreamRequestId: present(failure?.upstreamRequestId),
-      attempts: failure?.attempts,
-      model: present(failure?.model),
-      requestId:
-        detail(status, "google.rpc.RequestInfo", RequestInfoSchema)?.requestId ?? requestId,
-      retryAfterMs: retry === undefined ? pushedBack(error.metadata) : durationMs(retry),
-      fieldViolations: violations(status),
-      status,
-      metadata: error.metadata,
-      ...(isFromServer(error) ? {} : { cause: chain(error).at(-1) }),
-    });
+    const { message, ...particulars } = particularsOf(thrown, requestId);
+    return new DashgateError(message, particulars);
+  }
+
+  /** The gateway was not reached, and nothing forbids to try again. */
+  #isUnreached(): boolean {
+    const isForbidden = pushback(this.#headers[PUSHBACK_HEADER]) === "never";
+    return this.code === "UNAVAILABLE" && this.rawReason === "" && !isForbidden;
   }
 }
 
@@ -215,83 +194,4 @@ export function noteUsage(thrown: unknown, usage: Usage | undefined): void {
 function nameOf(reason: ErrorReason): string {
   const names: Partial<Record<number, string>> = ErrorReason;
   return reason === ErrorReason.ERROR_REASON_UNSPECIFIED ? "" : (names[reason] ?? "");
-}
-
-/** The text, unless it is empty. */
-function present(text: string | undefined): string | undefined {
-  return text === "" ? undefined : text;
-}
-
-/** The gateway's status; without one, that of the gRPC library. */
-function statusOf(error: ConnectError): Status {
-  const details = error.details.flatMap((one) =>
-    "type" in one ? [{ typeUrl: `type.googleapis.com/${one.type}`, value: one.value }] : [],
-  );
-  return create(StatusSchema, { code: error.code, message: error.rawMessage, details });
-}
-
-/** The first detail of this type, unless it cannot be decoded. */
-function detail<Desc extends DescMessage>(
-  status: Status,
-  type: string,
-  schema: Desc,
-): MessageShape<Desc> | undefined {
-  const found = status.details.find((any) => any.typeUrl.endsWith(`/${type}`));
-  if (found === undefined) {
-    return undefined;
-  }
-  try {
-    return fromBinary(schema, found.value);
-  } catch {
-    // The rest of the status is still valid.
-    return undefined;
-  }
-}
-
-function violations(status: Status): FieldViolation[] {
-  const wrong = detail(status, "google.rpc.BadRequest", BadRequestSchema)?.fieldViolations ?? [];
-  return wrong.map(({ field, description }) => ({ field, description }));
-}
-
-function pushedBack(metadata: Headers): number | undefined {
-  const wait = pushback(metadata.get(PUSHBACK_HEADER));
-  return typeof wait === "number" ? wait : undefined;
-}
-
-function codeOf(error: ConnectError): StatusCode {
-  if (!isFromServer(error) && isLostConnection(error)) {
-    return "UNAVAILABLE";
-  }
-  // The wire may have a number that gRPC does not define.
-  const name = (CODES as readonly (StatusCode | "OK" | undefined)[])[error.code];
-  return name === undefined || name === "OK" ? "UNKNOWN" : name;
-}
-
-/** The gateway refused the stream before it processed it, or the connection was closed. */
-const LOST = /NGHTTP2_REFUSED_STREAM|ERR_HTTP2_GOAWAY_SESSION|ERR_HTTP2_SESSION_ERROR|EPIPE/;
-
-/** Whether a server sent this error, and not the gRPC library. */
-function isFromServer(error: ConnectError): boolean {
-  return error.metadata.has("grpc-status") || error.metadata.has("grpc-status-details-bin");
-}
-
-/** An error and its causes, down to that of the platform. */
-function chain(error: Error): (Error & { code?: unknown })[] {
-  return error.cause instanceof Error ? [error, ...chain(error.cause)] : [error];
-}
-
-/**
- * Connect reports a broken connection as a cancelled or aborted call, as its server side does. Here
- * it is UNAVAILABLE: the caller did not cancel. A `fetch` that reached no server throws a
- * `TypeError`.
- */
-function isLostConnection(error: ConnectError): boolean {
-  const code: Code = error.code;
-  return (
-    code === Code.Canceled ||
-    code === Code.Aborted ||
-    chain(error).some(
-      (one) => one instanceof TypeError || LOST.test(`${String(one.code)} ${one.message}`),
-    )
-  );
 }

@@ -4,7 +4,7 @@
 import type { JsonObject, MessageInitShape } from "@bufbuild/protobuf";
 import { clone, create } from "@bufbuild/protobuf";
 
-import { join } from "./answer.js";
+import { join } from "./bytes.js";
 import type { AudioFile, Content } from "./gen/dashgate/v1/content_pb.js";
 import { AudioSchema, ContentSchema } from "./gen/dashgate/v1/content_pb.js";
 import type { Annotation } from "./gen/dashgate/v1/conversation_pb.js";

@@ -1,6 +1,7 @@
 /**
  * The retry policy. connect has no retries, so clients/service-config.json is implemented here.
  */
+import type { ResponseHeaders } from "./headers.js";
 
 /** The delay before the next attempt in milliseconds, sent by gRPC servers. */
 export const PUSHBACK_HEADER = "grpc-retry-pushback-ms";
@@ -26,8 +27,8 @@ const MAX_PUSHBACK_MS = 0x7fffffff;
  * Parses the value of `grpc-retry-pushback-ms`: a delay in milliseconds, `"never"` if it forbids a
  * retry or is invalid, `undefined` if there is none.
  */
-export function pushback(value: string | null): number | "never" | undefined {
-  if (value === null) {
+export function pushback(value: string | undefined): number | "never" | undefined {
+  if (value === undefined) {
     return undefined;
   }
   if (!/^\d+$/.test(value)) {
@@ -59,7 +60,7 @@ export class RetryBudget {
 /** The result of a failed attempt. */
 export interface Failure {
   readonly code: string;
-  readonly metadata: Headers;
+  readonly headers: ResponseHeaders;
 }
 
 /** The attempts of one call. */
@@ -83,7 +84,7 @@ export class Attempts {
   /** Returns the delay before the next attempt in milliseconds, or `undefined` for no retry. */
   failed(failure: Failure): number | undefined {
     this.#made += 1;
-    const asked = pushback(failure.metadata.get(PUSHBACK_HEADER));
+    const asked = pushback(failure.headers[PUSHBACK_HEADER]);
     const retryable = RETRY_POLICY.retryableStatusCodes.includes(failure.code);
     if (!retryable && asked !== "never") {
       return undefined;

@@ -300,8 +300,8 @@ test("a deadline bounds the waits between attempts too", async () => {
     throw unavailable("600000");
   });
   using client = new Client(gateway.address, { timeoutMs: 50 });
-  const { code, requestId } = await failure(client.converse(question()));
-  equal(code, "DEADLINE_EXCEEDED");
+  const { code, reason, requestId } = await failure(client.converse(question()));
+  deepEqual([code, reason], ["DEADLINE_EXCEEDED", ErrorReason.DEADLINE_EXCEEDED]);
   ok(requestId);
 });
 

@@ -1,6 +1,7 @@
-/** Parts of a message, conversations and targets. */
-import { deepEqual, equal, rejects, throws } from "node:assert/strict";
+/** Parts of a message, and conversations. */
+import { deepEqual, equal, rejects } from "node:assert/strict";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 
@@ -9,8 +10,6 @@ import { Answer, audio, Conversation, image, text, video } from "dashgate";
 import { ContentSchema, ConversationSchema } from "dashgate/v1";
 import * as web from "dashgate/web";
 
-import { parseTarget } from "#dist/node/target.js";
-
 import { Fold } from "#dist/fold.js";
 import { REPOSITORY } from "./tools/repository.js";
 
@@ -18,14 +17,19 @@ const TONE = join(REPOSITORY, "examples/tone.wav");
 const GIF = new TextEncoder().encode("GIF89a");
 
 test("a path is read, and never sent", async () => {
-  for (const source of [TONE, pathToFileURL(TONE)]) {
+  for (const source of [TONE, pathToFileURL(TONE), pathToFileURL(TONE).href]) {
     const { kind } = await audio(source);
     equal(kind.case, "audio");
     equal(kind.value.mimeType, "audio/wav");
     equal(kind.value.source.case, "data");
     equal(kind.value.source.value.length, 64044);
   }
-  await rejects(audio("examples/none.wav"), { code: "ENOENT" });
+});
+
+test("a file that cannot be read is an error of the platform, with its path", async () => {
+  await rejects(audio("examples/none.wav"), { code: "ENOENT", path: "examples/none.wav" });
+  await rejects(image(REPOSITORY), { code: "EISDIR", path: REPOSITORY });
+  await rejects(image(REPOSITORY), (error: Error) => error.message.includes(REPOSITORY));
 });
 
 test("an address is sent as it stands", async () => {
@@ -39,7 +43,8 @@ test("an address is sent as it stands", async () => {
 
 test("bytes come in whatever holds them", async () => {
   const data = Buffer.from(GIF).toString("base64");
-  for (const source of [GIF, Buffer.from(GIF), GIF.buffer, new Blob([GIF])]) {
+  const pieces = () => Readable.from([GIF.subarray(0, 2), GIF.subarray(2)]);
+  for (const source of [GIF, Buffer.from(GIF), GIF.buffer, new Blob([GIF]), pieces()]) {
     deepEqual(toJson(ContentSchema, await image(source)), {
       image: { mimeType: "image/gif", data },
     });
@@ -112,40 +117,4 @@ test("a conversation appends turns, answers and results", () => {
   });
   equal(fork.raw.messages.length, 3);
   equal(fork.choose("none").raw.toolChoice?.kind.value, 2);
-});
-
-test("targets are read as people write them", () => {
-  const origin = (target: string, tls = false) => parseTarget(target, tls).origin;
-  equal(origin("localhost:50051"), "http://localhost:50051");
-  equal(origin("[::1]:50051"), "http://[::1]:50051");
-  equal(origin("gateway:443", true), "https://gateway:443".replace(":443", ""));
-  equal(origin("http://gateway:8080"), "http://gateway:8080");
-  equal(origin("https://gateway"), "https://gateway");
-  deepEqual(parseTarget("unix:/run/dashgate.sock", false), {
-    ...{ origin: "http://localhost", secure: false },
-    path: "/run/dashgate.sock",
-  });
-  equal(parseTarget("unix:///run/dashgate.sock", true).path, "/run/dashgate.sock");
-  equal(origin("dns:///h:1"), "http://h:1");
-  equal(origin("dns:h:1", true), "https://h:1");
-  equal(origin("ipv4:10.0.0.1:1"), "http://10.0.0.1:1");
-  equal(origin("ipv6:[::1]:1"), "http://[::1]:1");
-  for (const wrong of ["dns:///", "dns://server/h:1", "xds:///h:1", "ipv4:1.1.1.1:1,1.1.1.2:1"]) {
-    throws(() => parseTarget(wrong, false), /dns:\/\/\/host:port/);
-  }
-  for (const wrong of [
-    "",
-    "gateway",
-    "ftp://a:1",
-    "http://a:1/path",
-    "a:1?q",
-    "https://u:secret@a",
-  ]) {
-    throws(() => parseTarget(wrong, false), /write it as host:port/);
-  }
-  throws(() => parseTarget("http://a:1", true), /without TLS/);
-  throws(
-    () => parseTarget("https://u:secret@a", false),
-    (error: Error) => !error.message.includes("secret"),
-  );
 });

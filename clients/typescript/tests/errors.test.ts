@@ -4,6 +4,7 @@ import { test } from "node:test";
 
 import { toBinary, toJson, create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { Answer, Client, DashgateError, ErrorReason } from "dashgate";
 import { CallFailureSchema, ConverseResponseSchema, TimingSchema, UsageSchema } from "dashgate/v1";
 
@@ -82,7 +83,13 @@ test("an error tells all that the gateway said", async () => {
     equal(error.upstreamRequestId, "u-1");
     deepEqual(error.fieldViolations, [{ field: "options.n", description: "at most 4" }]);
     equal(error.status.details.length, 6);
-    equal(error.metadata.get("grpc-retry-pushback-ms"), "7");
+    equal(error.retryable, true);
+    // No binary metadata, and not the status, which is in other properties.
+    deepEqual(error.headers, {
+      "content-type": "application/grpc+proto",
+      "grpc-retry-pushback-ms": "7",
+      date: error.headers["date"],
+    });
   }
 });
 
@@ -122,6 +129,51 @@ test("answers and errors are written as JSON, and errors as text with their caus
     },
   );
   deepEqual(usage, toJson(UsageSchema, create(UsageSchema, { outputTokens: 7 })));
+});
+
+test("the text of an error has each part once", () => {
+  const late = new DashgateError("call r-1 took too long", {
+    code: "DEADLINE_EXCEEDED",
+    reason: ErrorReason.DEADLINE_EXCEEDED,
+    requestId: "r-1",
+  });
+  equal(String(late), "DashgateError: DEADLINE_EXCEEDED: call r-1 took too long");
+});
+
+test("an error says whether the same call may succeed later", async () => {
+  const statuses: [Record<string, string>, retryable: boolean, retryAfterMs?: number][] = [
+    [{ "grpc-status": "8", "grpc-retry-pushback-ms": "1500" }, true, 1500],
+    [{ "grpc-status": "8" }, false],
+    [{ "grpc-status": "14", "grpc-retry-pushback-ms": "-1" }, false],
+    [{ "grpc-status": "14", "grpc-retry-pushback-ms": "soon" }, false],
+    [{ "grpc-status": "13" }, false],
+  ];
+  const answers = statuses.map(([status]) => status);
+  await using gateway = await raw((stream) => {
+    const status = { ":status": 200, "content-type": "application/grpc", ...answers.shift() };
+    stream.respond(status, { endStream: true });
+  });
+  using client = new Client(gateway.address);
+  for (const [status, retryable, retryAfterMs] of statuses) {
+    const error = await failure(client.converse(question()));
+    deepEqual(
+      [error.retryable, error.retryAfterMs],
+      [retryable, retryAfterMs],
+      JSON.stringify(status),
+    );
+  }
+});
+
+test("a gateway that is not there is retryable, at a time that is not known", () => {
+  const { retryable, retryAfterMs } = DashgateError.from(
+    new ConnectError("connect ECONNREFUSED", Code.Unavailable),
+  );
+  deepEqual([retryable, retryAfterMs], [true, undefined]);
+  const draining = new DashgateError("no", {
+    code: "UNAVAILABLE",
+    reason: ErrorReason.SHUTTING_DOWN,
+  });
+  equal(draining.retryable, false);
 });
 
 test("a status that gRPC does not know, or that is broken, is still an error", async () => {

@@ -6,7 +6,7 @@ import { Attempts, pushback, RetryBudget } from "#dist/retry.js";
 
 const failure = (code: string, value?: string) => ({
   code,
-  metadata: new Headers(value === undefined ? {} : { "grpc-retry-pushback-ms": value }),
+  headers: value === undefined ? {} : { "grpc-retry-pushback-ms": value },
 });
 const down = failure("UNAVAILABLE");
 const middle = () => 0.5;
@@ -36,7 +36,7 @@ test("below zero and what cannot be read forbid a retry", () => {
     equal(pushback(value), "never", value);
     equal(new Attempts(new RetryBudget(), middle).failed(failure("UNAVAILABLE", value)), undefined);
   }
-  equal(pushback(null), undefined);
+  equal(pushback(undefined), undefined);
   equal(pushback("0"), 0);
 });
 

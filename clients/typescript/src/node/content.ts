@@ -1,10 +1,6 @@
 /**
  * The content helpers for Node.js, which read paths.
  */
-import { readFile } from "node:fs/promises";
-import { basename } from "node:path";
-import { fileURLToPath } from "node:url";
-
 import {
   audioContent,
   imageContent,
@@ -16,6 +12,7 @@ import {
   type VideoOptions,
 } from "../content.js";
 import type { Content } from "../gen/dashgate/v1/content_pb.js";
+import { fileName, pathOf, withFile } from "./paths.js";
 
 /** Returns an audio part from a path, bytes or a URI. */
 export function audio(source: MediaSource, options: MediaOptions = {}): Promise<Content> {
@@ -35,11 +32,7 @@ export function video(
   return videoContent(source, options, read);
 }
 
-async function read(path: string | URL): Promise<OpenedFile> {
-  return { data: await readFile(path), name: fileName(path) };
-}
-
-/** Returns the last part of a path, for its extension; folders are not sent. */
-export function fileName(path: string | URL): string {
-  return basename(typeof path === "string" ? path : fileURLToPath(path));
+async function read(source: string | URL): Promise<OpenedFile> {
+  const path = pathOf(source);
+  return { data: await withFile(path, (file) => file.readFile()), name: fileName(path) };
 }

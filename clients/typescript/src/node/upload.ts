@@ -8,7 +8,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CallOptions } from "../call.js";
 import type { UploadMediaRequestSchema } from "../gen/dashgate/v1/media_service_pb.js";
 import { sniff } from "../sniff.js";
-import { fileName } from "./content.js";
+import { fileName, named, pathOf } from "./paths.js";
 
 /**
  * The source of an upload: a path or a `file:` URL, bytes, a `Blob`, or an async iterable of bytes,
@@ -45,14 +45,15 @@ export interface OpenedUpload {
 export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
   const close = () => undefined;
   if (typeof source === "string" || source instanceof URL) {
-    const file = await open(source);
+    const path = pathOf(source);
+    const file = await open(path);
     const found = await file.stat();
     const bytes = file.createReadStream({ highWaterMark: CHUNK_BYTES });
     return {
-      bytes,
+      bytes: reported(bytes, path),
       // Only regular files have a size; a pipe has none.
       ...(found.isFile() && { size: found.size }),
-      name: fileName(source),
+      name: fileName(path),
       close: () => bytes.destroy(),
     };
   }
@@ -65,6 +66,18 @@ export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
     return { bytes: [bytes], size: bytes.length, name: "", close };
   }
   return { bytes: source, name: "", close };
+}
+
+/** The bytes of a file, whose errors have its path. */
+async function* reported(
+  bytes: AsyncIterable<Uint8Array>,
+  path: string,
+): AsyncGenerator<Uint8Array, void> {
+  try {
+    yield* bytes;
+  } catch (failure) {
+    throw named(failure, path);
+  }
 }
 
 /** The messages of an upload: the description, then the bytes. One chunk is buffered. */

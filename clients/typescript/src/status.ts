@@ -1,0 +1,164 @@
+/**
+ * Converts errors of the gRPC library to the properties of a `DashgateError`.
+ */
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+
+import type { FieldViolation, Particulars } from "./error.js";
+import type { Status } from "./gen/dashgate/client/v1/error_details_pb.js";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RequestInfoSchema,
+  RetryInfoSchema,
+  StatusSchema,
+} from "./gen/dashgate/client/v1/error_details_pb.js";
+import { CallFailureSchema } from "./gen/dashgate/v1/error_pb.js";
+import { responseHeaders } from "./headers.js";
+import { PUSHBACK_HEADER, pushback } from "./retry.js";
+
+/** gRPC's codes by their numbers. */
+export const CODES = [
+  "OK",
+  "CANCELLED",
+  "UNKNOWN",
+  "INVALID_ARGUMENT",
+  "DEADLINE_EXCEEDED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "PERMISSION_DENIED",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNIMPLEMENTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+  "UNAUTHENTICATED",
+] as const;
+
+/** The name of a gRPC code. */
+export type StatusCode = Exclude<(typeof CODES)[number], "OK">;
+
+/** Returns the properties of a thrown value. `requestId` is the id that was sent with the call. */
+export function particularsOf(
+  thrown: unknown,
+  requestId: string | undefined,
+): Particulars & { message: string } {
+  const error = ConnectError.from(thrown);
+  const status = statusOf(error);
+  const failure = detail(status, CallFailureSchema.typeName, CallFailureSchema);
+  const retry = detail(status, "google.rpc.RetryInfo", RetryInfoSchema)?.retryDelay;
+  return {
+    message: error.rawMessage,
+    code: codeOf(error),
+    reason: failure?.reason,
+    rawReason: detail(status, "google.rpc.ErrorInfo", ErrorInfoSchema)?.reason ?? "",
+    usage: failure?.usage,
+    outputStarted: failure?.outputStarted,
+    upstreamCode: present(failure?.upstreamCode),
+    upstreamHttpStatus: failure?.upstreamHttpStatus,
+    upstreamRequestId: present(failure?.upstreamRequestId),
+    attempts: failure?.attempts,
+    model: present(failure?.model),
+    requestId: detail(status, "google.rpc.RequestInfo", RequestInfoSchema)?.requestId ?? requestId,
+    retryAfterMs: retry === undefined ? pushedBack(error.metadata) : durationMs(retry),
+    fieldViolations: violations(status),
+    status,
+    headers: responseHeaders(error.metadata),
+    ...(isFromServer(error) ? {} : { cause: chain(error).at(-1) }),
+  };
+}
+
+/** Adds the headers of a response to the error that broke it. */
+export function addHeaders(thrown: unknown, headers: Headers): void {
+  if (thrown instanceof ConnectError) {
+    headers.forEach((value, name) => {
+      if (!thrown.metadata.has(name)) {
+        thrown.metadata.set(name, value);
+      }
+    });
+  }
+}
+
+/** The text, unless it is empty. */
+function present(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text;
+}
+
+/** The gateway's status; without one, that of the gRPC library. */
+function statusOf(error: ConnectError): Status {
+  const details = error.details.flatMap((one) =>
+    "type" in one ? [{ typeUrl: `type.googleapis.com/${one.type}`, value: one.value }] : [],
+  );
+  return create(StatusSchema, { code: error.code, message: error.rawMessage, details });
+}
+
+/** The first detail of this type, unless it cannot be decoded. */
+function detail<Desc extends DescMessage>(
+  status: Status,
+  type: string,
+  schema: Desc,
+): MessageShape<Desc> | undefined {
+  const found = status.details.find((any) => any.typeUrl.endsWith(`/${type}`));
+  if (found === undefined) {
+    return undefined;
+  }
+  try {
+    return fromBinary(schema, found.value);
+  } catch {
+    // The rest of the status is still valid.
+    return undefined;
+  }
+}
+
+function violations(status: Status): FieldViolation[] {
+  const wrong = detail(status, "google.rpc.BadRequest", BadRequestSchema)?.fieldViolations ?? [];
+  return wrong.map(({ field, description }) => ({ field, description }));
+}
+
+function pushedBack(metadata: Headers): number | undefined {
+  const wait = pushback(metadata.get(PUSHBACK_HEADER) ?? undefined);
+  return typeof wait === "number" ? wait : undefined;
+}
+
+function codeOf(error: ConnectError): StatusCode {
+  if (!isFromServer(error) && isLostConnection(error)) {
+    return "UNAVAILABLE";
+  }
+  // The wire may have a number that gRPC does not define.
+  const name = (CODES as readonly (StatusCode | "OK" | undefined)[])[error.code];
+  return name === undefined || name === "OK" ? "UNKNOWN" : name;
+}
+
+/** The gateway refused the stream before it processed it, or the connection was closed. */
+const LOST = /NGHTTP2_REFUSED_STREAM|ERR_HTTP2_GOAWAY_SESSION|ERR_HTTP2_SESSION_ERROR|EPIPE/;
+
+/** Whether a server sent this error, and not the gRPC library. */
+function isFromServer(error: ConnectError): boolean {
+  return error.metadata.has("grpc-status") || error.metadata.has("grpc-status-details-bin");
+}
+
+/** An error and its causes, down to that of the platform. */
+function chain(error: Error): (Error & { code?: unknown })[] {
+  return error.cause instanceof Error ? [error, ...chain(error.cause)] : [error];
+}
+
+/**
+ * Connect reports a broken connection as a cancelled or aborted call, as its server side does. Here
+ * it is UNAVAILABLE: the caller did not cancel. A `fetch` that reached no server throws a
+ * `TypeError`.
+ */
+function isLostConnection(error: ConnectError): boolean {
+  const code: Code = error.code;
+  return (
+    code === Code.Canceled ||
+    code === Code.Aborted ||
+    chain(error).some(
+      (one) => one instanceof TypeError || LOST.test(`${String(one.code)} ${one.message}`),
+    )
+  );
+}
