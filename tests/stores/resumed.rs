@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Test> {
         events_that_do_not_exist_are_out_of_range,
         a_detached_call_goes_on_and_its_answer_is_fetched_at_another_replica,
         a_detached_call_without_a_reader_ends_after_its_grace,
+        a_detached_call_that_was_left_at_two_replicas_ends_after_its_grace,
         a_resumable_stream_waits_for_its_reader_at_any_replica,
         a_resumable_stream_without_a_reader_ends_after_its_grace,
         a_resumable_stream_goes_on_for_a_reader_at_another_replica,
@@ -211,6 +212,23 @@ async fn a_detached_call_without_a_reader_ends_after_its_grace(store: StoreSetti
     next(&mut first).await.unwrap();
     let dropped = tokio::time::Instant::now();
     drop(first);
+    upstream.closed().await;
+    assert!(dropped.elapsed() >= Duration::from_millis(500));
+}
+
+async fn a_detached_call_that_was_left_at_two_replicas_ends_after_its_grace(store: StoreSettings) {
+    let mut upstream = three(Step::Hang).await;
+    let mut settings = settings(&upstream);
+    settings.store = Some(store.clone());
+    settings.idempotency.detached_grace = Duration::from_millis(600);
+    let one = gateway_with(settings.clone()).await;
+    let two = gateway_with(settings).await;
+    let mut first = open(&one, ask(0, true)).await.unwrap();
+    next(&mut first).await.unwrap();
+    let mut second = open(&two, ask(0, true)).await.unwrap();
+    next(&mut second).await.unwrap();
+    let dropped = tokio::time::Instant::now();
+    drop((first, second));
     upstream.closed().await;
     assert!(dropped.elapsed() >= Duration::from_millis(500));
 }

@@ -143,6 +143,11 @@ impl ReplayLog {
         }
     }
 
+    /// Whether a call here reads it, or waits for it.
+    pub(in crate::relay) fn is_read(&self) -> bool {
+        self.length.receiver_count() > 0
+    }
+
     /// Whether the call has ended.
     pub(in crate::relay) fn has_ended(&self) -> bool {
         self.lock().end.is_some()

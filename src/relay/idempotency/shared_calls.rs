@@ -237,8 +237,9 @@ impl SharedCall {
             if Instant::now() >= caught_up {
                 self.log.caught_up();
             }
-            if followed.is_none_or(|last| last.elapsed() >= self.follow_pause) {
-                // Its owner does not end it for want of readers.
+            let due = followed.is_none_or(|last| last.elapsed() >= self.follow_pause);
+            if due && self.log.is_read() {
+                // Its owner goes on. A detached call that is only held here must not cause that.
                 self.store.follow(&self.key).await?;
                 followed = Some(Instant::now());
             }
