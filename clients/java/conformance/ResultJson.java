@@ -54,6 +54,7 @@ final class ResultJson {
     }
     add(object, "raw_reason", error.rawReason());
     object.addProperty("output_started", error.outputStarted());
+    object.addProperty("retryable", error.retryable());
     if (error.usage().isPresent()) {
       object.add("usage", json(error.usage().get()));
     }

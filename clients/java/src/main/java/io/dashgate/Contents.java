@@ -1,15 +1,11 @@
 package io.dashgate;
 
-import com.google.protobuf.ByteString;
-import com.google.protobuf.UnsafeByteOperations;
 import io.dashgate.v1.Audio;
 import io.dashgate.v1.Content;
 import io.dashgate.v1.Image;
 import io.dashgate.v1.Video;
 import io.dashgate.v1.VideoFrames;
-import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.file.Files;
+import java.io.InputStream;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
@@ -17,17 +13,15 @@ import java.util.Objects;
 /**
  * Parts of a message: text, audio, images and video.
  *
- * <p>Audio, images and videos are a file, bytes, or a URI. A string that begins with {@code http:},
- * {@code https:}, {@code oss:} or {@code data:} is a URI, any other string a path. A file is read
- * immediately and completely; its path is never sent. Upload files that are too large for a message
- * with {@link DashgateClient#upload(String, Path)}.
+ * <p>Audio, images and videos are a file, bytes, a stream of bytes, or a URI. A string that begins
+ * with {@code http:}, {@code https:}, {@code oss:} or {@code data:} is a URI, any other string a
+ * path, also after {@code file:}. A file is read immediately and completely; its path is never
+ * sent. One that cannot be read is an {@link java.io.UncheckedIOException} with its path.
  *
  * <p>The MIME type is detected from the first bytes, then from the file's extension, else by the
  * gateway, unless it is passed explicitly.
  */
 public final class Contents {
-  private static final List<String> SCHEMES = List.of("http:", "https:", "oss:", "data:");
-
   private Contents() {}
 
   /**
@@ -104,6 +98,27 @@ public final class Contents {
   }
 
   /**
+   * Returns an audio part.
+   *
+   * @param stream the bytes of a file, read to their end; it is not closed
+   * @return the part
+   */
+  public static Content audio(InputStream stream) {
+    return audio(Medium.of(stream, "audio"), null);
+  }
+
+  /**
+   * Returns an audio part.
+   *
+   * @param stream the bytes of a file, read to their end; it is not closed
+   * @param mimeType for example {@code audio/wav}
+   * @return the part
+   */
+  public static Content audio(InputStream stream, String mimeType) {
+    return audio(Medium.of(stream, "audio"), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
    * Returns an image part.
    *
    * @param pathOrUri the path of a file, or a URI
@@ -164,6 +179,27 @@ public final class Contents {
    */
   public static Content image(byte[] data, String mimeType) {
     return image(Medium.of(data, "image"), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * Returns an image part.
+   *
+   * @param stream the bytes of a file, read to their end; it is not closed
+   * @return the part
+   */
+  public static Content image(InputStream stream) {
+    return image(Medium.of(stream, "image"), null);
+  }
+
+  /**
+   * Returns an image part.
+   *
+   * @param stream the bytes of a file, read to their end; it is not closed
+   * @param mimeType for example {@code image/png}
+   * @return the part
+   */
+  public static Content image(InputStream stream, String mimeType) {
+    return image(Medium.of(stream, "image"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -230,6 +266,27 @@ public final class Contents {
   }
 
   /**
+   * Returns a video part.
+   *
+   * @param stream the bytes of a file, read to their end; it is not closed
+   * @return the part
+   */
+  public static Content video(InputStream stream) {
+    return video(Medium.of(stream, "video"), null);
+  }
+
+  /**
+   * Returns a video part.
+   *
+   * @param stream the bytes of a file, read to their end; it is not closed
+   * @param mimeType for example {@code video/mp4}
+   * @return the part
+   */
+  public static Content video(InputStream stream, String mimeType) {
+    return video(Medium.of(stream, "video"), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
    * Returns a video part that is a list of frames.
    *
    * @param frames parts returned by {@code image}
@@ -275,47 +332,5 @@ public final class Contents {
       video.setData(medium.data);
     }
     return Content.newBuilder().setVideo(video).build();
-  }
-
-  /** A URI, or bytes and their MIME type. */
-  private static final class Medium {
-    final String uri;
-    final ByteString data;
-    private final String sniffed;
-
-    private Medium(String uri, ByteString data, String sniffed) {
-      this.uri = uri;
-      this.data = data;
-      this.sniffed = sniffed;
-    }
-
-    static Medium of(String pathOrUri, String kind) {
-      for (String scheme : SCHEMES) {
-        if (pathOrUri.regionMatches(true, 0, scheme, 0, scheme.length())) {
-          return new Medium(pathOrUri, null, "");
-        }
-      }
-      return of(Path.of(pathOrUri), kind);
-    }
-
-    static Medium of(Path file, String kind) {
-      byte[] data;
-      try {
-        data = Files.readAllBytes(file);
-      } catch (IOException e) {
-        throw new UncheckedIOException("cannot read " + file, e);
-      }
-      // The array is not shared, so it needs no copy.
-      return new Medium(
-          null, UnsafeByteOperations.unsafeWrap(data), MimeTypes.of(data, file.toString(), kind));
-    }
-
-    static Medium of(byte[] data, String kind) {
-      return new Medium(null, ByteString.copyFrom(data), MimeTypes.of(data, "", kind));
-    }
-
-    String mimeType(String given) {
-      return given == null ? sniffed : given;
-    }
   }
 }

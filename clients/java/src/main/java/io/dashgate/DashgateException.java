@@ -1,22 +1,18 @@
 package io.dashgate;
 
 import com.google.protobuf.Any;
-import com.google.protobuf.Descriptors.EnumValueDescriptor;
-import com.google.protobuf.InvalidProtocolBufferException;
-import com.google.protobuf.Message;
 import com.google.rpc.BadRequest;
 import com.google.rpc.BadRequest.FieldViolation;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RequestInfo;
-import com.google.rpc.RetryInfo;
 import io.dashgate.v1.CallFailure;
 import io.dashgate.v1.ErrorReason;
 import io.dashgate.v1.Usage;
 import io.grpc.Metadata;
 import io.grpc.Status;
-import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 
@@ -30,8 +26,6 @@ public final class DashgateException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
   private static final String DOMAIN = "dashgate";
-  private static final Metadata.Key<String> PUSHBACK = ascii("grpc-retry-pushback-ms");
-  private static final long NEVER = -1;
 
   /** The gRPC code. */
   private final Status.Code code;
@@ -51,10 +45,16 @@ public final class DashgateException extends RuntimeException {
   /** The gateway's request id, otherwise the one that was sent. */
   private final String requestId;
 
-  /** The time before a retry, or {@link #NEVER}. */
-  private final long retryAfterMillis;
+  /** The time before a retry; null if it is not known. */
+  private final Duration retryAfter;
+
+  /** Whether the same call may succeed later. */
+  private final boolean retryable;
 
   private final transient Metadata trailers;
+
+  /** Initial metadata and trailers; set before the exception is thrown. */
+  private TextHeaders headers;
 
   /** Set before the exception is thrown. */
   private boolean outputStarted;
@@ -68,47 +68,73 @@ public final class DashgateException extends RuntimeException {
       ErrorReason ownReason,
       Metadata trailers,
       String sentRequestId) {
-    super(message(status), status.getCause());
+    super(ErrorDetails.message(status), status.getCause());
     this.code = status.getCode();
     this.status = details;
     this.trailers = trailers;
-    this.failure = detail(details, CallFailure.class).orElse(null);
+    this.headers = TextHeaders.of(trailers);
+    this.failure = ErrorDetails.first(details, CallFailure.class).orElse(null);
     this.reason = failure == null ? ownReason : failure.getReason();
-    this.rawReason = detail(details, ErrorInfo.class).map(ErrorInfo::getReason).orElse("");
+    this.rawReason =
+        ErrorDetails.first(details, ErrorInfo.class).map(ErrorInfo::getReason).orElse("");
     this.outputStarted = failure != null && failure.getOutputStarted();
     this.requestId =
-        detail(details, RequestInfo.class)
+        ErrorDetails.first(details, RequestInfo.class)
             .map(RequestInfo::getRequestId)
             .filter(id -> !id.isEmpty())
             .orElse(sentRequestId);
-    this.retryAfterMillis = retryAfterMillis(details, trailers);
+    this.retryAfter = ErrorDetails.retryAfter(details, trailers).orElse(null);
+    this.retryable =
+        retryAfter != null
+            || code == Status.Code.UNAVAILABLE
+                && rawReason.isEmpty()
+                && !ErrorDetails.forbidsRetry(trailers);
   }
 
   /** An error of the gateway, a proxy or the gRPC library. */
   static DashgateException from(Status status, Metadata trailers, String sentRequestId) {
     Metadata known = trailers == null ? new Metadata() : trailers;
+    com.google.rpc.Status details = ErrorDetails.of(status, known);
+    if (status.getCode() == Status.Code.DEADLINE_EXCEEDED && details.getDetailsCount() == 0) {
+      // The deadline ended here, before that of the gateway: the cause is the same.
+      return own(details, status, ErrorReason.DEADLINE_EXCEEDED.name(), known, sentRequestId);
+    }
     return new DashgateException(
-        status, details(status, known), ErrorReason.ERROR_REASON_UNSPECIFIED, known, sentRequestId);
+        status, details, ErrorReason.ERROR_REASON_UNSPECIFIED, known, sentRequestId);
   }
 
   /** An error that this library detects. Its reason need not be one of {@link ErrorReason}. */
   static DashgateException own(
       Status.Code code, String reason, String message, String sentRequestId) {
-    com.google.rpc.Status details =
-        com.google.rpc.Status.newBuilder()
-            .setCode(code.value())
-            .setMessage(message)
-            .addDetails(
-                Any.pack(ErrorInfo.newBuilder().setReason(reason).setDomain(DOMAIN).build()))
-            .build();
+    com.google.rpc.Status plain =
+        com.google.rpc.Status.newBuilder().setCode(code.value()).setMessage(message).build();
     Status status = code.toStatus().withDescription(message);
+    return own(plain, status, reason, new Metadata(), sentRequestId);
+  }
+
+  private static DashgateException own(
+      com.google.rpc.Status plain,
+      Status status,
+      String reason,
+      Metadata trailers,
+      String sentRequestId) {
+    ErrorInfo info = ErrorInfo.newBuilder().setReason(reason).setDomain(DOMAIN).build();
     return new DashgateException(
-        status, details, reasonOf(reason), new Metadata(), sentRequestId);
+        status,
+        plain.toBuilder().addDetails(Any.pack(info)).build(),
+        ErrorDetails.reasonOf(reason),
+        trailers,
+        sentRequestId);
   }
 
   /** Marks the error of a stream that had received a part of the answer. */
   void outputHasStarted() {
     outputStarted = true;
+  }
+
+  /** Adds the initial metadata of the response. */
+  void initialMetadata(Metadata metadata) {
+    headers = headers.after(metadata);
   }
 
   /** Sets the usage of an earlier stream of the session; the error's own is preferred. */
@@ -223,14 +249,22 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
+   * Returns whether the same call may succeed later: after {@link #retryAfter}, or, for a gateway
+   * that cannot be reached, after a time that is not known.
+   *
+   * @return false if the request, or something at the gateway, has to be changed first
+   */
+  public boolean retryable() {
+    return retryable;
+  }
+
+  /**
    * Returns the time to wait before a retry.
    *
-   * @return the time; empty means: do not retry
+   * @return the time; empty if it is not known: see {@link #retryable}
    */
   public Optional<Duration> retryAfter() {
-    return retryAfterMillis == NEVER
-        ? Optional.empty()
-        : Optional.of(Duration.ofMillis(retryAfterMillis));
+    return Optional.ofNullable(retryAfter);
   }
 
   /**
@@ -239,7 +273,7 @@ public final class DashgateException extends RuntimeException {
    * @return the fields; empty if there are none
    */
   public List<FieldViolation> fieldViolations() {
-    return detail(status, BadRequest.class)
+    return ErrorDetails.first(status, BadRequest.class)
         .map(BadRequest::getFieldViolationsList)
         .orElse(List.of());
   }
@@ -251,6 +285,15 @@ public final class DashgateException extends RuntimeException {
    */
   public com.google.rpc.Status status() {
     return status;
+  }
+
+  /**
+   * Returns the metadata of the response: the initial metadata and the trailers.
+   *
+   * @return the texts by their names in lower case; binary metadata is left out
+   */
+  public Map<String, String> headers() {
+    return headers.asMap();
   }
 
   /**
@@ -270,81 +313,16 @@ public final class DashgateException extends RuntimeException {
   public String toString() {
     StringBuilder text = new StringBuilder(DashgateException.class.getName());
     text.append(": ").append(code);
-    if (!rawReason.isEmpty()) {
+    if (!rawReason.isEmpty() && !rawReason.equals(code.name())) {
       text.append(' ').append(rawReason);
     }
-    text.append(": ").append(getMessage());
-    if (!requestId.isEmpty()) {
+    // Without a description, the message is the code.
+    if (!getMessage().equals(code.name())) {
+      text.append(": ").append(getMessage());
+    }
+    if (!requestId.isEmpty() && !getMessage().contains(requestId)) {
       text.append(" (request ").append(requestId).append(')');
     }
     return text.toString();
-  }
-
-  private static String message(Status status) {
-    String description = status.getDescription();
-    String message = description == null ? status.getCode().name() : description;
-    // The cause has the address; the description is only "io exception".
-    Throwable cause = status.getCause();
-    return cause == null || cause.getMessage() == null
-        ? message
-        : message + ": " + cause.getMessage();
-  }
-
-  private static com.google.rpc.Status details(Status status, Metadata trailers) {
-    try {
-      com.google.rpc.Status found = StatusProto.fromStatusAndTrailers(status, trailers);
-      if (found != null) {
-        return found;
-      }
-    } catch (IllegalArgumentException e) {
-      // Details that cannot be decoded: code and message are still valid.
-    }
-    return com.google.rpc.Status.newBuilder()
-        .setCode(status.getCode().value())
-        .setMessage(message(status))
-        .build();
-  }
-
-  /** Returns the first detail of this type, unless it cannot be decoded. */
-  private static <T extends Message> Optional<T> detail(
-      com.google.rpc.Status status, Class<T> type) {
-    for (Any detail : status.getDetailsList()) {
-      if (detail.is(type)) {
-        try {
-          return Optional.of(detail.unpack(type));
-        } catch (InvalidProtocolBufferException e) {
-          return Optional.empty();
-        }
-      }
-    }
-    return Optional.empty();
-  }
-
-  private static ErrorReason reasonOf(String name) {
-    EnumValueDescriptor value = ErrorReason.getDescriptor().findValueByName(name);
-    return value == null ? ErrorReason.ERROR_REASON_UNSPECIFIED : ErrorReason.valueOf(value);
-  }
-
-  private static long retryAfterMillis(com.google.rpc.Status details, Metadata trailers) {
-    Optional<RetryInfo> info = detail(details, RetryInfo.class);
-    if (info.isPresent() && info.get().hasRetryDelay()) {
-      com.google.protobuf.Duration delay = info.get().getRetryDelay();
-      return Duration.ofSeconds(delay.getSeconds(), delay.getNanos()).toMillis();
-    }
-    String pushback = trailers.get(PUSHBACK);
-    return pushback == null ? NEVER : number(pushback);
-  }
-
-  /** Parses a number; -1 if it is negative or invalid. */
-  private static int number(String text) {
-    try {
-      return Math.max(-1, Integer.parseInt(text));
-    } catch (NumberFormatException e) {
-      return -1;
-    }
-  }
-
-  private static Metadata.Key<String> ascii(String name) {
-    return Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER);
   }
 }

@@ -24,9 +24,6 @@ final class RetryPolicy {
   /** The relative variation of a delay, so that clients do not retry at the same time. */
   private static final double JITTER = 0.2;
 
-  private static final Metadata.Key<String> PUSHBACK =
-      Metadata.Key.of("grpc-retry-pushback-ms", Metadata.ASCII_STRING_MARSHALLER);
-
   private double tokens = MAX_TOKENS;
 
   /** The delays of one call. */
@@ -40,14 +37,14 @@ final class RetryPolicy {
         return Optional.empty();
       }
       boolean allowed = take();
-      String pushback = trailers.get(PUSHBACK);
+      Optional<Duration> pushback = ErrorDetails.pushback(trailers);
       if (!allowed || attempts >= MAX_ATTEMPTS) {
         return Optional.empty();
       }
       attempts++;
-      if (pushback != null) {
+      if (pushback.isPresent()) {
         backoffNanos = INITIAL_BACKOFF.toNanos();
-        return named(pushback);
+        return pushback.filter(delay -> !delay.isNegative());
       }
       double jitter = ThreadLocalRandom.current().nextDouble(1 - JITTER, 1 + JITTER);
       Duration pause = Duration.ofNanos((long) (backoffNanos * jitter));
@@ -65,15 +62,5 @@ final class RetryPolicy {
   private synchronized boolean take() {
     tokens = Math.max(0, tokens - 1);
     return tokens > MAX_TOKENS / 2;
-  }
-
-  /** Reads a pushback; negative or invalid forbids a retry. */
-  private static Optional<Duration> named(String pushback) {
-    try {
-      int millis = Integer.parseInt(pushback);
-      return millis < 0 ? Optional.empty() : Optional.of(Duration.ofMillis(millis));
-    } catch (NumberFormatException e) {
-      return Optional.empty();
-    }
   }
 }

@@ -6,10 +6,14 @@ import java.util.regex.Pattern;
 
 /** The address: {@code host:port}, {@code http://}, {@code https://}, {@code unix:}. */
 final class Target {
-  /** The default address of gateway and clients. */
-  static final String DEFAULT = "127.0.0.1:50051";
+  /** The port of a gateway. */
+  private static final int PORT = 50051;
 
-  private static final int HTTP_PORT = 80;
+  /** The default address of gateway and clients. */
+  static final String DEFAULT = "127.0.0.1:" + PORT;
+
+  private static final String FORMS =
+      "host, host:port, http://host:port, https://host:port, dns:///host:port and unix:/path";
   private static final int HTTPS_PORT = 443;
   private static final int MAX_PORT = 65535;
 
@@ -45,7 +49,7 @@ final class Target {
     int mark = text.indexOf("://");
     String scheme = mark < 0 ? null : text.substring(0, mark).toLowerCase(Locale.ROOT);
     if (scheme != null && !scheme.equals("http") && !scheme.equals("https")) {
-      throw wrong(text, "has a scheme that is none of http, https and unix");
+      throw wrong(text, "has an unknown scheme; accepted are " + FORMS);
     }
     String authority = mark < 0 ? text : text.substring(mark + "://".length());
     if (authority.contains("@")) {
@@ -57,13 +61,9 @@ final class Target {
     }
     Matcher parts = AUTHORITY.matcher(authority);
     if (!parts.matches()) {
-      throw wrong(
-          text, "is none of host:port, http://host:port, https://host:port and unix:/path");
+      throw wrong(text, "is none of the accepted forms " + FORMS);
     }
-    if (scheme == null && parts.group("port") == null) {
-      throw wrong(text, "has no port; write " + text + ":50051, for example");
-    }
-    int port = "https".equals(scheme) ? HTTPS_PORT : HTTP_PORT;
+    int port = "https".equals(scheme) ? HTTPS_PORT : PORT;
     if (parts.group("port") != null) {
       port = Integer.parseInt(parts.group("port"));
     }

@@ -117,7 +117,7 @@ public final class Tls {
     try {
       return Files.readAllBytes(file);
     } catch (IOException e) {
-      throw new UncheckedIOException("cannot read " + file + " for TLS", e);
+      throw LocalFiles.unreadable(file, e);
     }
   }
 

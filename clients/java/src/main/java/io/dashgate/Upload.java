@@ -3,7 +3,6 @@ package io.dashgate;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Objects;
@@ -37,11 +36,11 @@ public final class Upload {
     try {
       size = Files.size(file);
     } catch (IOException e) {
-      throw new UncheckedIOException("cannot read " + file, e);
+      throw LocalFiles.unreadable(file, e);
     }
     Path name = file.getFileName();
     return new Upload(
-        () -> Files.newInputStream(file),
+        () -> open(file),
         OptionalLong.of(size),
         name == null ? "" : name.toString(),
         "");
@@ -103,6 +102,14 @@ public final class Upload {
 
   InputStream open() throws IOException {
     return source.open();
+  }
+
+  private static InputStream open(Path file) {
+    try {
+      return Files.newInputStream(file);
+    } catch (IOException e) {
+      throw LocalFiles.unreadable(file, e);
+    }
   }
 
   OptionalLong size() {

@@ -6,7 +6,9 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.dashgate.v1.Content;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -37,7 +39,49 @@ class ContentsTest {
   void namesTheFileThatIsNotThere() {
     UncheckedIOException fault =
         assertThrows(UncheckedIOException.class, () -> Contents.audio("not/there.wav"));
-    assertTrue(fault.getMessage().contains("not/there.wav"), fault::getMessage);
+    assertEquals("cannot read not/there.wav: no such file", fault.getMessage());
+  }
+
+  @Test
+  void readsTheFileOfAUri(@TempDir Path folder) throws IOException {
+    Path file = Files.write(folder.resolve("a b+c.png"), PNG);
+    String path = file.toString().replace(" ", "%20");
+    for (String uri : List.of("file://" + path, "FILE:" + path, "file://localhost" + path)) {
+      assertEquals(PNG.length, Contents.image(uri).getImage().getData().size(), uri);
+    }
+    IllegalArgumentException fault =
+        assertThrows(
+            IllegalArgumentException.class, () -> Contents.image("file://elsewhere/a.png"));
+    assertEquals(
+        "the URI \"file://elsewhere/a.png\" names a file of another machine",
+        fault.getMessage());
+  }
+
+  @Test
+  void readsAStreamToItsEndAndLeavesItOpen() throws IOException {
+    boolean[] closed = {false};
+    InputStream stream =
+        new ByteArrayInputStream(PNG) {
+          @Override
+          public void close() {
+            closed[0] = true;
+          }
+        };
+    Content content = Contents.image(stream);
+    assertEquals("image/png", content.getImage().getMimeType());
+    assertEquals(PNG.length, content.getImage().getData().size());
+    assertEquals(0, stream.available());
+    assertFalse(closed[0]);
+    InputStream broken =
+        new InputStream() {
+          @Override
+          public int read() throws IOException {
+            throw new IOException("the disk is gone");
+          }
+        };
+    UncheckedIOException fault =
+        assertThrows(UncheckedIOException.class, () -> Contents.audio(broken));
+    assertTrue(fault.getMessage().contains("the disk is gone"), fault::getMessage);
   }
 
   @Test

@@ -1,6 +1,7 @@
 package io.dashgate;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.Any;
@@ -20,6 +21,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.ObjectInputStream;
 import java.io.ObjectOutputStream;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import org.junit.jupiter.api.Test;
@@ -107,9 +109,66 @@ class DashgateExceptionTest {
     assertEquals("sent", fault.requestId());
     assertEquals(OptionalInt.empty(), fault.attempts());
     assertEquals(Optional.empty(), fault.retryAfter());
+    assertTrue(fault.retryable());
     assertEquals(Status.Code.UNAVAILABLE.value(), fault.status().getCode());
     assertEquals(
         "INTERNAL", DashgateException.from(Status.INTERNAL, null, "").getMessage());
+  }
+
+  @Test
+  void saysEachPartOnce() {
+    assertEquals(
+        "io.dashgate.DashgateException: INTERNAL (request r-1)",
+        DashgateException.from(Status.INTERNAL, null, "r-1").toString());
+    assertEquals(
+        "io.dashgate.DashgateException: DEADLINE_EXCEEDED: too late (request r-1)",
+        DashgateException.from(
+                Status.DEADLINE_EXCEEDED.withDescription("too late"), null, "r-1")
+            .toString());
+    assertEquals(
+        "io.dashgate.DashgateException: UNAVAILABLE: refused: host:1",
+        DashgateException.from(
+                Status.UNAVAILABLE
+                    .withDescription("refused: host:1")
+                    .withCause(new IOException("host:1")),
+                null,
+                "")
+            .toString());
+  }
+
+  @Test
+  void givesADeadlineThatEndsHereItsReason() {
+    DashgateException fault = DashgateException.from(Status.DEADLINE_EXCEEDED, null, "sent");
+    assertEquals(ErrorReason.DEADLINE_EXCEEDED, fault.reason());
+    assertEquals("DEADLINE_EXCEEDED", fault.rawReason());
+    assertFalse(fault.retryable());
+  }
+
+  @Test
+  void knowsWhatMaySucceedLater() {
+    assertTrue(pushedBack(Status.RESOURCE_EXHAUSTED, "10").retryable());
+    assertTrue(pushedBack(Status.UNAVAILABLE, "0").retryable());
+    assertFalse(pushedBack(Status.UNAVAILABLE, "-1").retryable());
+    assertFalse(pushedBack(Status.UNAVAILABLE, "soon").retryable());
+    assertFalse(DashgateException.from(Status.RESOURCE_EXHAUSTED, null, "").retryable());
+    assertFalse(
+        DashgateException.own(Status.Code.UNAVAILABLE, "STORE_FULL", "full", "").retryable());
+  }
+
+  @Test
+  void hasTheTextsOfTheMetadata() {
+    Metadata trailers = new Metadata();
+    trailers.put(FakeGateway.key("x-one"), "1");
+    trailers.put(FakeGateway.key("x-one"), "2");
+    trailers.put(FakeGateway.key("x-both"), "late");
+    trailers.put(Metadata.Key.of("x-bin", Metadata.BINARY_BYTE_MARSHALLER), new byte[] {1});
+    Metadata initial = new Metadata();
+    initial.put(FakeGateway.key("x-both"), "early");
+    initial.put(FakeGateway.key("X-Request-Id"), "r-1");
+    DashgateException fault = DashgateException.from(Status.INTERNAL, trailers, "");
+    fault.initialMetadata(initial);
+    assertEquals(
+        Map.of("x-one", "1, 2", "x-both", "late", "x-request-id", "r-1"), fault.headers());
   }
 
   @Test
@@ -133,9 +192,13 @@ class DashgateExceptionTest {
   }
 
   private static Optional<java.time.Duration> retryAfter(String pushback) {
+    return pushedBack(Status.UNAVAILABLE, pushback).retryAfter();
+  }
+
+  private static DashgateException pushedBack(Status status, String pushback) {
     Metadata trailers = new Metadata();
     trailers.put(FakeGateway.key("grpc-retry-pushback-ms"), pushback);
-    return DashgateException.from(Status.UNAVAILABLE, trailers, "").retryAfter();
+    return DashgateException.from(status, trailers, "");
   }
 
   private static DashgateException copy(DashgateException fault) throws Exception {

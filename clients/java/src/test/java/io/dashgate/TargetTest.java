@@ -10,12 +10,18 @@ import java.util.Map;
 import org.junit.jupiter.api.Test;
 
 class TargetTest {
+  private static final String FORMS =
+      "host, host:port, http://host:port, https://host:port, dns:///host:port and unix:/path";
+
   @Test
   void takesAddresses() {
     assertEquals("localhost 50051", place("localhost:50051"));
     assertEquals("my_service 1", place("my_service:1"));
     assertEquals("[::1] 50051", place("[::1]:50051"));
-    assertEquals("a.example 80", place("http://a.example"));
+    assertEquals("localhost 50051", place("localhost"));
+    assertEquals("[::1] 50051", place("[::1]"));
+    assertEquals("a.example 50051", place("http://a.example"));
+    assertEquals("a.example 50051", place("dns:///a.example"));
     assertEquals("a.example 50051", place("HTTP://a.example:50051/"));
     assertEquals("a.example 443", place("https://a.example"));
     assertTrue(Target.parse("https://a.example").saysTls());
@@ -44,17 +50,16 @@ class TargetTest {
   void saysWhatIsWrongWithAnAddress() {
     Map<String, String> wrong =
         Map.of(
-            "localhost", "has no port; write localhost:50051, for example",
-            "ftp://a:1", "has a scheme that is none of http, https and unix",
+            "ftp://a:1", "has an unknown scheme; accepted are " + FORMS,
             "a:70000", "has a port above 65535",
             "unix:", "has no path; write unix:/path/to/socket",
             "dns://server/a:1", "is not one address; for many write dns:///host:port",
             "ipv4:1.1.1.1:1,1.1.1.2:1", "is not one address; for many write dns:///host:port",
-            "xds:///a:1", "has a scheme that is none of http, https and unix");
+            "xds:///a:1", "has an unknown scheme; accepted are " + FORMS);
     wrong.forEach((text, what) -> assertEquals("the target \"" + text + "\" " + what, fault(text)));
     for (String text :
         List.of("", "a:b", "https://a/path", "https://a?x=1", "::1:50051", "a b:1")) {
-      assertTrue(fault(text).contains("none of host:port"), text);
+      assertTrue(fault(text).contains("none of the accepted forms " + FORMS), text);
     }
     assertFalse(fault("https://me:secret@a").contains("secret"));
   }
