@@ -26,15 +26,8 @@ pub(crate) fn asked(method: &str, body: &[u8]) -> Value {
         messages.push(message);
         rest = after;
     }
-    let kind = match method {
-        "Converse" => "ConverseRequest",
-        "ConverseStream" => "ConverseStreamRequest",
-        "ListModels" => "ListModelsRequest",
-        "GetModel" => "GetModelRequest",
-        _ => "UploadMediaRequest",
-    };
     let first = messages.first().copied().unwrap_or_default();
-    let message = match notation::decode(kind, first) {
+    let message = match notation::decode(&format!("{method}Request"), first) {
         Ok(message) => message,
         Err(why) => return json!({"fault": why}),
     };

@@ -44,6 +44,9 @@ pub(crate) struct Gateway {
     /// Whether it listens on a socket of the file system.
     #[serde(default)]
     pub(crate) unix: bool,
+    /// Whether it keeps conversations, in a store of its own.
+    #[serde(default)]
+    pub(crate) store: bool,
     /// Whether it demands a key.
     #[serde(default)]
     pub(crate) keys: bool,
@@ -87,17 +90,28 @@ fn plain_address() -> String {
 }
 
 /// What a runner may be told to do, and what with.
-pub(crate) const CALLS: [(&str, &[&str]); 13] = [
+pub(crate) const CALLS: [(&str, &[&str]); 16] = [
     ("converse", &TURN),
     ("stream", &TURN),
     ("deltas", &TURN),
     (
         "dialogue",
-        &["do", "model", "system", "turns", "options", "stream"],
+        &[
+            "do", "model", "system", "name", "turns", "options", "stream",
+        ],
     ),
     (
         "tools",
-        &["do", "model", "question", "tools", "results", "max_rounds"],
+        &[
+            "do",
+            "model",
+            "question",
+            "tools",
+            "results",
+            "max_rounds",
+            "stream",
+            "parallel",
+        ],
     ),
     (
         "upload",
@@ -115,6 +129,9 @@ pub(crate) const CALLS: [(&str, &[&str]); 13] = [
             "cancel",
         ],
     ),
+    ("stored", &["do", "steps"]),
+    ("messages", &["do", "model", "messages"]),
+    ("structured", &["do", "model", "question", "repair"]),
     ("models", &["do", "page_size"]),
     ("model", &["do", "name"]),
     ("cancel_call", &["do", "request_id"]),
@@ -125,7 +142,7 @@ pub(crate) const CALLS: [(&str, &[&str]); 13] = [
 
 const LIVE: [&str; 5] = ["do", "setup", "steps", "timeout_ms", "metadata"];
 
-const TURN: [&str; 8] = [
+const TURN: [&str; 11] = [
     "do",
     "conversation",
     "options",
@@ -134,18 +151,22 @@ const TURN: [&str; 8] = [
     "timeout_ms",
     "metadata",
     "cancel",
+    "max_retries",
+    "expected_turn",
+    "history",
 ];
 
-const OPTIONS: [&str; 5] = [
+const OPTIONS: [&str; 6] = [
     "api_key",
     "tls",
     "timeout_ms",
     "idle_timeout_ms",
     "metadata",
+    "max_retries",
 ];
 
 /// What a result may hold, and the four things that the servers report.
-const EXPECTED: [&str; 15] = [
+const EXPECTED: [&str; 19] = [
     "answers",
     "events",
     "deltas",
@@ -154,6 +175,10 @@ const EXPECTED: [&str; 15] = [
     "models",
     "mime_types",
     "conversation",
+    "stored",
+    "last_turn",
+    "value",
+    "partial",
     "live",
     "error",
     "elapsed_ms",
@@ -202,8 +227,8 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Case, String> {
         faults.push("its name has other letters than a-z, 0-9 and -".to_owned());
     }
     let played = case.gateway.played.is_some();
-    if played && (case.upstream.is_some() || case.gateway.keys) {
-        faults.push("a played gateway has neither upstream nor keys".to_owned());
+    if played && (case.upstream.is_some() || case.gateway.keys || case.gateway.store) {
+        faults.push("a played gateway has no upstream, keys or store".to_owned());
     }
     if case.gateway.cut_after_bytes.is_some() && (played || case.gateway.unix) {
         faults.push("only TCP connections to a real gateway can be cut".to_owned());

@@ -41,11 +41,12 @@ pub(crate) fn result(text: &str) -> Result<Map<String, Value>, String> {
             "models" => each(&value, |model| normal("Model", model)),
             "live" => each(&value, |event| normal("ConverseLiveResponse", event)),
             "speech" => each(&value, |event| normal("SynthesizeLiveResponse", event)),
+            "stored" => each(&value, stored),
+            "partial" if !value.is_null() => answer(&value),
             "conversation" if !value.is_null() => normal("Conversation", &value),
             "error" if !value.is_null() => error(&value),
-            "deltas" | "tool_calls" | "mime_types" | "elapsed_ms" | "conversation" | "error" => {
-                Ok(value)
-            }
+            "deltas" | "tool_calls" | "mime_types" | "elapsed_ms" | "conversation" | "error"
+            | "last_turn" | "value" | "partial" => Ok(value),
             _ => Err("a result has no such key".to_owned()),
         };
         let value = value.map_err(|why| format!("{key}: {why}"))?;
@@ -58,7 +59,7 @@ pub(crate) fn result(text: &str) -> Result<Map<String, Value>, String> {
     Ok(normalised)
 }
 
-const ANSWER: [&str; 13] = [
+const ANSWER: [&str; 14] = [
     "text",
     "reasoning_text",
     "finish_reason",
@@ -72,9 +73,19 @@ const ANSWER: [&str; 13] = [
     "usage",
     "message",
     "raw",
+    "headers",
 ];
 
-const ERROR: [&str; 14] = [
+const STORED: [&str; 6] = [
+    "conversation",
+    "conversations",
+    "turns",
+    "answer",
+    "cancelled",
+    "deleted",
+];
+
+const ERROR: [&str; 16] = [
     "code",
     "reason",
     "raw_reason",
@@ -87,7 +98,9 @@ const ERROR: [&str; 14] = [
     "upstream_request_id",
     "request_id",
     "attempts",
+    "retryable",
     "retry_after_ms",
+    "headers",
     "field_violations",
 ];
 
@@ -108,6 +121,22 @@ fn answer(answer: &Value) -> Result<Value, String> {
         }
     }
     Ok(Value::Object(normalised))
+}
+
+/// The result of one step with stored conversations: its kind, and what was returned.
+fn stored(step: &Value) -> Result<Value, String> {
+    let fields = known(step, &STORED)?.iter();
+    let field = |(key, value): (&String, &Value)| {
+        let value = match key.as_str() {
+            "conversation" => normal("Conversation", value),
+            "conversations" => each(value, |one| normal("Conversation", one)),
+            "turns" => each(value, |one| normal("Turn", one)),
+            "answer" => answer(value),
+            _ => Ok(value.clone()),
+        };
+        Ok((key.clone(), value.map_err(|why| format!("{key}: {why}"))?))
+    };
+    fields.map(field).collect()
 }
 
 fn error(error: &Value) -> Result<Value, String> {

@@ -1,5 +1,6 @@
 //! One case, played by one runner: servers up, job in, result out, judged.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use super::judge::{faults, shown};
 use super::language::Language;
 use super::process::{Said, ask};
 use super::server::Server;
-use super::{certificates, forks, live, made, notation, played};
+use super::{certificates, forks, live, made, notation, place, played};
 
 /// Far longer than the slowest case takes, on a machine that is busy with something else.
 const CASE_LIMIT: Duration = Duration::from_secs(180);
@@ -122,6 +123,25 @@ fn socket() -> String {
     format!("unix:{}", std::env::temp_dir().join(name).display())
 }
 
+/// A folder for the store of one case. It is removed when it is dropped.
+struct StoreFolder(PathBuf);
+
+impl StoreFolder {
+    fn new() -> Result<Self, String> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = place::made().join(format!("store-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for StoreFolder {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// The servers of one case.
 enum Stage {
     Real {
@@ -129,6 +149,8 @@ enum Stage {
         emulator: Server,
         /// What breaks the first connection.
         cut: Option<CutProxy>,
+        /// Where it keeps conversations.
+        _store: Option<StoreFolder>,
     },
     Played(played::Gateway),
 }
@@ -159,6 +181,14 @@ impl Stage {
             .flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")])
             .collect();
         more.extend(certificates::settings(case)?);
+        let store = match case.gateway.store {
+            true => Some(StoreFolder::new()?),
+            false => None,
+        };
+        if let Some(folder) = &store {
+            let url = format!("store.url=sqlite:{}", folder.0.join("store.db").display());
+            more.extend(["--set".to_owned(), url]);
+        }
         let listen = match case.gateway.unix {
             true => socket(),
             false => "127.0.0.1:0".to_owned(),
@@ -175,6 +205,7 @@ impl Stage {
             gateway,
             emulator,
             cut,
+            _store: store,
         })
     }
 

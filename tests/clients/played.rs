@@ -324,7 +324,7 @@ fn answer(
         ending.tell("completed");
         return response;
     }
-    let kind = response_of(method);
+    let kind = format!("{method}Response");
     tokio::spawn(async move {
         for message in &plan.messages {
             let is_due = async {
@@ -337,7 +337,7 @@ fn answer(
                 () = is_due => {}
                 () = sender.closed() => return,
             }
-            let data = Frame::data(message.framed(kind));
+            let data = Frame::data(message.framed(&kind));
             if sender.send(Ok(data)).await.is_err() {
                 return;
             }
@@ -361,19 +361,6 @@ fn answer(
         }
     });
     response
-}
-
-/// The type of the responses of a method.
-fn response_of(method: &str) -> &'static str {
-    match method {
-        "Converse" => "ConverseResponse",
-        "ConverseStream" => "ConverseStreamResponse",
-        "ListModels" => "ListModelsResponse",
-        "GetModel" => "GetModelResponse",
-        "ConverseLive" => "ConverseLiveResponse",
-        "SynthesizeLive" => "SynthesizeLiveResponse",
-        _ => "UploadMediaResponse",
-    }
 }
 
 /// How long a client has to read the messages before the stream is broken off. Some libraries drop
