@@ -35,6 +35,8 @@ mod first_run;
 mod names;
 #[path = "pages/operations.rs"]
 mod operations;
+#[path = "pages/programs.rs"]
+mod programs;
 #[path = "pages/sight.rs"]
 mod sight;
 

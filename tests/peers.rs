@@ -44,6 +44,8 @@ mod judge;
 )]
 #[path = "peers/kubernetes.rs"]
 mod kubernetes;
+#[path = "peers/languages.rs"]
+mod languages;
 #[path = "peers/load.rs"]
 mod load;
 #[expect(
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
     // Those first whose program takes longest to install.
     let cases = [
         kubernetes::CASES,
+        languages::CASES,
         interop::CASES,
         envoy::CASES,
         envoy_web::CASES,

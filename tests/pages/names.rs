@@ -18,7 +18,7 @@ const OTHER_PAGES: [&str; 5] = [
 ];
 
 /// Names in capital letters that are defined elsewhere: gRPC, HTTP/2, common tools, the clients.
-const ELSEWHERE: [&str; 14] = [
+const ELSEWHERE: [&str; 15] = [
     "CLIENT_CLOSED",
     "DASHGATE_CLIENTS_TARGET",
     "DASHGATE_CONFIG",
@@ -32,6 +32,7 @@ const ELSEWHERE: [&str; 14] = [
     "RST_STREAM",
     "SSL_CERT_FILE",
     "STREAM_IDLE",
+    "OUTPUT_INVALID",
     "TOOL_ROUNDS",
 ];
 

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::languages;
 use super::process::{Said, ask};
 use super::schedule::Build;
 
@@ -32,6 +33,12 @@ const JAVA_SDK: &str = concat!(
     include_str!("java/Calls.java"),
     include_str!("java/Sessions.java"),
     include_str!("java/Tasks.java"),
+);
+/// The program in Kotlin and how it is built, in one stamp. Generated code of an older
+/// schema serves: the program uses what never changes.
+const KOTLIN: &str = concat!(
+    include_str!("../../examples/languages/kotlin/pom.xml"),
+    include_str!("../../examples/languages/kotlin/Ask.kt"),
 );
 const NPM: &str = include_str!("package.json");
 const PYPI: &str = include_str!("requirements.txt");
@@ -59,6 +66,10 @@ pub(crate) enum Tool {
     Python,
     /// A file of arguments for `java`, with DashScope's SDK for Java, from Maven Central.
     JavaSdk,
+    /// A folder with code that protoc generates for Ruby; Ruby and gRPC are the system's.
+    Ruby,
+    /// A file of arguments for `java`, with the program in Kotlin and code generated for it.
+    Kotlin,
     /// Buildah, as the system has it, where it may run what it builds.
     Buildah,
     /// A folder with Helm, from the Go module proxy, and a Python that knows Kubernetes' schemas.
@@ -91,6 +102,8 @@ pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
         Tool::Python => python.get_or_init(|| installed("python", PYPI, python_into)),
         Tool::Kubernetes => kubernetes(),
         Tool::JavaSdk => java_sdk(),
+        Tool::Kotlin => kotlin(),
+        Tool::Ruby => return ruby_of_the_system(),
         Tool::Buildah => return buildah_of_the_system(),
     }
     .clone()
@@ -104,6 +117,11 @@ fn kubernetes() -> &'static Result<PathBuf, String> {
 fn java_sdk() -> &'static Result<PathBuf, String> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     FOUND.get_or_init(|| installed("java-sdk", JAVA_SDK, java_sdk_into))
+}
+
+fn kotlin() -> &'static Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(|| installed("kotlin", KOTLIN, kotlin_into))
 }
 
 /// The folder that the tools live in, below the one that cargo builds in.
@@ -227,6 +245,46 @@ fn java_sdk_into(folder: &Path) -> Result<PathBuf, String> {
     );
     fs::write(&arguments, text).map_err(|error| error.to_string())?;
     Ok(arguments)
+}
+
+/// The program in Kotlin, compiled, with the packages that it needs.
+fn kotlin_into(folder: &Path) -> Result<PathBuf, String> {
+    let (class_path, output) = (folder.join("class-path"), folder.join("target"));
+    step(
+        Command::new("mvn")
+            .args(["--batch-mode", "--quiet", "-Dstyle.color=never", "--file"])
+            .arg(languages::folder().join("kotlin/pom.xml"))
+            .args(["compile", "dependency:build-classpath"])
+            .arg(format!("-Doutput.folder={}", output.display()))
+            .arg(format!("-Dmdep.outputFile={}", class_path.display())),
+    )?;
+    let resolved = fs::read_to_string(&class_path).map_err(|error| error.to_string())?;
+    let arguments = folder.join("arguments");
+    let classes = output.join("classes");
+    let text = format!("-cp \"{}:{}\" AskKt\n", classes.display(), resolved.trim());
+    fs::write(&arguments, text).map_err(|error| error.to_string())?;
+    Ok(arguments)
+}
+
+/// Generated each time, which takes a moment: it must be that of the schema as it is.
+fn ruby_of_the_system() -> Result<PathBuf, String> {
+    let folder = home().join("ruby");
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    step(Command::new("ruby").args(["-e", "require 'grpc'"]))
+        .map_err(|why| format!("Ruby with gRPC is not there: {why}"))?;
+    let plugin = step(Command::new("which").arg("grpc_ruby_plugin"))
+        .map_err(|_| "protoc's plugin for Ruby is not there".to_owned())?;
+    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let files = fs::read_dir(proto.join("dashgate/v1")).map_err(|error| error.to_string())?;
+    step(
+        Command::new("protoc")
+            .arg(format!("-I{}", proto.display()))
+            .arg(format!("--ruby_out={}", folder.display()))
+            .arg(format!("--grpc_out={}", folder.display()))
+            .arg(format!("--plugin=protoc-gen-grpc={}", plugin.out.trim()))
+            .args(files.flatten().map(|file| file.path())),
+    )?;
+    Ok(folder)
 }
 
 /// A Python with what is wanted, and nothing else.
