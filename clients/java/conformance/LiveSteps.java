@@ -115,7 +115,7 @@ final class LiveSteps {
         break;
       case "create_response":
         session.createResponse(
-            Runner.text(value.getAsJsonObject(), "instructions"),
+            Job.text(value.getAsJsonObject(), "instructions"),
             texts(value.getAsJsonObject(), "modalities"));
         break;
       case "cancel_response":
@@ -123,7 +123,7 @@ final class LiveSteps {
         break;
       case "tool_result":
         JsonObject result = value.getAsJsonObject();
-        String id = Runner.text(result, "tool_call_id");
+        String id = Job.text(result, "tool_call_id");
         session.sendToolResult(
             id.isEmpty() ? lastToolCall() : id, result.get("output").getAsString());
         break;
@@ -176,7 +176,7 @@ final class LiveSteps {
       JsonObject event = events.get(at).getAsJsonObject();
       if (event.has("responseDelta") && event.getAsJsonObject("responseDelta").has("toolCall")) {
         JsonObject call = event.getAsJsonObject("responseDelta").getAsJsonObject("toolCall");
-        if (!Runner.text(call, "id").isEmpty()) {
+        if (!Job.text(call, "id").isEmpty()) {
           return call.get("id").getAsString();
         }
       }

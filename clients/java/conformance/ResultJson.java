@@ -10,6 +10,7 @@ import io.dashgate.DashgateException;
 import io.dashgate.v1.ErrorReason;
 import io.dashgate.v1.FinishReason;
 import java.io.IOException;
+import java.util.Map;
 import java.util.zip.CRC32;
 
 /** Writes answers and errors as JSON, for the result. */
@@ -42,6 +43,13 @@ final class ResultJson {
     object.add("usage", json(answer.usage()));
     object.add("message", json(answer.message()));
     object.add("raw", json(answer.raw()));
+    object.add("headers", texts(answer.headers()));
+    return object;
+  }
+
+  private static JsonObject texts(Map<String, String> headers) {
+    JsonObject object = new JsonObject();
+    headers.forEach(object::addProperty);
     return object;
   }
 
@@ -55,6 +63,7 @@ final class ResultJson {
     add(object, "raw_reason", error.rawReason());
     object.addProperty("output_started", error.outputStarted());
     object.addProperty("retryable", error.retryable());
+    object.add("headers", texts(error.headers()));
     if (error.usage().isPresent()) {
       object.add("usage", json(error.usage().get()));
     }

@@ -12,6 +12,7 @@ import io.dashgate.v1.ToolCall;
 import io.dashgate.v1.Usage;
 import io.dashgate.v1.Warning;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.stream.Collectors;
 
@@ -24,10 +25,12 @@ public final class Answer {
       Choice.newBuilder().setMessage(Message.newBuilder().setRole(Role.ROLE_ASSISTANT)).build();
 
   private final ConverseResponse raw;
+  private final TextHeaders headers;
   private final Choice first;
 
-  private Answer(ConverseResponse raw) {
+  private Answer(ConverseResponse raw, TextHeaders headers) {
     this.raw = raw;
+    this.headers = headers;
     this.first =
         raw.getChoicesList().stream()
             .filter(choice -> choice.getIndex() == 0)
@@ -42,7 +45,11 @@ public final class Answer {
    * @return the answer
    */
   public static Answer of(ConverseResponse raw) {
-    return new Answer(Objects.requireNonNull(raw, "raw"));
+    return of(Objects.requireNonNull(raw, "raw"), TextHeaders.NONE);
+  }
+
+  static Answer of(ConverseResponse raw, TextHeaders headers) {
+    return new Answer(raw, headers);
   }
 
   /**
@@ -176,6 +183,16 @@ public final class Answer {
    */
   public List<Choice> choices() {
     return raw.getChoicesList();
+  }
+
+  /**
+   * Returns the metadata of the response: the initial metadata and the trailers.
+   *
+   * @return the texts by their names in lower case; binary metadata is left out. Empty if the
+   *     answer was created from a message
+   */
+  public Map<String, String> headers() {
+    return headers.asMap();
   }
 
   /**

@@ -20,17 +20,23 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 
 /** Accumulates the events of a stream into an answer. */
 final class AnswerFold {
   private final ConverseResponse.Builder response = ConverseResponse.newBuilder();
   private final Map<Integer, Draft> drafts = new TreeMap<>();
+  /** Null before the last event. */
   private Completed completed;
+
   private boolean hasOutput;
+  private boolean isEmpty = true;
 
   /** Adds the next event. Unset events are of a newer schema and are skipped. */
   void add(ConverseStreamResponse event) {
+    isEmpty &= event.hasHeartbeat();
     switch (event.getEventCase()) {
       case STARTED:
         response
@@ -60,27 +66,38 @@ final class AnswerFold {
     return hasOutput;
   }
 
-  /** Returns the answer of a complete stream. */
-  Answer answer() {
-    // A choice without output exists nevertheless.
-    completed.getChoicesList().forEach(end -> draft(end.getIndex()));
+  /** Returns whether only heartbeats were received. */
+  boolean isEmpty() {
+    return isEmpty;
+  }
+
+  /** Returns the answer so far. More events may be added. */
+  Answer answer(TextHeaders headers) {
+    ConverseResponse.Builder whole = response.clone();
+    Completed end = completed == null ? Completed.getDefaultInstance() : completed;
     Map<Integer, ChoiceEnd> ends = new LinkedHashMap<>();
-    completed.getChoicesList().forEach(end -> ends.putIfAbsent(end.getIndex(), end));
-    drafts.forEach((index, draft) -> response.addChoices(draft.choice(index, ends.get(index))));
-    if (completed.hasUsage()) {
-      response.setUsage(completed.getUsage());
+    end.getChoicesList().forEach(it -> ends.putIfAbsent(it.getIndex(), it));
+    // A choice without output exists nevertheless.
+    Set<Integer> indices = new TreeSet<>(drafts.keySet());
+    indices.addAll(ends.keySet());
+    for (int index : indices) {
+      Draft draft = drafts.getOrDefault(index, new Draft());
+      whole.addChoices(draft.choice(index, ends.get(index)));
     }
-    if (completed.hasTiming()) {
-      response.setTiming(completed.getTiming());
+    if (end.hasUsage()) {
+      whole.setUsage(end.getUsage());
     }
-    if (completed.hasExtraOutput()) {
-      response.setExtraOutput(completed.getExtraOutput());
+    if (end.hasTiming()) {
+      whole.setTiming(end.getTiming());
     }
-    if (completed.hasExtra()) {
-      response.setExtra(completed.getExtra());
+    if (end.hasExtraOutput()) {
+      whole.setExtraOutput(end.getExtraOutput());
     }
-    response.addAllWarnings(completed.getWarningsList());
-    return Answer.of(response.build());
+    if (end.hasExtra()) {
+      whole.setExtra(end.getExtra());
+    }
+    whole.addAllWarnings(end.getWarningsList());
+    return Answer.of(whole.build(), headers);
   }
 
   private void add(Delta delta) {
@@ -154,11 +171,12 @@ final class AnswerFold {
     }
 
     Choice choice(int index, ChoiceEnd end) {
-      parts.forEach(part -> message.addContent(part.content()));
-      sounds.forEach(sound -> message.addContent(Content.newBuilder().setAudio(sound.audio())));
-      message.setReasoningText(reasoning.toString());
-      calls.forEach((callIndex, call) -> message.addToolCalls(call.toolCall(callIndex)));
-      Choice.Builder choice = Choice.newBuilder().setIndex(index).setMessage(message);
+      Message.Builder whole = message.clone();
+      parts.forEach(part -> whole.addContent(part.content()));
+      sounds.forEach(sound -> whole.addContent(Content.newBuilder().setAudio(sound.audio())));
+      whole.setReasoningText(reasoning.toString());
+      calls.forEach((callIndex, call) -> whole.addToolCalls(call.toolCall(callIndex)));
+      Choice.Builder choice = Choice.newBuilder().setIndex(index).setMessage(whole);
       if (hasLogprobs) {
         choice.setLogprobs(logprobs);
       }
@@ -245,8 +263,9 @@ final class AnswerFold {
       return new Part(Content.newBuilder(), new StringBuilder());
     }
 
-    Content.Builder content() {
-      return text == null ? content : content.setText(text.toString());
+    Content content() {
+      Content.Builder whole = content.clone();
+      return text == null ? whole.build() : whole.setText(text.toString()).build();
     }
   }
 
@@ -270,7 +289,7 @@ final class AnswerFold {
     }
 
     ToolCall toolCall(int index) {
-      return call.setIndex(index).setArguments(arguments.toString()).build();
+      return call.clone().setIndex(index).setArguments(arguments.toString()).build();
     }
   }
 }

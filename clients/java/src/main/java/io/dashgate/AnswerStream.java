@@ -6,9 +6,10 @@ import io.dashgate.v1.Delta;
 import io.grpc.ClientCall;
 import io.grpc.Metadata;
 import io.grpc.Status;
-import java.time.Duration;
 import java.util.Iterator;
+import java.util.Map;
 import java.util.NoSuchElementException;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -40,15 +41,15 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
   private static final int AHEAD = 4;
 
   private final Events events;
-  private final Duration idleTimeout;
+  private final IdleClock idle;
   private final AnswerFold fold = new AnswerFold();
   private ConverseStreamResponse next;
   private boolean ended;
   private DashgateException fault;
 
-  private AnswerStream(Events events, Duration idleTimeout) {
+  private AnswerStream(Events events, IdleClock idle) {
     this.events = events;
-    this.idleTimeout = idleTimeout;
+    this.idle = idle;
   }
 
   static AnswerStream begin(
@@ -56,12 +57,12 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
       Metadata headers,
       ConverseStreamRequest request,
       Set<Exchange<?, ?>> running,
-      Duration idleTimeout) {
+      IdleClock idle) {
     Events events = new Events(call, request.getRequestId(), running);
     events.start(headers);
     call.request(AHEAD);
     events.sendOnly(request);
-    return new AnswerStream(events, idleTimeout);
+    return new AnswerStream(events, idle);
   }
 
   /**
@@ -120,7 +121,29 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
     while (hasNext()) {
       next();
     }
-    return fold.answer();
+    return fold.answer(events.received());
+  }
+
+  /**
+   * Returns the answer so far, for the thread that reads: also after an error, and after the stream
+   * was closed. A choice that has not ended has no finish reason.
+   *
+   * @return the answer from the events that were received; empty before the first one that is no
+   *     heartbeat
+   */
+  public Optional<Answer> partial() {
+    return fold.isEmpty() ? Optional.empty() : Optional.of(fold.answer(events.received()));
+  }
+
+  /**
+   * Returns the metadata of the response: the initial metadata and, after the last event, the
+   * trailers.
+   *
+   * @return the texts by their names in lower case; binary metadata is left out. Empty before the
+   *     first event
+   */
+  public Map<String, String> headers() {
+    return events.received().asMap();
   }
 
   /**
@@ -150,14 +173,14 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
   private void receive() {
     Object item;
     try {
-      item = events.queue.poll(idleTimeout.toNanos(), TimeUnit.NANOSECONDS);
+      item = poll();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       end(events.fail(Status.Code.CANCELLED, "", "the thread was interrupted"));
       return;
     }
     if (item == null) {
-      end(StreamRules.idle(events, idleTimeout));
+      end(StreamRules.idle(events, idle.limit()));
     } else if (item instanceof End) {
       DashgateException why = ((End) item).fault;
       boolean truncated = why == null && !fold.isComplete();
@@ -167,6 +190,16 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
       next = (ConverseStreamResponse) item;
       fold.add(next);
     }
+  }
+
+  /** Returns null if the stream is idle for too long. */
+  private Object poll() throws InterruptedException {
+    long since = idle.now();
+    Object item = null;
+    for (long left = idle.left(since); item == null && left > 0; left = idle.left(since)) {
+      item = events.queue.poll(left, TimeUnit.NANOSECONDS);
+    }
+    return item;
   }
 
   private void end(DashgateException why) {

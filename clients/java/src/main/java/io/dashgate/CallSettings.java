@@ -13,26 +13,27 @@ import java.util.Objects;
  * }</pre>
  */
 public final class CallSettings {
-  private static final CallSettings NONE =
-      new CallSettings(null, null, null, new Metadata(), true);
+  private static final CallSettings NONE = new CallSettings();
 
-  private final GenerationOptions options;
-  private final String requestId;
-  private final Duration timeout;
-  private final Metadata metadata;
-  private final boolean resume;
+  // Written before a copy is returned, and not afterwards.
+  private GenerationOptions options;
+  private String requestId;
+  private Duration timeout;
+  private Metadata metadata = new Metadata();
+  private boolean resume = true;
+  private Integer maxRetries;
 
-  private CallSettings(
-      GenerationOptions options,
-      String requestId,
-      Duration timeout,
-      Metadata metadata,
-      boolean resume) {
-    this.options = options;
-    this.requestId = requestId;
-    this.timeout = timeout;
-    this.metadata = metadata;
-    this.resume = resume;
+  private CallSettings() {}
+
+  private CallSettings copy() {
+    CallSettings copy = new CallSettings();
+    copy.options = options;
+    copy.requestId = requestId;
+    copy.timeout = timeout;
+    copy.metadata = metadata;
+    copy.resume = resume;
+    copy.maxRetries = maxRetries;
+    return copy;
   }
 
   /**
@@ -51,8 +52,9 @@ public final class CallSettings {
    * @return these settings with the options
    */
   public CallSettings options(GenerationOptions options) {
-    Objects.requireNonNull(options, "options");
-    return new CallSettings(options, requestId, timeout, metadata, resume);
+    CallSettings copy = copy();
+    copy.options = Objects.requireNonNull(options, "options");
+    return copy;
   }
 
   /**
@@ -63,8 +65,9 @@ public final class CallSettings {
    * @return these settings with the request id
    */
   public CallSettings requestId(String requestId) {
-    Objects.requireNonNull(requestId, "requestId");
-    return new CallSettings(options, requestId, timeout, metadata, resume);
+    CallSettings copy = copy();
+    copy.requestId = Objects.requireNonNull(requestId, "requestId");
+    return copy;
   }
 
   /**
@@ -74,8 +77,9 @@ public final class CallSettings {
    * @return these settings with the deadline
    */
   public CallSettings timeout(Duration timeout) {
-    Checks.positive(timeout, "timeout");
-    return new CallSettings(options, requestId, timeout, metadata, resume);
+    CallSettings copy = copy();
+    copy.timeout = Checks.positive(timeout, "timeout");
+    return copy;
   }
 
   /**
@@ -86,10 +90,11 @@ public final class CallSettings {
    * @return these settings with the entry
    */
   public CallSettings metadata(String name, String value) {
-    Metadata more = new Metadata();
-    more.merge(metadata);
-    Checks.put(more, name, value);
-    return new CallSettings(options, requestId, timeout, more, resume);
+    CallSettings copy = copy();
+    copy.metadata = new Metadata();
+    copy.metadata.merge(metadata);
+    Checks.put(copy.metadata, name, value);
+    return copy;
   }
 
   /**
@@ -101,7 +106,22 @@ public final class CallSettings {
    * @return these settings with the choice
    */
   public CallSettings resume(boolean resume) {
-    return new CallSettings(options, requestId, timeout, metadata, resume);
+    CallSettings copy = copy();
+    copy.resume = resume;
+    return copy;
+  }
+
+  /**
+   * Sets how often a call to a model is made again if it was throttled, see {@link
+   * DashgateClientBuilder#maxRetries}. Default: the client's.
+   *
+   * @param maxRetries 0 or more
+   * @return these settings with the number
+   */
+  public CallSettings maxRetries(int maxRetries) {
+    CallSettings copy = copy();
+    copy.maxRetries = Checks.notNegative(maxRetries, "maxRetries");
+    return copy;
   }
 
   boolean resume() {
@@ -121,6 +141,11 @@ public final class CallSettings {
   /** Null for the client's. */
   Duration timeout() {
     return timeout;
+  }
+
+  /** Null for the client's. */
+  Integer maxRetries() {
+    return maxRetries;
   }
 
   Metadata metadata() {

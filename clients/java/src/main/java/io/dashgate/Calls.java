@@ -33,14 +33,6 @@ final class Calls {
   /** The largest response of the gateway. */
   static final int MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
-  /**
-   * The gateway's own timeout for DashScope is shorter, so this limit is for a gateway that hangs.
-   */
-  static final Duration UNARY_TIMEOUT = Duration.ofMinutes(10);
-
-  /** Four heartbeats of the gateway. */
-  static final Duration IDLE_TIMEOUT = Duration.ofSeconds(60);
-
   /** The connection's threads stop immediately, unless the machine is overloaded. */
   private static final long CLOSE_SECONDS = 5;
 
@@ -52,10 +44,7 @@ final class Calls {
   private final ConnectionPool owned;
 
   private final Metadata metadata;
-  /** Null for the default of each kind of call. */
-  private final Duration timeout;
-
-  private final Duration idleTimeout;
+  private final CallDefaults defaults;
   private final Set<Exchange<?, ?>> running = ConcurrentHashMap.newKeySet();
   private final Leaving leaving;
 
@@ -66,39 +55,40 @@ final class Calls {
       ConnectionPool owned,
       Metadata metadata,
       String apiKey,
-      Duration timeout,
-      Duration idleTimeout) {
+      CallDefaults defaults) {
     this.channel = channel;
     this.leaving = new Leaving(channel);
     this.owned = owned;
     this.metadata = metadata;
-    this.timeout = timeout;
-    this.idleTimeout = idleTimeout;
+    this.defaults = defaults;
     if (apiKey != null) {
       metadata.put(AUTHORIZATION, "Bearer " + apiKey);
     }
   }
 
-  CompletableFuture<ConverseResponse> converse(
-      Conversation conversation, CallSettings settings) {
+  CompletableFuture<Answer> converse(Conversation conversation, CallSettings settings) {
     ConverseRequest request = Requests.unary(conversation, settings, requestId(settings));
-    ClientCall<ConverseRequest, ConverseResponse> call =
-        call(ConversationServiceGrpc.getConverseMethod(), settings, unaryTimeout());
+    CallOptions options = options(defaults.unaryTimeout(settings));
     UnaryExchange<ConverseRequest, ConverseResponse> exchange =
-        new UnaryExchange<>(call, request.getRequestId(), running);
+        new UnaryExchange<>(
+            throttled(
+                ConversationServiceGrpc.getConverseMethod(), options, settings, wait -> {}),
+            request.getRequestId(),
+            running);
     CompletableFuture<ConverseResponse> response = exchange.begin(headers(settings));
     exchange.sendOnly(request);
-    return response;
+    return Futures.map(response, value -> Answer.of(value, exchange.received()));
   }
 
   AnswerStream stream(Conversation conversation, CallSettings settings) {
     ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
+    IdleClock idle = defaults.idleClock();
     return AnswerStream.begin(
-        streamCall(settings, request.getRequestId()),
+        streamCall(settings, request.getRequestId(), idle),
         headers(settings),
         request,
         running,
-        idleTimeout);
+        idle);
   }
 
   CompletableFuture<Answer> streamAsync(
@@ -106,13 +96,14 @@ final class Calls {
       CallSettings settings,
       Consumer<? super ConverseStreamResponse> consumer) {
     ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
+    IdleClock idle = defaults.idleClock();
     return ObservedStream.begin(
-        streamCall(settings, request.getRequestId()),
+        streamCall(settings, request.getRequestId(), idle),
         headers(settings),
         request,
         running,
         consumer,
-        idleTimeout);
+        idle);
   }
 
   CompletableFuture<UploadMediaResponse> upload(
@@ -120,7 +111,8 @@ final class Calls {
     String requestId = requestId(settings);
     Metadata headers = headers(settings, requestId);
     ClientCall<UploadMediaRequest, UploadMediaResponse> call =
-        call(MediaServiceGrpc.getUploadMediaMethod(), settings, unaryTimeout());
+        call(
+            MediaServiceGrpc.getUploadMediaMethod(), options(defaults.unaryTimeout(settings)));
     return new UploadExchange(call, requestId, running, model, upload).begin(headers);
   }
 
@@ -128,7 +120,8 @@ final class Calls {
   <Q, A> A query(MethodDescriptor<Q, A> method, Q request, CallSettings settings) {
     String requestId = requestId(settings);
     UnaryExchange<Q, A> exchange =
-        new UnaryExchange<>(call(method, settings, unaryTimeout()), requestId, running);
+        new UnaryExchange<>(
+            call(method, options(defaults.unaryTimeout(settings))), requestId, running);
     CompletableFuture<A> response = exchange.begin(headers(settings, requestId));
     exchange.sendOnly(request);
     return UnaryExchange.await(response);
@@ -140,7 +133,7 @@ final class Calls {
       CallSettings settings,
       String requestId,
       Function<Optional<ResumeSession>, Q> first) {
-    Duration limit = limit(settings, timeout);
+    Duration limit = defaults.streamTimeout(settings);
     Deadline deadline =
         limit == null ? null : Deadline.after(limit.toNanos(), TimeUnit.NANOSECONDS);
     return new LiveOpener<>(
@@ -197,22 +190,23 @@ final class Calls {
         : settings.requestId();
   }
 
-  private ResumedCall streamCall(CallSettings settings, String requestId) {
-    CallOptions options = options(settings, timeout);
+  private ResumedCall streamCall(CallSettings settings, String requestId, IdleClock idle) {
+    CallOptions options = options(defaults.streamTimeout(settings));
+    StreamProgress progress = new StreamProgress(settings.resume(), givenId(settings) != null);
+    MethodDescriptor<ConverseStreamRequest, ConverseStreamResponse> method =
+        ConversationServiceGrpc.getConverseStreamMethod();
     return new ResumedCall(
-        new StreamProgress(settings.resume(), givenId(settings) != null),
-        () -> call(ConversationServiceGrpc.getConverseStreamMethod(), options),
+        progress,
+        // A stream that is resumed has begun: it is not throttled.
+        () ->
+            progress.resumes() == 0
+                ? throttled(method, options, settings, idle::pause)
+                : call(method, options),
         () -> leaving.leave(headers(settings), requestId),
         options.getDeadline());
   }
 
-  private <Q, A> ClientCall<Q, A> call(
-      MethodDescriptor<Q, A> method, CallSettings settings, Duration usual) {
-    return call(method, options(settings, usual));
-  }
-
-  private static CallOptions options(CallSettings settings, Duration usual) {
-    Duration limit = limit(settings, usual);
+  private static CallOptions options(Duration limit) {
     CallOptions none = CallOptions.DEFAULT;
     return limit == null ? none : none.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS);
   }
@@ -225,12 +219,19 @@ final class Calls {
     return channel.newCall(method, options.withMaxInboundMessageSize(MAX_ANSWER_BYTES));
   }
 
-  private static Duration limit(CallSettings settings, Duration usual) {
-    return settings.timeout() == null ? usual : settings.timeout();
-  }
-
-  private Duration unaryTimeout() {
-    return timeout == null ? UNARY_TIMEOUT : timeout;
+  /** Returns a call that is made again as often as the settings allow if it is throttled. */
+  private <Q, A> ClientCall<Q, A> throttled(
+      MethodDescriptor<Q, A> method,
+      CallOptions options,
+      CallSettings settings,
+      Consumer<Duration> waiting) {
+    int maxRetries = defaults.maxRetries(settings);
+    return maxRetries == 0
+        ? call(method, options)
+        : new RetriedCall<>(
+            new ThrottleRule(maxRetries, waiting),
+            () -> call(method, options),
+            options.getDeadline());
   }
 
   private Metadata headers(CallSettings settings) {

@@ -16,6 +16,13 @@ final class Checks {
     return duration;
   }
 
+  static int notNegative(int number, String name) {
+    if (number < 0) {
+      throw new IllegalArgumentException(name + " must be 0 or more, not " + number);
+    }
+    return number;
+  }
+
   static String printable(String value, String name) {
     Objects.requireNonNull(value, name);
     if (!value.chars().allMatch(character -> character >= ' ' && character <= '~')) {

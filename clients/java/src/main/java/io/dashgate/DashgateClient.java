@@ -2,7 +2,6 @@ package io.dashgate;
 
 import io.dashgate.v1.CallServiceGrpc;
 import io.dashgate.v1.CancelCallRequest;
-import io.dashgate.v1.ConverseResponse;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.GetModelRequest;
 import io.dashgate.v1.ListModelsRequest;
@@ -93,7 +92,7 @@ public final class DashgateClient implements AutoCloseable {
    * @return the answer
    */
   public Answer converse(Conversation conversation, CallSettings settings) {
-    return Answer.of(UnaryExchange.await(calls.converse(conversation, settings)));
+    return UnaryExchange.await(calls.converse(conversation, settings));
   }
 
   /**
@@ -115,19 +114,7 @@ public final class DashgateClient implements AutoCloseable {
    */
   public CompletableFuture<Answer> converseAsync(
       Conversation conversation, CallSettings settings) {
-    CompletableFuture<ConverseResponse> response = calls.converse(conversation, settings);
-    CompletableFuture<Answer> answer = new CompletableFuture<>();
-    // Not thenApply: it would wrap the exception, and would not pass on a cancellation.
-    response.whenComplete(
-        (value, fault) -> {
-          if (fault == null) {
-            answer.complete(Answer.of(value));
-          } else {
-            answer.completeExceptionally(fault);
-          }
-        });
-    answer.whenComplete((value, fault) -> response.cancel(false));
-    return answer;
+    return calls.converse(conversation, settings);
   }
 
   /**

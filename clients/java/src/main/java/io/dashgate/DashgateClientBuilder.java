@@ -32,7 +32,8 @@ public final class DashgateClientBuilder {
   private Tls tls;
   private Channel channel;
   private Duration timeout;
-  private Duration idleTimeout = Calls.IDLE_TIMEOUT;
+  private Duration idleTimeout = CallDefaults.IDLE_TIMEOUT;
+  private int maxRetries;
 
   DashgateClientBuilder() {}
 
@@ -108,6 +109,20 @@ public final class DashgateClientBuilder {
   }
 
   /**
+   * Sets how often a call to a model is made again if it was throttled: {@code RESOURCE_EXHAUSTED}
+   * with a {@link DashgateException#retryAfter}, before any event. It is made again with the same
+   * request id after that time and up to 10 % more, if the deadline is later; otherwise the error
+   * is thrown at once. Default: 0.
+   *
+   * @param maxRetries 0 or more
+   * @return this
+   */
+  public DashgateClientBuilder maxRetries(int maxRetries) {
+    this.maxRetries = Checks.notNegative(maxRetries, "maxRetries");
+    return this;
+  }
+
+  /**
    * Adds a metadata entry to every call.
    *
    * @param name lower-case letters, digits, {@code -}, {@code _}, {@code .}
@@ -144,7 +159,8 @@ public final class DashgateClientBuilder {
     Metadata entries = new Metadata();
     entries.merge(metadata);
     Channel used = owned == null ? channel : ClientInterceptors.intercept(owned, new Retries());
-    return new DashgateClient(new Calls(used, owned, entries, key, timeout, idleTimeout));
+    return new DashgateClient(
+        new Calls(used, owned, entries, key, new CallDefaults(timeout, idleTimeout, maxRetries)));
   }
 
   private ConnectionPool open() {

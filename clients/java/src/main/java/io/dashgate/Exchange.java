@@ -14,6 +14,10 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   /** The error with which this side cancelled the call, if it did. */
   private final AtomicReference<DashgateException> ownFault = new AtomicReference<>();
   private volatile boolean over;
+  /** The initial metadata, and from the end of the call also the trailers. */
+  private volatile TextHeaders received = TextHeaders.NONE;
+  /** Null before the headers of the response. */
+  private Metadata initial;
 
   /**
    * Wraps a call that has not been started.
@@ -62,6 +66,11 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
     return requestId;
   }
 
+  /** Returns the metadata that was received so far. */
+  final TextHeaders received() {
+    return received;
+  }
+
   /** Cancels the call if it has not ended. */
   void cancel(String why) {
     over = true;
@@ -79,20 +88,36 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   }
 
   @Override
+  public final void onHeaders(Metadata metadata) {
+    initial = metadata;
+    received = TextHeaders.of(metadata);
+  }
+
+  @Override
   public final void onClose(Status status, Metadata trailers) {
     over = true;
     running.remove(this);
-    DashgateException own = ownFault.get();
-    if (own != null) {
-      ended(own);
-    } else if (status.isOk()) {
-      ended(null);
-    } else {
-      DashgateException fault = DashgateException.from(status, trailers, requestId);
-      if (call instanceof ResumedCall) {
-        ((ResumedCall) call).earlierUsage().ifPresent(fault::usageBefore);
-      }
-      ended(fault);
+    received = TextHeaders.of(trailers);
+    if (initial != null) {
+      received = received.after(initial);
     }
+    DashgateException fault = fault(status, trailers);
+    if (fault != null && initial != null) {
+      fault.initialMetadata(initial);
+    }
+    ended(fault);
+  }
+
+  /** Returns null for a call that ended successfully. */
+  private DashgateException fault(Status status, Metadata trailers) {
+    DashgateException own = ownFault.get();
+    if (own != null || status.isOk()) {
+      return own;
+    }
+    DashgateException fault = DashgateException.from(status, trailers, requestId);
+    if (call instanceof ResumedCall) {
+      ((ResumedCall) call).earlierUsage().ifPresent(fault::usageBefore);
+    }
+    return fault;
   }
 }

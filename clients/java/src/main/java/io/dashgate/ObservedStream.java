@@ -4,7 +4,6 @@ import io.dashgate.v1.ConverseStreamRequest;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.grpc.ClientCall;
 import io.grpc.Metadata;
-import java.time.Duration;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
@@ -13,11 +12,11 @@ import java.util.function.Consumer;
 /** A stream whose events are passed to a consumer, and a future of the answer. */
 final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStreamResponse> {
   private final Consumer<? super ConverseStreamResponse> consumer;
-  private final Duration idleTimeout;
+  private final IdleClock idle;
   private final AnswerFold fold = new AnswerFold();
   private final CompletableFuture<Answer> future = new CompletableFuture<>();
-  /** The time since which the next event is awaited, of {@link System#nanoTime}. */
-  private volatile long waitingSince = System.nanoTime();
+  /** The time since which the next event is awaited. */
+  private volatile long waitingSince;
   /** False while the consumer runs: that time does not count as idle. */
   private volatile boolean waiting = true;
   private volatile CompletableFuture<Boolean> timer;
@@ -27,10 +26,11 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
       String requestId,
       Set<Exchange<?, ?>> running,
       Consumer<? super ConverseStreamResponse> consumer,
-      Duration idleTimeout) {
+      IdleClock idle) {
     super(call, requestId, running);
     this.consumer = consumer;
-    this.idleTimeout = idleTimeout;
+    this.idle = idle;
+    this.waitingSince = idle.now();
   }
 
   static CompletableFuture<Answer> begin(
@@ -39,11 +39,11 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
       ConverseStreamRequest request,
       Set<Exchange<?, ?>> running,
       Consumer<? super ConverseStreamResponse> consumer,
-      Duration idleTimeout) {
+      IdleClock idle) {
     ObservedStream stream =
-        new ObservedStream(call, request.getRequestId(), running, consumer, idleTimeout);
+        new ObservedStream(call, request.getRequestId(), running, consumer, idle);
     stream.start(headers);
-    stream.watch(idleTimeout.toNanos());
+    stream.watch(idle.limit().toNanos());
     stream.future.whenComplete((answer, fault) -> stream.release());
     call.request(1);
     stream.sendOnly(request);
@@ -61,7 +61,7 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
       future.completeExceptionally(e);
       return;
     }
-    waitingSince = System.nanoTime();
+    waitingSince = idle.now();
     waiting = true;
     call().request(1);
   }
@@ -71,7 +71,7 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
     boolean truncated = fault == null && !fold.isComplete();
     DashgateException why = truncated ? StreamRules.truncated(requestId()) : fault;
     if (why == null) {
-      future.complete(fold.answer());
+      future.complete(fold.answer(received()));
       return;
     }
     if (fold.hasOutput()) {
@@ -94,12 +94,11 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
     if (!due) {
       return;
     }
-    long limit = idleTimeout.toNanos();
-    long left = waiting ? limit - (System.nanoTime() - waitingSince) : limit;
+    long left = waiting ? idle.left(waitingSince) : idle.limit().toNanos();
     if (left > 0) {
       watch(left);
     } else {
-      StreamRules.idle(this, idleTimeout);
+      StreamRules.idle(this, idle.limit());
     }
   }
 

@@ -17,8 +17,7 @@ import java.util.function.Supplier;
  * as an object, so its size is not limited.
  */
 final class RetriedCall<Q, A> extends ClientCall<Q, A> {
-  private final RetryPolicy policy;
-  private final RetryPolicy.Pauses pauses;
+  private final RetryRule rule;
   private final Supplier<ClientCall<Q, A>> calls;
   private final Deadline deadline;
   private final Context context = Context.current();
@@ -42,9 +41,8 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   /** The delay before the next attempt, or null. */
   private CompletableFuture<Boolean> pause;
 
-  RetriedCall(RetryPolicy policy, Supplier<ClientCall<Q, A>> calls, Deadline deadline) {
-    this.policy = policy;
-    this.pauses = policy.new Pauses();
+  RetriedCall(RetryRule rule, Supplier<ClientCall<Q, A>> calls, Deadline deadline) {
+    this.rule = rule;
     this.calls = calls;
     Deadline outer = context.getDeadline();
     this.deadline =
@@ -126,7 +124,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     if (isCommitted || cancelled != null || context.isCancelled()) {
       return false;
     }
-    Optional<Duration> wait = pauses.after(status, trailers);
+    Optional<Duration> wait = rule.after(status, trailers);
     // If the deadline would expire during the delay, the error so far is more informative.
     if (wait.isEmpty() || !fits(wait.get())) {
       return false;
@@ -144,12 +142,26 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     }
   }
 
-  private synchronized void startAgain() {
-    if (cancelled != null) {
-      return;
+  private void startAgain() {
+    synchronized (this) {
+      if (cancelled != null) {
+        return;
+      }
+      pause = null;
+      try {
+        attempt = calls.get();
+        repeat();
+        return;
+      } catch (IllegalStateException e) {
+        // The client was closed.
+        cancelled = Status.CANCELLED.withDescription(e.getMessage());
+      }
     }
-    pause = null;
-    attempt = calls.get();
+    end(cancelled, new Metadata());
+  }
+
+  /** Does with a new attempt what was done with the first one. */
+  private void repeat() {
     attempt.start(new Attempt(), Retries.copy(headers));
     if (!compresses) {
       attempt.setMessageCompression(false);
@@ -173,7 +185,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     }
     context.removeListener(contextCancelled);
     if (status.isOk()) {
-      policy.succeeded();
+      rule.succeeded();
     }
     listener.onClose(status, trailers);
   }
@@ -188,8 +200,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
 
   /**
    * One attempt. Its headers are held back until a message follows: headers alone are no part of
-   * the answer, and a call has only one set. Those of a stream that can be resumed are not: what
-   * follows is resumed and not retried.
+   * the answer, and a call has only one set. With some headers there is no retry, and they are not.
    */
   private final class Attempt extends Listener<A> {
     private Metadata head;
@@ -197,7 +208,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     @Override
     public void onHeaders(Metadata metadata) {
       head = metadata;
-      if (StreamProgress.isAnnounced(metadata)) {
+      if (rule.isLast(metadata)) {
         commit();
       }
     }

@@ -27,12 +27,12 @@ final class RetryPolicy {
   private double tokens = MAX_TOKENS;
 
   /** The delays of one call. */
-  final class Pauses {
+  final class Pauses implements RetryRule {
     private int attempts = 1;
     private double backoffNanos = INITIAL_BACKOFF.toNanos();
 
-    /** Returns the delay before the next attempt; empty if there is none. */
-    Optional<Duration> after(Status status, Metadata trailers) {
+    @Override
+    public Optional<Duration> after(Status status, Metadata trailers) {
       if (status.getCode() != RETRYABLE) {
         return Optional.empty();
       }
@@ -51,10 +51,21 @@ final class RetryPolicy {
       backoffNanos = Math.min(backoffNanos * BACKOFF_MULTIPLIER, MAX_BACKOFF.toNanos());
       return Optional.of(pause);
     }
+
+    /** The stream is resumed, which is no retry. */
+    @Override
+    public boolean isLast(Metadata headers) {
+      return StreamProgress.isAnnounced(headers);
+    }
+
+    @Override
+    public void succeeded() {
+      give();
+    }
   }
 
   /** Records a successful call. */
-  synchronized void succeeded() {
+  private synchronized void give() {
     tokens = Math.min(MAX_TOKENS, tokens + TOKEN_RATIO);
   }
 

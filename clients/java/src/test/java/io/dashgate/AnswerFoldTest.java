@@ -129,7 +129,7 @@ class AnswerFoldTest {
               .setRawFinishReason("new"));
     }
     fold.add(ConverseStreamResponse.newBuilder().setCompleted(completed).build());
-    Answer answer = fold.answer();
+    Answer answer = fold.answer(TextHeaders.NONE);
     assertEquals(List.of(0, 1, 2), List.of(index(answer, 0), index(answer, 1), index(answer, 2)));
     assertEquals("zero", answer.text());
     assertEquals(FinishReason.UNRECOGNIZED, answer.finishReason());
@@ -173,7 +173,7 @@ class AnswerFoldTest {
                     .setUsage(Usage.newBuilder().setInputTokens(3))
                     .setExtraOutput(struct("k", "v")))
             .build());
-    Answer answer = fold.answer();
+    Answer answer = fold.answer(TextHeaders.NONE);
     assertEquals("m", answer.model());
     assertEquals("r", answer.requestId());
     assertEquals("u", answer.upstreamRequestId());
@@ -202,7 +202,7 @@ class AnswerFoldTest {
 
   private Answer end() {
     fold.add(FakeGateway.completed());
-    return fold.answer();
+    return fold.answer(TextHeaders.NONE);
   }
 
   private static Delta.Builder found(String title) {

@@ -6,9 +6,11 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.dashgate.v1.ConverseResponse;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.Delta;
 import io.dashgate.v1.ErrorReason;
+import io.dashgate.v1.FinishReason;
 import io.dashgate.v1.Heartbeat;
 import io.grpc.Status;
 import io.grpc.stub.ServerCallStreamObserver;
@@ -17,6 +19,7 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.NoSuchElementException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -42,6 +45,54 @@ class AnswerStreamTest {
   @AfterEach
   void stop() {
     gateway.close();
+  }
+
+  @Test
+  void hasTheAnswerSoFar() {
+    gateway.stream =
+        (request, out) -> {
+          out.onNext(
+              ConverseStreamResponse.newBuilder().setHeartbeat(Heartbeat.newBuilder()).build());
+          out.onNext(FakeGateway.started());
+          out.onNext(FakeGateway.text("Hel"));
+          out.onNext(FakeGateway.text("lo"));
+          out.onError(Status.DATA_LOSS.asException());
+        };
+    try (DashgateClient client = gateway.client().build();
+        AnswerStream stream = client.stream(new Conversation("qwen3.6-plus").user("Hello?"))) {
+      assertTrue(stream.partial().isEmpty());
+      stream.next();
+      assertTrue(stream.partial().isEmpty());
+      assertEquals("first", stream.headers().get("x-initial"));
+      assertFalse(stream.headers().containsKey("x-trailer"));
+      stream.next();
+      assertEquals("", stream.partial().orElseThrow().text());
+      stream.next();
+      assertEquals("Hel", stream.partial().orElseThrow().text());
+      DashgateException fault = assertThrows(DashgateException.class, stream::finalAnswer);
+      assertEquals("first", fault.headers().get("x-initial"));
+      assertEquals("last", fault.headers().get("x-trailer"));
+      Answer partial = stream.partial().orElseThrow();
+      assertEquals("Hello", partial.text());
+      assertEquals(FinishReason.FINISH_REASON_UNSPECIFIED, partial.finishReason());
+      assertEquals("last", stream.headers().get("x-trailer"));
+      assertEquals(partial.raw(), stream.partial().orElseThrow().raw());
+    }
+  }
+
+  @Test
+  void hasTheHeadersOfItsResponse() {
+    Conversation question = new Conversation("qwen3.6-plus").user("Hello?");
+    try (DashgateClient client = gateway.client().build();
+        AnswerStream stream = client.stream(question)) {
+      Answer streamed = stream.finalAnswer();
+      Answer observed = client.streamAsync(question, event -> {}).join();
+      for (Answer answer : List.of(streamed, observed, client.converse(question))) {
+        assertEquals("first", answer.headers().get("x-initial"));
+        assertEquals("last", answer.headers().get("x-trailer"));
+      }
+    }
+    assertEquals(Map.of(), Answer.of(ConverseResponse.getDefaultInstance()).headers());
   }
 
   @Test

@@ -458,8 +458,6 @@ class DashgateClientTest {
   }
 
   private static Exception unavailable(String pushback) {
-    Metadata trailers = new Metadata();
-    trailers.put(FakeGateway.key("grpc-retry-pushback-ms"), pushback);
-    return Status.UNAVAILABLE.asException(trailers);
+    return FakeGateway.pushedBack(Status.UNAVAILABLE, pushback);
   }
 }

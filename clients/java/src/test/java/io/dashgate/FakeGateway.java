@@ -16,6 +16,7 @@ import io.dashgate.v1.UploadMediaRequest;
 import io.dashgate.v1.UploadMediaResponse;
 import io.grpc.Context;
 import io.grpc.Deadline;
+import io.grpc.ForwardingServerCall.SimpleForwardingServerCall;
 import io.grpc.Grpc;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Metadata;
@@ -24,6 +25,7 @@ import io.grpc.ServerCall;
 import io.grpc.ServerCallHandler;
 import io.grpc.ServerCredentials;
 import io.grpc.ServerInterceptor;
+import io.grpc.Status;
 import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
@@ -109,6 +111,13 @@ final class FakeGateway implements AutoCloseable {
     return ConverseStreamResponse.newBuilder().setCompleted(Completed.newBuilder()).build();
   }
 
+  /** An error with a pushback, which is the time before a retry. */
+  static Exception pushedBack(Status status, String pushback) {
+    Metadata trailers = new Metadata();
+    trailers.put(key("grpc-retry-pushback-ms"), pushback);
+    return status.asException(trailers);
+  }
+
   static Metadata.Key<String> key(String name) {
     return Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER);
   }
@@ -179,7 +188,21 @@ final class FakeGateway implements AutoCloseable {
         ServerCall<Q, A> call, Metadata metadata, ServerCallHandler<Q, A> next) {
       headers.add(metadata);
       deadlines.add(Optional.ofNullable(Context.current().getDeadline()));
-      return next.startCall(call, metadata);
+      return next.startCall(
+          new SimpleForwardingServerCall<>(call) {
+            @Override
+            public void sendHeaders(Metadata sent) {
+              sent.put(key("x-initial"), "first");
+              super.sendHeaders(sent);
+            }
+
+            @Override
+            public void close(Status status, Metadata trailers) {
+              trailers.put(key("x-trailer"), "last");
+              super.close(status, trailers);
+            }
+          },
+          metadata);
     }
   }
 }

@@ -1,0 +1,42 @@
+package io.dashgate;
+
+import java.time.Duration;
+import java.util.function.LongSupplier;
+
+/** When a stream that receives nothing has failed. */
+final class IdleClock {
+  private final Duration limit;
+  private final LongSupplier nanoTime;
+  /** The stream is not idle before this time. */
+  private volatile long pausedUntil;
+
+  IdleClock(Duration limit) {
+    this(limit, System::nanoTime);
+  }
+
+  IdleClock(Duration limit, LongSupplier nanoTime) {
+    this.limit = limit;
+    this.nanoTime = nanoTime;
+    this.pausedUntil = nanoTime.getAsLong();
+  }
+
+  Duration limit() {
+    return limit;
+  }
+
+  long now() {
+    return nanoTime.getAsLong();
+  }
+
+  /** The client itself waits for this time. */
+  void pause(Duration wait) {
+    pausedUntil = now() + wait.toNanos();
+  }
+
+  /** Returns the nanoseconds that are left if nothing was received since this time. */
+  long left(long since) {
+    long paused = pausedUntil;
+    long start = since - paused > 0 ? since : paused;
+    return limit.toNanos() - (now() - start);
+  }
+}
