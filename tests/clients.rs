@@ -38,6 +38,8 @@ mod live;
 mod made;
 #[path = "clients/notation.rs"]
 mod notation;
+#[path = "clients/outages.rs"]
+mod outages;
 #[path = "clients/papers.rs"]
 mod papers;
 #[path = "clients/place.rs"]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::judge::MATCHERS;
+use super::outages::Outage;
 use super::{place, played};
 
 /// What all clients must do, once.
@@ -53,6 +54,9 @@ pub(crate) struct Gateway {
     /// The bytes of answers after which the first connection to the gateway breaks.
     #[serde(default)]
     pub(crate) cut_after_bytes: Option<u64>,
+    /// When it is away, in the order of time.
+    #[serde(default)]
+    pub(crate) outages: Vec<Outage>,
     /// What comes instead of a gateway, call by call.
     #[serde(default)]
     pub(crate) played: Option<Vec<played::Call>>,
@@ -232,6 +236,10 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Case, String> {
     }
     if case.gateway.cut_after_bytes.is_some() && (played || case.gateway.unix) {
         faults.push("only TCP connections to a real gateway can be cut".to_owned());
+    }
+    let away = !case.gateway.outages.is_empty();
+    if away && (played || case.gateway.unix || case.gateway.cut_after_bytes.is_some()) {
+        faults.push("only a real gateway on TCP, which is not cut, has outages".to_owned());
     }
     let known = |what: &str, map: &Map<String, Value>, keys: &[&str], faults: &mut Vec<String>| {
         for key in map.keys().filter(|key| !keys.contains(&key.as_str())) {

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use super::case::Case;
 use super::cut::CutProxy;
 use super::judge::{faults, shown};
 use super::language::Language;
+use super::outages::{OutageProxy, Restart};
 use super::process::{Said, ask};
 use super::server::Server;
 use super::{certificates, forks, live, made, notation, place, played};
@@ -142,13 +143,50 @@ impl Drop for StoreFolder {
     }
 }
 
+/// A gateway, and what is in front of it.
+enum Before {
+    Nothing(Server),
+    /// What breaks the first connection.
+    Cut(Server, CutProxy),
+    Outages(OutageProxy),
+}
+
+impl Before {
+    fn of(case: &Case, gateway: Server, restart: Restart) -> Result<Self, String> {
+        if let Some(limit) = case.gateway.cut_after_bytes {
+            let target = gateway.address().to_owned();
+            let cut = runtime()?.block_on(CutProxy::start(target, limit))?;
+            return Ok(Self::Cut(gateway, cut));
+        }
+        let outages = case.gateway.outages.clone();
+        if outages.is_empty() {
+            return Ok(Self::Nothing(gateway));
+        }
+        let proxy = OutageProxy::start(gateway, outages, restart);
+        Ok(Self::Outages(runtime()?.block_on(proxy)?))
+    }
+
+    fn address(&self) -> String {
+        match self {
+            Self::Nothing(gateway) => gateway.address().to_owned(),
+            Self::Cut(_, cut) => cut.address(),
+            Self::Outages(proxy) => proxy.address(),
+        }
+    }
+
+    fn log(&self) -> String {
+        match self {
+            Self::Nothing(gateway) | Self::Cut(gateway, _) => gateway.log(),
+            Self::Outages(proxy) => proxy.log(),
+        }
+    }
+}
+
 /// The servers of one case.
 enum Stage {
     Real {
-        gateway: Server,
-        emulator: Server,
-        /// What breaks the first connection.
-        cut: Option<CutProxy>,
+        gateway: Before,
+        emulator: Arc<Server>,
         /// Where it keeps conversations.
         _store: Option<StoreFolder>,
     },
@@ -193,26 +231,20 @@ impl Stage {
             true => socket(),
             false => "127.0.0.1:0".to_owned(),
         };
-        let gateway = Server::gateway(&emulator, &listen, &more)?;
-        let cut = match case.gateway.cut_after_bytes {
-            Some(limit) => {
-                let target = gateway.address().to_owned();
-                Some(runtime()?.block_on(CutProxy::start(target, limit))?)
-            }
-            None => None,
-        };
+        let emulator = Arc::new(emulator);
+        let upstream = Arc::clone(&emulator);
+        let start = move || Server::gateway(&upstream, &listen, &more);
+        let gateway = Before::of(case, start()?, Arc::new(start))?;
         Ok(Self::Real {
             gateway,
             emulator,
-            cut,
             _store: store,
         })
     }
 
     fn address(&self) -> String {
         match self {
-            Self::Real { cut: Some(cut), .. } => cut.address(),
-            Self::Real { gateway, .. } => gateway.address().to_owned(),
+            Self::Real { gateway, .. } => gateway.address(),
             Self::Played(gateway) => gateway.address(),
         }
     }
