@@ -7,6 +7,7 @@ import io.dashgate.DashgateClient;
 import io.dashgate.DashgateClientBuilder;
 import io.dashgate.Tls;
 import io.dashgate.v1.GenerationOptions;
+import io.dashgate.v1.HistoryPolicy;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -69,7 +70,7 @@ final class Job {
   static void knownCall(JsonObject call) {
     known(
         call, "do", "conversation", "options", "request_id", "resume", "timeout_ms", "metadata",
-        "cancel", "max_retries");
+        "cancel", "max_retries", "expected_turn", "history");
   }
 
   static void knownSession(JsonObject call) {
@@ -98,6 +99,14 @@ final class Job {
     if (call.has("max_retries")) {
       settings = settings.maxRetries(call.get("max_retries").getAsInt());
     }
+    if (call.has("expected_turn")) {
+      settings = settings.expectedTurn(call.get("expected_turn").getAsInt());
+    }
+    if (call.has("history")) {
+      HistoryPolicy.Builder history = HistoryPolicy.newBuilder();
+      JsonFormat.parser().merge(call.get("history").toString(), history);
+      settings = settings.history(history.build());
+    }
     if (call.has("timeout_ms")) {
       settings = settings.timeout(Duration.ofMillis(call.get("timeout_ms").getAsLong()));
     }
@@ -120,5 +129,9 @@ final class Job {
         throw new IllegalArgumentException("unknown key \"" + key + "\"; known are " + known);
       }
     }
+  }
+
+  static boolean flag(JsonObject object, String key) {
+    return object.has(key) && object.get(key).getAsBoolean();
   }
 }

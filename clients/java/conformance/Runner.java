@@ -8,6 +8,7 @@ import io.dashgate.AnswerStream;
 import io.dashgate.CallSettings;
 import io.dashgate.Contents;
 import io.dashgate.Conversation;
+import io.dashgate.ConversationSettings;
 import io.dashgate.DashgateClient;
 import io.dashgate.DashgateClientBuilder;
 import io.dashgate.DashgateException;
@@ -99,6 +100,10 @@ public final class Runner {
       case "model":
         model(client, call);
         break;
+      case "stored":
+        Job.known(call, "do", "steps");
+        new StoredSteps(client, list("stored")).play(call.getAsJsonArray("steps"));
+        break;
       case "cancel_call":
         Job.known(call, "do", "request_id");
         client.cancelCall(call.get("request_id").getAsString());
@@ -177,14 +182,13 @@ public final class Runner {
   }
 
   private void dialogue(DashgateClient client, JsonObject call) throws Exception {
-    Job.known(call, "do", "model", "system", "turns", "options", "stream");
-    String model = call.get("model").getAsString();
-    Conversation conversation =
-        call.has("system")
-            ? new Conversation(model, call.get("system").getAsString())
-            : new Conversation(model);
+    Job.known(call, "do", "model", "system", "name", "turns", "options", "stream");
+    Conversation conversation = named(client, call);
+    if (call.has("system")) {
+      conversation.system(call.get("system").getAsString());
+    }
     CallSettings settings = Job.settings(call);
-    boolean streamed = call.has("stream") && call.get("stream").getAsBoolean();
+    boolean streamed = Job.flag(call, "stream");
     try {
       for (JsonElement turn : call.getAsJsonArray("turns")) {
         conversation.user(ContentSpec.contents(turn.getAsJsonArray(), null));
@@ -201,7 +205,20 @@ public final class Runner {
       }
     } finally {
       result.add("conversation", ResultJson.json(conversation.raw()));
+      conversation.lastTurn().ifPresent(turn -> result.addProperty("last_turn", turn));
     }
+  }
+
+  /** Returns an empty conversation, which is created at the gateway if it has a name. */
+  private static Conversation named(DashgateClient client, JsonObject call) {
+    String model = call.get("model").getAsString();
+    if (!call.has("name")) {
+      return new Conversation(model);
+    }
+    String name = call.get("name").getAsString();
+    client.createConversation(
+        name.substring("conversations/".length()), ConversationSettings.create().model(model));
+    return Conversation.named(name, model);
   }
 
   private void tools(DashgateClient client, JsonObject call) throws Exception {

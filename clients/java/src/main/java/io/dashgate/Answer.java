@@ -5,6 +5,7 @@ import io.dashgate.v1.Choice;
 import io.dashgate.v1.Content;
 import io.dashgate.v1.ConverseResponse;
 import io.dashgate.v1.FinishReason;
+import io.dashgate.v1.HistoryUsed;
 import io.dashgate.v1.Message;
 import io.dashgate.v1.Role;
 import io.dashgate.v1.Timing;
@@ -14,6 +15,7 @@ import io.dashgate.v1.Warning;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.stream.Collectors;
 
 /**
@@ -174,6 +176,15 @@ public final class Answer {
    */
   public Timing timing() {
     return raw.getTiming();
+  }
+
+  /**
+   * Returns the turn of a stored conversation, and the history that was sent with it.
+   *
+   * @return the turn; empty if the conversation is not stored
+   */
+  public Optional<HistoryUsed> historyUsed() {
+    return raw.hasHistoryUsed() ? Optional.of(raw.getHistoryUsed()) : Optional.empty();
   }
 
   /**

@@ -96,6 +96,9 @@ final class AnswerFold {
     if (end.hasExtra()) {
       whole.setExtra(end.getExtra());
     }
+    if (end.hasHistoryUsed()) {
+      whole.setHistoryUsed(end.getHistoryUsed());
+    }
     whole.addAllWarnings(end.getWarningsList());
     return Answer.of(whole.build(), headers);
   }

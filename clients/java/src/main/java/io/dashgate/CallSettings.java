@@ -1,6 +1,7 @@
 package io.dashgate;
 
 import io.dashgate.v1.GenerationOptions;
+import io.dashgate.v1.HistoryPolicy;
 import io.grpc.Metadata;
 import java.time.Duration;
 import java.util.Objects;
@@ -22,6 +23,8 @@ public final class CallSettings {
   private Metadata metadata = new Metadata();
   private boolean resume = true;
   private Integer maxRetries;
+  private Integer expectedTurn;
+  private HistoryPolicy history;
 
   private CallSettings() {}
 
@@ -33,6 +36,8 @@ public final class CallSettings {
     copy.metadata = metadata;
     copy.resume = resume;
     copy.maxRetries = maxRetries;
+    copy.expectedTurn = expectedTurn;
+    copy.history = history;
     return copy;
   }
 
@@ -124,6 +129,33 @@ public final class CallSettings {
     return copy;
   }
 
+  /**
+   * Sets the latest turn of a stored conversation that the caller knows. If it has another one, the
+   * call is {@code ABORTED} with {@code STALE_CONVERSATION}, and nothing is lost. Default: {@link
+   * Conversation#lastTurn}.
+   *
+   * @param expectedTurn the number of the turn; 0 for no history
+   * @return these settings with the number
+   */
+  public CallSettings expectedTurn(int expectedTurn) {
+    CallSettings copy = copy();
+    copy.expectedTurn = Checks.notNegative(expectedTurn, "expectedTurn");
+    return copy;
+  }
+
+  /**
+   * Sets which part of the history of a stored conversation is sent to the model. Default: the
+   * latest 100 turns, with their media.
+   *
+   * @param history limits of turns, tokens and media
+   * @return these settings with the limits
+   */
+  public CallSettings history(HistoryPolicy history) {
+    CallSettings copy = copy();
+    copy.history = Objects.requireNonNull(history, "history");
+    return copy;
+  }
+
   boolean resume() {
     return resume;
   }
@@ -146,6 +178,16 @@ public final class CallSettings {
   /** Null for the client's. */
   Integer maxRetries() {
     return maxRetries;
+  }
+
+  /** Null for that of the conversation. */
+  Integer expectedTurn() {
+    return expectedTurn;
+  }
+
+  /** Null for the gateway's. */
+  HistoryPolicy history() {
+    return history;
   }
 
   Metadata metadata() {

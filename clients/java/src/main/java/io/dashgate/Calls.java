@@ -118,10 +118,17 @@ final class Calls {
 
   /** Makes a unary call whose request has no field for the request id. */
   <Q, A> A query(MethodDescriptor<Q, A> method, Q request, CallSettings settings) {
+    return query(method, request, settings, true);
+  }
+
+  /** Makes such a call; {@code isRepeatable}: a second attempt has no further effect. */
+  <Q, A> A query(
+      MethodDescriptor<Q, A> method, Q request, CallSettings settings, boolean isRepeatable) {
+    CallOptions options =
+        options(defaults.unaryTimeout(settings)).withOption(Retries.ONCE, !isRepeatable);
     String requestId = requestId(settings);
     UnaryExchange<Q, A> exchange =
-        new UnaryExchange<>(
-            call(method, options(defaults.unaryTimeout(settings))), requestId, running);
+        new UnaryExchange<>(call(method, options), requestId, running);
     CompletableFuture<A> response = exchange.begin(headers(settings, requestId));
     exchange.sendOnly(request);
     return UnaryExchange.await(response);

@@ -9,10 +9,12 @@ import io.dashgate.v1.ToolChoice;
 import io.dashgate.v1.ToolChoiceMode;
 import java.util.List;
 import java.util.Objects;
+import java.util.OptionalInt;
 
 /**
- * A conversation: the messages and the tools that the model may call. The gateway stores no
- * conversations: each call sends all of it.
+ * A conversation: the messages and the tools that the model may call. Each call sends all of it,
+ * unless the gateway stores it: then the conversation has a {@link #named name}, and its messages
+ * are the new ones only.
  *
  * <p>Methods modify the conversation and return it, for chaining. Not thread-safe while it is
  * modified. A call sends the messages at the time when it is started.
@@ -46,23 +48,53 @@ public final class Conversation {
    * @param system instructions for the whole conversation
    */
   public Conversation(String model, String system) {
-    this(
-        io.dashgate.v1.Conversation.newBuilder()
-            .setModel(model)
-            .addMessages(
-                Message.newBuilder()
-                    .setRole(Role.ROLE_SYSTEM)
-                    .addContent(Contents.text(system))));
+    this(model);
+    system(system);
   }
 
   /**
-   * Creates a conversation from a message, for example a stored one.
+   * Creates a conversation whose turns the gateway stores, and which it knows, see {@link
+   * DashgateClient#createConversation(ConversationSettings)}.
+   *
+   * @param name {@code conversations/{id}}
+   * @return the conversation, with the model that is stored
+   */
+  public static Conversation named(String name) {
+    return named(name, "");
+  }
+
+  /**
+   * Creates a conversation whose turns the gateway stores, and which it knows, see {@link
+   * DashgateClient#createConversation(ConversationSettings)}.
+   *
+   * @param name {@code conversations/{id}}
+   * @param model the model's name; empty for the one that is stored
+   * @return the conversation
+   */
+  public static Conversation named(String name, String model) {
+    return new Conversation(
+        io.dashgate.v1.Conversation.newBuilder().setName(name).setModel(model));
+  }
+
+  /**
+   * Creates a conversation from a message, for example of {@link
+   * DashgateClient#getConversation(String)}.
    *
    * @param raw the message
    * @return the conversation
    */
   public static Conversation of(io.dashgate.v1.Conversation raw) {
     return new Conversation(Objects.requireNonNull(raw, "raw").toBuilder());
+  }
+
+  /**
+   * Appends a system message: instructions for the whole conversation.
+   *
+   * @param text the text
+   * @return this
+   */
+  public Conversation system(String text) {
+    return add(Role.ROLE_SYSTEM, Contents.text(text));
   }
 
   /**
@@ -93,7 +125,7 @@ public final class Conversation {
    * @return this
    */
   public Conversation user(Content... contents) {
-    return turn(Role.ROLE_USER, contents);
+    return add(Role.ROLE_USER, contents);
   }
 
   /**
@@ -113,17 +145,24 @@ public final class Conversation {
    * @return this
    */
   public Conversation assistant(Content... contents) {
-    return turn(Role.ROLE_ASSISTANT, contents);
+    return add(Role.ROLE_ASSISTANT, contents);
   }
 
   /**
-   * Appends an answer of the model.
+   * Appends an answer of the model. If the gateway stores the conversation, it has stored the
+   * messages with the answer: they are removed, and {@link #lastTurn} is that of the answer. Tools
+   * and tool choice stay.
    *
    * @param answer the answer
    * @return this
    */
   public Conversation append(Answer answer) {
-    return append(answer.message());
+    if (raw.getName().isEmpty()) {
+      return append(answer.message());
+    }
+    raw.clearMessages();
+    answer.historyUsed().ifPresent(used -> raw.setLastTurn(used.getTurn()));
+    return this;
   }
 
   /**
@@ -156,7 +195,6 @@ public final class Conversation {
   /**
    * Declares tools that the model may call, in addition to those declared before. A declared
    * function of the same name is replaced.
-   * replaced.
    *
    * @param tools the tools, for example of {@link io.dashgate.Tool#declaration}
    * @return this
@@ -191,6 +229,27 @@ public final class Conversation {
   }
 
   /**
+   * Returns the name of a conversation that the gateway stores.
+   *
+   * @return {@code conversations/{id}}; empty if it is not stored
+   */
+  public String name() {
+    return raw.getName();
+  }
+
+  /**
+   * Returns the latest turn of a stored conversation that this program knows. A call expects that
+   * there is no later one, see {@link CallSettings#expectedTurn}.
+   *
+   * @return the number of the turn; empty before the first answer
+   */
+  public OptionalInt lastTurn() {
+    return raw.getName().isEmpty() || raw.getLastTurn() == 0
+        ? OptionalInt.empty()
+        : OptionalInt.of(raw.getLastTurn());
+  }
+
+  /**
    * Returns the messages.
    *
    * @return the messages
@@ -213,7 +272,7 @@ public final class Conversation {
     return "Conversation{model=" + raw.getModel() + ", messages=" + raw.getMessagesCount() + "}";
   }
 
-  private Conversation turn(Role role, Content... contents) {
+  private Conversation add(Role role, Content... contents) {
     return append(Message.newBuilder().setRole(role).addAllContent(List.of(contents)).build());
   }
 

@@ -1,27 +1,19 @@
 package io.dashgate;
 
-import io.dashgate.v1.CallServiceGrpc;
-import io.dashgate.v1.CancelCallRequest;
 import io.dashgate.v1.ConverseStreamResponse;
-import io.dashgate.v1.GetModelRequest;
-import io.dashgate.v1.ListModelsRequest;
 import io.dashgate.v1.LiveServiceGrpc;
 import io.dashgate.v1.LiveSetup;
-import io.dashgate.v1.Model;
-import io.dashgate.v1.ModelServiceGrpc;
 import io.dashgate.v1.SynthesisSetup;
-import io.dashgate.v1.UploadMediaResponse;
 import io.grpc.Channel;
 import io.grpc.ManagedChannel;
-import java.nio.file.Path;
 import java.util.Collection;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 
 /**
- * A client of a dashgate gateway. Use one for the whole program: it is thread-safe and has one
- * connection, which is opened by the first call.
+ * A client of a dashgate gateway. Use one for the whole program: it is thread-safe and has opens
+ * its connections when they are needed.
  *
  * <pre>{@code
  * try (DashgateClient client = DashgateClient.create()) {
@@ -35,14 +27,12 @@ import java.util.function.Consumer;
  *
  * <p>A failed call throws a {@link DashgateException}; a future is completed with one.
  */
-public final class DashgateClient implements AutoCloseable {
+public final class DashgateClient extends ConversationsClient implements AutoCloseable {
   /** The default number of rounds of a tool loop. */
   private static final int MAX_ROUNDS = 8;
 
-  private final Calls calls;
-
   DashgateClient(Calls calls) {
-    this.calls = calls;
+    super(calls);
   }
 
   /**
@@ -166,125 +156,6 @@ public final class DashgateClient implements AutoCloseable {
       Consumer<? super ConverseStreamResponse> consumer) {
     Objects.requireNonNull(consumer, "consumer");
     return calls.streamAsync(conversation, settings, consumer);
-  }
-
-  /**
-   * Cancels a running call of this caller by its request id, whatever process made it. Its streams
-   * fail with {@code ABORTED} and the reason {@code CALL_CANCELLED}. If no such call is running,
-   * the reason of the exception is {@code CALL_NOT_FOUND}.
-   *
-   * @param requestId the request id of the call
-   */
-  public void cancelCall(String requestId) {
-    cancelCall(requestId, CallSettings.create());
-  }
-
-  /**
-   * Cancels a running call of this caller by its request id, as {@link #cancelCall(String)}.
-   *
-   * @param requestId the request id of the call
-   * @param settings options of this call; generation options and request id are not used
-   */
-  public void cancelCall(String requestId, CallSettings settings) {
-    Objects.requireNonNull(requestId, "requestId");
-    CancelCallRequest request = CancelCallRequest.newBuilder().setRequestId(requestId).build();
-    calls.query(CallServiceGrpc.getCancelCallMethod(), request, settings.requestId(requestId));
-  }
-
-  /**
-   * Uploads a file to DashScope's storage, in chunks.
-   *
-   * @param model the model that will use the file
-   * @param file the file
-   * @return the URI, for a content part such as {@link Contents#audio(String)}, and its lifetime
-   */
-  public UploadMediaResponse upload(String model, Path file) {
-    return upload(model, Upload.of(file));
-  }
-
-  /**
-   * Uploads a file to DashScope's storage, in chunks.
-   *
-   * @param model the model that will use the file
-   * @param upload the file
-   * @return the URI, for a content part such as {@link Contents#audio(String)}, and its lifetime
-   */
-  public UploadMediaResponse upload(String model, Upload upload) {
-    return upload(model, upload, CallSettings.create());
-  }
-
-  /**
-   * Uploads a file to DashScope's storage, in chunks.
-   *
-   * @param model the model that will use the file
-   * @param upload the file
-   * @param settings options of this call; generation options are not used
-   * @return the URI, for a content part such as {@link Contents#audio(String)}, and its lifetime
-   */
-  public UploadMediaResponse upload(String model, Upload upload, CallSettings settings) {
-    return UnaryExchange.await(uploadAsync(model, upload, settings));
-  }
-
-  /**
-   * Uploads a file to DashScope's storage, asynchronously.
-   *
-   * @param model the model that will use the file
-   * @param upload the file
-   * @param settings options of this call; generation options are not used
-   * @return the response; cancelling or completing the future cancels the call
-   */
-  public CompletableFuture<UploadMediaResponse> uploadAsync(
-      String model, Upload upload, CallSettings settings) {
-    return calls.upload(model, upload, settings);
-  }
-
-  /**
-   * Returns the models that can be used, in the order of their names.
-   *
-   * @return the models; each iteration fetches them again
-   */
-  public Iterable<Model> listModels() {
-    return listModels(0, CallSettings.create());
-  }
-
-  /**
-   * Returns the models that can be used, in the order of their names. A page is fetched when its
-   * first model is needed; a failure is thrown there.
-   *
-   * @param pageSize how many models are fetched at once; 0 is the gateway's page size
-   * @param settings options of each call; generation options are not used
-   * @return the models; each iteration fetches them again
-   */
-  public Iterable<Model> listModels(int pageSize, CallSettings settings) {
-    ListModelsRequest.Builder request = ListModelsRequest.newBuilder().setPageSize(pageSize);
-    return new ModelPages(
-        token ->
-            calls.query(
-                ModelServiceGrpc.getListModelsMethod(),
-                request.setPageToken(token).build(),
-                settings));
-  }
-
-  /**
-   * Returns what the gateway knows of a model.
-   *
-   * @param name the name, as for {@link Conversation}
-   * @return the model
-   */
-  public Model getModel(String name) {
-    return getModel(name, CallSettings.create());
-  }
-
-  /**
-   * Returns what the gateway knows of a model.
-   *
-   * @param name the name, as for {@link Conversation}
-   * @param settings options of this call; generation options are not used
-   * @return the model
-   */
-  public Model getModel(String name, CallSettings settings) {
-    GetModelRequest request = GetModelRequest.newBuilder().setName(name).build();
-    return calls.query(ModelServiceGrpc.getGetModelMethod(), request, settings).getModel();
   }
 
   /**

@@ -2,6 +2,7 @@ package io.dashgate;
 
 import io.dashgate.v1.ConverseRequest;
 import io.dashgate.v1.ConverseStreamRequest;
+import java.util.OptionalInt;
 
 /** The requests of conversations. */
 final class Requests {
@@ -16,6 +17,10 @@ final class Requests {
     if (settings.options() != null) {
       request.setOptions(settings.options());
     }
+    expectedTurn(conversation, settings).ifPresent(request::setExpectedTurn);
+    if (settings.history() != null) {
+      request.setHistory(settings.history());
+    }
     return request.build();
   }
 
@@ -29,6 +34,16 @@ final class Requests {
     if (settings.options() != null) {
       request.setOptions(settings.options());
     }
+    expectedTurn(conversation, settings).ifPresent(request::setExpectedTurn);
+    if (settings.history() != null) {
+      request.setHistory(settings.history());
+    }
     return request.build();
+  }
+
+  private static OptionalInt expectedTurn(Conversation conversation, CallSettings settings) {
+    return settings.expectedTurn() == null
+        ? conversation.lastTurn()
+        : OptionalInt.of(settings.expectedTurn());
   }
 }

@@ -12,6 +12,10 @@ import java.util.Set;
 
 /** Retries the calls of ConversationService and ModelService as the policy allows. */
 final class Retries implements ClientInterceptor {
+  /** The call has one attempt. */
+  static final CallOptions.Key<Boolean> ONCE =
+      CallOptions.Key.createWithDefault("dashgate-once", false);
+
   private static final Set<String> SERVICES =
       Set.of(ConversationServiceGrpc.SERVICE_NAME, ModelServiceGrpc.SERVICE_NAME);
 
@@ -21,7 +25,8 @@ final class Retries implements ClientInterceptor {
   public <Q, A> ClientCall<Q, A> interceptCall(
       MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
     boolean again =
-        SERVICES.contains(method.getServiceName())
+        !options.getOption(ONCE)
+            && SERVICES.contains(method.getServiceName())
             && method.getType().clientSendsOneMessage();
     return again
         ? new RetriedCall<>(policy.new Pauses(), () -> next.newCall(method, options), options.getDeadline())

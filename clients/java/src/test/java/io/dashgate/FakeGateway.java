@@ -4,7 +4,6 @@ import io.dashgate.v1.CallServiceGrpc;
 import io.dashgate.v1.CancelCallRequest;
 import io.dashgate.v1.CancelCallResponse;
 import io.dashgate.v1.Completed;
-import io.dashgate.v1.ConversationServiceGrpc;
 import io.dashgate.v1.ConverseRequest;
 import io.dashgate.v1.ConverseResponse;
 import io.dashgate.v1.ConverseStreamRequest;
@@ -64,6 +63,8 @@ final class FakeGateway implements AutoCloseable {
         out.onCompleted();
       };
 
+  final FakeStore store = new Conversations();
+
   private final Server server;
 
   FakeGateway() throws IOException {
@@ -73,7 +74,7 @@ final class FakeGateway implements AutoCloseable {
   FakeGateway(ServerCredentials credentials) throws IOException {
     server =
         Grpc.newServerBuilderForPort(0, credentials)
-            .addService(new Conversations())
+            .addService(store)
             .addService(new Media())
             .addService(new Cancellations())
             .addService(live)
@@ -127,7 +128,7 @@ final class FakeGateway implements AutoCloseable {
     server.shutdownNow();
   }
 
-  private final class Conversations extends ConversationServiceGrpc.ConversationServiceImplBase {
+  private final class Conversations extends FakeStore {
     @Override
     public void converse(ConverseRequest request, StreamObserver<ConverseResponse> out) {
       requests.add(request);
