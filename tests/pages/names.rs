@@ -18,7 +18,8 @@ const OTHER_PAGES: [&str; 5] = [
 ];
 
 /// Names in capital letters that are defined elsewhere: gRPC, HTTP/2, common tools, the clients.
-const ELSEWHERE: [&str; 15] = [
+const ELSEWHERE: [&str; 19] = [
+    "CARGO_REGISTRY_TOKEN",
     "CLIENT_CLOSED",
     "DASHGATE_CLIENTS_TARGET",
     "DASHGATE_CONFIG",
@@ -32,8 +33,11 @@ const ELSEWHERE: [&str; 15] = [
     "RST_STREAM",
     "SSL_CERT_FILE",
     "STREAM_IDLE",
+    "MAVEN_GPG_PASSPHRASE",
+    "NODE_AUTH_TOKEN",
     "OUTPUT_INVALID",
     "TOOL_ROUNDS",
+    "TWINE_PASSWORD",
 ];
 
 /// Attributes of spans whose first word is also a section of the settings.
