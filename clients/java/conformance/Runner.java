@@ -100,6 +100,9 @@ public final class Runner {
       case "model":
         model(client, call);
         break;
+      case "messages":
+        messages(call);
+        break;
       case "stored":
         Job.known(call, "do", "steps");
         new StoredSteps(client, list("stored")).play(call.getAsJsonArray("steps"));
@@ -315,6 +318,22 @@ public final class Runner {
       }
     } finally {
       threads.shutdownNow();
+    }
+  }
+
+  private void messages(JsonObject call) throws IOException {
+    Job.known(call, "do", "model", "messages");
+    try {
+      Conversation conversation =
+          Conversation.fromMessages(
+              call.get("model").getAsString(), call.get("messages").toString());
+      Conversation copy = Conversation.fromJson(conversation.toJson());
+      result.add("conversation", ResultJson.json(copy.raw()));
+    } catch (IllegalArgumentException e) {
+      JsonObject error = new JsonObject();
+      error.addProperty("code", "INVALID_ARGUMENT");
+      error.addProperty("message", e.getMessage());
+      result.add("error", error);
     }
   }
 

@@ -215,6 +215,15 @@ public final class Answer {
     return raw;
   }
 
+  /**
+   * Writes the answer as JSON.
+   *
+   * @return the JSON form of the schema's {@code ConverseResponse}
+   */
+  public String toJson() {
+    return Json.write(raw);
+  }
+
   @Override
   public String toString() {
     return "Answer{requestId=" + requestId() + ", model=" + model() + ", finishReason="

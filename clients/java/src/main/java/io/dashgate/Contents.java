@@ -304,7 +304,7 @@ public final class Contents {
     return Content.newBuilder().setVideo(Video.newBuilder().setFrames(list)).build();
   }
 
-  private static Content audio(Medium medium, String mimeType) {
+  static Content audio(Medium medium, String mimeType) {
     Audio.Builder audio = Audio.newBuilder().setMimeType(medium.mimeType(mimeType));
     if (medium.uri != null) {
       audio.setUri(medium.uri);
@@ -314,7 +314,7 @@ public final class Contents {
     return Content.newBuilder().setAudio(audio).build();
   }
 
-  private static Content image(Medium medium, String mimeType) {
+  static Content image(Medium medium, String mimeType) {
     Image.Builder image = Image.newBuilder().setMimeType(medium.mimeType(mimeType));
     if (medium.uri != null) {
       image.setUri(medium.uri);
@@ -324,7 +324,7 @@ public final class Contents {
     return Content.newBuilder().setImage(image).build();
   }
 
-  private static Content video(Medium medium, String mimeType) {
+  static Content video(Medium medium, String mimeType) {
     Video.Builder video = Video.newBuilder().setMimeType(medium.mimeType(mimeType));
     if (medium.uri != null) {
       video.setUri(medium.uri);

@@ -8,6 +8,7 @@ import io.dashgate.v1.ToolCall;
 import io.dashgate.v1.ToolChoice;
 import io.dashgate.v1.ToolChoiceMode;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.OptionalInt;
 
@@ -85,6 +86,49 @@ public final class Conversation {
    */
   public static Conversation of(io.dashgate.v1.Conversation raw) {
     return new Conversation(Objects.requireNonNull(raw, "raw").toBuilder());
+  }
+
+  /**
+   * Creates a conversation from messages in the form of OpenAI's chat completions or of
+   * DashScope. Bytes in {@code data:} URIs are accepted, files of this machine are not, because
+   * messages may come from somewhere else.
+   *
+   * @param model the model's name
+   * @param messages maps with {@code role}, {@code content} and so on
+   * @return the conversation
+   * @throws IllegalArgumentException with the place of what is unknown, for example {@code
+   *     messages[1].content[0].type}
+   */
+  public static Conversation fromMessages(String model, List<? extends Map<String, ?>> messages) {
+    return fromMessages(model, JsonNode.of("messages", messages));
+  }
+
+  /**
+   * Creates a conversation from messages, as {@link #fromMessages(String, List)}.
+   *
+   * @param model the model's name
+   * @param json a list of messages as JSON text
+   * @return the conversation
+   * @throws IllegalArgumentException with the place of what is unknown
+   */
+  public static Conversation fromMessages(String model, String json) {
+    return fromMessages(model, JsonNode.parse("messages", json));
+  }
+
+  private static Conversation fromMessages(String model, JsonNode messages) {
+    Conversation conversation = new Conversation(model);
+    MessageList.read(messages).forEach(conversation::append);
+    return conversation;
+  }
+
+  /**
+   * Reads what {@link #toJson} wrote.
+   *
+   * @param json the JSON form of the schema's {@code Conversation}
+   * @return the conversation
+   */
+  public static Conversation fromJson(String json) {
+    return new Conversation(Json.read(json, io.dashgate.v1.Conversation.newBuilder()));
   }
 
   /**
@@ -256,6 +300,15 @@ public final class Conversation {
    */
   public List<Message> messages() {
     return raw().getMessagesList();
+  }
+
+  /**
+   * Writes the conversation as JSON, with its media.
+   *
+   * @return the JSON form of the schema's {@code Conversation}
+   */
+  public String toJson() {
+    return Json.write(raw);
   }
 
   /**

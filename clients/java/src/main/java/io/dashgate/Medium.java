@@ -52,6 +52,11 @@ final class Medium {
     return owned(data.clone(), "", kind);
   }
 
+  /** A medium whose type is known. */
+  static Medium typed(byte[] data, String mimeType) {
+    return new Medium(null, ByteString.copyFrom(data), mimeType);
+  }
+
   /** Returns whether a text is a URI that is sent, and not a path. */
   static boolean isUri(String text) {
     return SCHEMES.stream()

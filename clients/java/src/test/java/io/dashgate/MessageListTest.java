@@ -1,0 +1,142 @@
+package io.dashgate;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import io.dashgate.v1.Content;
+import io.dashgate.v1.Message;
+import io.dashgate.v1.Role;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+
+class MessageListTest {
+  @Test
+  void takesTheFormOfOpenAi() {
+    Map<String, Object> answer = new HashMap<>();
+    answer.put("role", "assistant");
+    answer.put("content", null);
+    answer.put("refusal", null);
+    answer.put("reasoning_content", "Hm.");
+    answer.put(
+        "tool_calls",
+        List.of(
+            Map.of(
+                "id", "call-1", "type", "function",
+                "function", Map.of("name", "look", "arguments", "{}"))));
+    Conversation conversation =
+        Conversation.fromMessages(
+            "m",
+            List.of(
+                Map.of("role", "developer", "content", "Be brief."),
+                Map.of(
+                    "role", "user",
+                    "content",
+                    List.of(
+                        Map.of("type", "text", "text", "What is it?"),
+                        Map.of(
+                            "type", "input_audio",
+                            "input_audio", Map.of("data", "SUQz", "format", "mp3")))),
+                answer,
+                Map.of("role", "tool", "tool_call_id", "call-1", "content", "a dot")));
+    List<Message> messages = conversation.messages();
+    assertEquals(Role.ROLE_SYSTEM, messages.get(0).getRole());
+    Content audio = messages.get(1).getContent(1);
+    assertEquals("audio/mpeg", audio.getAudio().getMimeType());
+    assertEquals("ID3", audio.getAudio().getData().toStringUtf8());
+    assertEquals(0, messages.get(2).getContentCount());
+    assertEquals("Hm.", messages.get(2).getReasoningText());
+    assertEquals("look", messages.get(2).getToolCalls(0).getName());
+    assertEquals("call-1", messages.get(3).getToolCallId());
+  }
+
+  @Test
+  void takesTheFormOfDashScope() {
+    Conversation conversation =
+        Conversation.fromMessages(
+            "m",
+            "[{\"role\":\"user\",\"content\":[{\"audio\":\"oss://a\"},{\"image\":\"https://b\"},"
+                + "{\"video\":[\"https://1\",\"https://2\"]},{\"video\":\"https://c\"},"
+                + "{\"text\":\"What?\"}]}]");
+    List<Content> contents = conversation.messages().get(0).getContentList();
+    assertEquals("oss://a", contents.get(0).getAudio().getUri());
+    assertEquals("https://b", contents.get(1).getImage().getUri());
+    assertEquals(2, contents.get(2).getVideo().getFrames().getFramesCount());
+    assertEquals("https://c", contents.get(3).getVideo().getUri());
+    assertEquals("What?", contents.get(4).getText());
+  }
+
+  @Test
+  void makesBytesOfDataUris() {
+    assertEquals("image/x", image("data:image/x;base64,SUQz").getImage().getMimeType());
+    assertEquals("ID3", image("DATA:;base64,SUQz").getImage().getData().toStringUtf8());
+    assertEquals("a b+", image("data:text/plain,a%20b+").getImage().getData().toStringUtf8());
+  }
+
+  @Test
+  void namesThePlaceOfWhatItRefuses() {
+    Map<String, String> wrong = new HashMap<>();
+    wrong.put("{", "messages: is no JSON");
+    wrong.put("{}", "messages: must be a list");
+    wrong.put("[3]", "messages[0]: must be an object");
+    wrong.put("[{}]", "messages[0].role: is missing");
+    wrong.put("[{\"role\":\"judge\"}]", "messages[0].role: unknown role \"judge\"");
+    wrong.put("[{\"role\":\"user\",\"name\":\"x\"}]", "messages[0].name: is not known");
+    wrong.put("[{\"role\":\"tool\"}]", "messages[0].tool_call_id: is missing");
+    wrong.put(part("{}"), "messages[0].content[0]: has no content");
+    wrong.put(part("{\"smell\":1}"), "messages[0].content[0].smell: is not known");
+    wrong.put(
+        part("{\"type\":\"smell\"}"), "messages[0].content[0].type: unknown type \"smell\"");
+    wrong.put(part("{\"image\":\"/etc/x\"}"), "messages[0].content[0].image: must be a URI");
+    wrong.put(part("{\"image\":\"file:///x\"}"), "messages[0].content[0].image: must be a URI");
+    wrong.put(
+        part("{\"type\":\"image_url\",\"image_url\":{\"url\":\"dashgate-file:1\"}}"),
+        "messages[0].content[0].image_url.url: must be a URI");
+    wrong.put(
+        part("{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"./a.wav\"}}"),
+        "messages[0].content[0].input_audio.data: is neither a URI nor base64");
+    wrong.put(part("{\"image\":\"data:x\"}"), "messages[0].content[0].image: is a data: URI");
+    wrong.forEach(
+        (json, message) -> {
+          String fault =
+              assertThrows(
+                      IllegalArgumentException.class,
+                      () -> Conversation.fromMessages("m", json))
+                  .getMessage();
+          assertEquals(message, fault.substring(0, Math.min(message.length(), fault.length())));
+        });
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> Conversation.fromMessages("m", List.of(Map.of("role", new Object()))));
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> Conversation.fromMessages("m", Arrays.asList(Collections.emptyMap(), null)));
+  }
+
+  @Test
+  void isWrittenAndReadAsJson() {
+    Conversation conversation = new Conversation("m", "Be brief.").user(image("oss://a"));
+    Conversation copy = Conversation.fromJson(conversation.toJson());
+    assertEquals(conversation.raw(), copy.raw());
+    assertEquals("{\"model\":\"m\"}", new Conversation("m").toJson());
+    assertThrows(IllegalArgumentException.class, () -> Conversation.fromJson("{\"x\":1}"));
+    Answer answer =
+        Answer.of(io.dashgate.v1.ConverseResponse.newBuilder().setRequestId("r-1").build());
+    assertEquals("{\"requestId\":\"r-1\"}", answer.toJson());
+  }
+
+  private static Content image(String uri) {
+    return Conversation.fromMessages(
+            "m", List.of(Map.of("role", "user", "content", List.of(Map.of("image", uri)))))
+        .messages()
+        .get(0)
+        .getContent(0);
+  }
+
+  private static String part(String json) {
+    return "[{\"role\":\"user\",\"content\":[" + json + "]}]";
+  }
+}
