@@ -223,17 +223,18 @@ impl Stage {
             true => Some(StoreFolder::new()?),
             false => None,
         };
-        if let Some(folder) = &store {
-            let url = format!("store.url=sqlite:{}", folder.0.join("store.db").display());
-            more.extend(["--set".to_owned(), url]);
-        }
+        // The flag is refused, because other users of a machine can see command lines.
+        let variables = Vec::from_iter(store.as_ref().map(|folder| {
+            let url = format!("sqlite:{}", folder.0.join("store.db").display());
+            ("DASHGATE_STORE_URL", url)
+        }));
         let listen = match case.gateway.unix {
             true => socket(),
             false => "127.0.0.1:0".to_owned(),
         };
         let emulator = Arc::new(emulator);
         let upstream = Arc::clone(&emulator);
-        let start = move || Server::gateway(&upstream, &listen, &more);
+        let start = move || Server::gateway(&upstream, &listen, &more, &variables);
         let gateway = Before::of(case, start()?, Arc::new(start))?;
         Ok(Self::Real {
             gateway,

@@ -34,16 +34,21 @@ impl Server {
     /// `dashgate serve`, answered by its embedded DashScope.
     pub(crate) fn embedded() -> Result<Self, String> {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--upstream", "embedded"];
-        Self::start(&arguments.map(str::to_owned))
+        Self::start(&arguments.map(str::to_owned), &[])
     }
 
-    /// `dashgate serve` at this address with an emulator behind it, and more arguments.
-    pub(crate) fn gateway(emulator: &Self, listen: &str, more: &[String]) -> Result<Self, String> {
+    /// `dashgate serve` at this address with an emulator behind it, more arguments and variables.
+    pub(crate) fn gateway(
+        emulator: &Self,
+        listen: &str,
+        more: &[String],
+        variables: &[(&str, String)],
+    ) -> Result<Self, String> {
         let upstream = format!("http://{}/api/v1", emulator.address);
         let arguments = ["serve", "--listen", listen, "--upstream", &upstream];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
         arguments.extend_from_slice(more);
-        Self::start(&arguments)
+        Self::start(&arguments, variables)
     }
 
     /// `dashgate emulate`, with a script from a file.
@@ -54,10 +59,10 @@ impl Server {
         if let Some(script) = script {
             arguments.extend(["--script".to_owned(), script.to_owned()]);
         }
-        Self::start(&arguments)
+        Self::start(&arguments, &[])
     }
 
-    fn start(arguments: &[String]) -> Result<Self, String> {
+    fn start(arguments: &[String], variables: &[(&str, String)]) -> Result<Self, String> {
         // An empty home and no variables: what this machine's user has set up must not matter.
         let home = empty_home().map_err(|error| format!("no home: {error}"))?;
         let mut child = Command::new(place::gateway())
@@ -65,6 +70,7 @@ impl Server {
             .env_clear()
             .env("HOME", &home)
             .env("DASHSCOPE_API_KEY", UPSTREAM_KEY)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(&home)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
