@@ -12,6 +12,9 @@ import (
 type Answer struct {
 	// Raw is the response of the schema.
 	Raw *dashgatev1.ConverseResponse
+	// Headers are the metadata and the trailers of the response: names in lower case, without binary
+	// ones.
+	Headers map[string]string
 }
 
 // Text returns the text of the answer, without reasoning.

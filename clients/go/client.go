@@ -2,7 +2,6 @@ package dashgate
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	_ "embed"
 	"errors"
@@ -23,7 +22,7 @@ import (
 )
 
 const (
-	defaultTarget = "127.0.0.1:50051"
+	defaultTarget = "127.0.0.1:" + defaultPort
 
 	// The gateway's own timeout for DashScope is shorter, so this limit is for a gateway that hangs.
 	unaryTimeout = 10 * time.Minute
@@ -50,6 +49,8 @@ type Client struct {
 	settings settings
 	conn     grpc.ClientConnInterface
 	owned    *pool
+	uploads  *uploadMemory
+	log      *callLog
 	// leaving is read-locked by each call that ends another one.
 	leaving *sync.RWMutex
 }
@@ -75,7 +76,7 @@ func New(target string, options ...ClientOption) (*Client, error) {
 	secrecy := insecure.NewCredentials()
 	switch {
 	case settings.tls != nil && endpoint.scheme == "http":
-		return nil, errors.New("TLS was asked for, and the target begins with http://: write https://")
+		return nil, errors.New("TLS is enabled and the target begins with http://: use https://")
 	case settings.tls != nil:
 		secrecy = credentials.NewTLS(settings.tls)
 	case endpoint.scheme == "https":
@@ -97,13 +98,20 @@ func New(target string, options ...ClientOption) (*Client, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.WithConnectParams(reconnect),
 	}
+	log := newCallLog(endpoint.address)
+	if log != nil && log.debug {
+		dialed = append(dialed, grpc.WithStatsHandler(log))
+	}
+	dialed = append(dialed, settings.dialOptions...)
 	conn, err := newPool(func() (*grpc.ClientConn, error) {
 		return grpc.NewClient(endpoint.address, dialed...)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Client{settings: settings, conn: conn, owned: conn, leaving: new(sync.RWMutex)}, nil
+	client := newClient(settings, conn, log)
+	client.owned = conn
+	return client, nil
 }
 
 // FromConn returns a client that uses an existing connection, which its owner closes. TLS, message
@@ -113,10 +121,16 @@ func FromConn(conn grpc.ClientConnInterface, options ...ClientOption) (*Client, 
 	if err != nil {
 		return nil, err
 	}
-	if settings.tls != nil {
-		return nil, errors.New("TLS was asked for of a connection that exists already")
+	if settings.tls != nil || settings.dialOptions != nil {
+		return nil, errors.New("TLS and dial options are those of the connection that was passed")
 	}
-	return &Client{settings: settings, conn: conn, leaving: new(sync.RWMutex)}, nil
+	return newClient(settings, conn, newCallLog("a given connection")), nil
+}
+
+func newClient(settings settings, conn grpc.ClientConnInterface, log *callLog) *Client {
+	return &Client{
+		settings: settings, conn: conn, uploads: newUploadMemory(), log: log, leaving: new(sync.RWMutex),
+	}
 }
 
 // Close cancels all calls and closes the connection, unless the client was created by FromConn.
@@ -128,25 +142,6 @@ func (c *Client) Close() error {
 		return nil
 	}
 	return c.owned.Close()
-}
-
-// Converse returns the next answer when complete. The error is an *Error if the call failed. The
-// default deadline is 10 minutes.
-func (c *Client) Converse(
-	ctx context.Context, conversation *Conversation, options ...CallOption,
-) (*Answer, error) {
-	call := c.newCall(options)
-	request := &dashgatev1.ConverseRequest{
-		Conversation: conversation.Raw, Options: call.options, RequestId: call.requestID,
-	}
-	ctx, cancel := withTimeout(ctx, call.timeout, c.settings.timeout, unaryTimeout)
-	defer cancel()
-	var trailers grpcmetadata.MD
-	response, err := c.Conversations().Converse(c.Outgoing(ctx, call.metadata), request, grpc.Trailer(&trailers))
-	if err != nil {
-		return nil, newError(ctx, err, trailers, call.requestID)
-	}
-	return &Answer{Raw: response}, nil
 }
 
 // Conversations returns the generated stub of ConversationService. Call it with a context returned
@@ -219,52 +214,11 @@ func newSettings(options []ClientOption) (settings, error) {
 	if s.timeout < 0 {
 		return settings{}, fmt.Errorf("the timeout is %v; it must be more than 0", s.timeout)
 	}
+	if s.maxRetries < 0 {
+		return settings{}, fmt.Errorf("the maximum of retries is %d; it must be 0 or more", s.maxRetries)
+	}
 	if s.idleTimeout <= 0 {
 		return settings{}, fmt.Errorf("the idle timeout is %v; it must be more than 0", s.idleTimeout)
 	}
 	return s, nil
-}
-
-func (c *Client) newCall(options []CallOption) call {
-	var call call
-	for _, option := range options {
-		option.applyToCall(&call)
-	}
-	for name, value := range call.metadata {
-		if call.requestID == "" && strings.EqualFold(name, "x-request-id") {
-			call.requestID = value
-		}
-	}
-	call.isNamed = call.requestID != ""
-	if !call.isNamed {
-		call.requestID = newRequestID()
-	}
-	return call
-}
-
-// withTimeout sets a deadline: the call's, else the context's, else the client's, else the default;
-// 0 means none.
-func withTimeout(
-	ctx context.Context, own, client, fallback time.Duration,
-) (context.Context, context.CancelFunc) {
-	limit := own
-	if _, there := ctx.Deadline(); limit == 0 && !there {
-		if limit = client; limit == 0 {
-			limit = fallback
-		}
-	}
-	if limit == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, limit)
-}
-
-// newRequestID returns a random UUID.
-func newRequestID() string {
-	var id [16]byte
-	// rand.Read never returns an error.
-	_, _ = rand.Read(id[:])
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }

@@ -130,10 +130,11 @@ func TestErrorTellsAll(t *testing.T) {
 	equal(t, "usage", failed.Usage.GetOutputTokens(), 7)
 	equal(t, "code", status.Code(err), codes.ResourceExhausted)
 	got := *failed
-	got.Status, got.Usage, got.retryAfter = nil, nil, nil
+	equal(t, "headers", failed.Headers["grpc-retry-pushback-ms"], "7")
+	got.Status, got.Usage, got.retryAfter, got.Headers = nil, nil, nil, nil
 	equal(t, "error", got, Error{
 		Code: codes.ResourceExhausted, Message: "it failed", RawReason: "UPSTREAM_RATE",
-		Reason: dashgatev1.ErrorReason_UPSTREAM_RATE, OutputStarted: true, Model: "m", RequestID: "named", UpstreamCode: "Throttling", UpstreamHTTPStatus: 429,
+		Reason: dashgatev1.ErrorReason_UPSTREAM_RATE, OutputStarted: true, Retryable: true, Model: "m", RequestID: "named", UpstreamCode: "Throttling", UpstreamHTTPStatus: 429,
 		UpstreamRequestID: "up", Attempts: 3, FieldViolations: []FieldViolation{{"a.b", "is wrong"}},
 	})
 	equal(t, "text", err.Error(), "ResourceExhausted UPSTREAM_RATE: it failed (request named)")

@@ -4,17 +4,25 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// Conversation is a conversation: the model, the messages and the tools. The gateway stores no
-// conversations: each call sends all of it. Methods modify the conversation and return it, for
-// chaining.
+// Conversation is a conversation: the model, the messages and the tools. Each call sends all of it
+// or, if it has a name, only the new messages: the gateway then stores its turns. Methods modify the
+// conversation and return it, for chaining.
 type Conversation struct {
-	// Raw is the message that is sent. May be modified.
+	// Raw is the message that is sent. May be modified. Of a stored conversation, its last_turn is the
+	// latest turn that is known.
 	Raw *dashgatev1.Conversation
 }
 
 // NewConversation returns an empty conversation with a model.
 func NewConversation(model string) *Conversation {
 	return &Conversation{Raw: &dashgatev1.Conversation{Model: model}}
+}
+
+// Named makes it a stored conversation, conversations/{id}, of which only new messages are sent. Its
+// model may be empty: then it is that of the stored conversation.
+func (c *Conversation) Named(name string) *Conversation {
+	c.Raw.Name = name
+	return c
 }
 
 // System appends a system message, which must be the first: instructions for the whole
@@ -33,8 +41,14 @@ func (c *Conversation) Assistant(content ...*dashgatev1.Content) *Conversation {
 	return c.add(dashgatev1.Role_ROLE_ASSISTANT, content...)
 }
 
-// Append appends an answer of the model.
+// Append appends an answer of the model. The gateway has stored that of a stored conversation: the
+// messages are removed, and the next call expects the turn of this one to be the latest.
 func (c *Conversation) Append(answer *Answer) *Conversation {
+	if c.Raw.GetName() != "" {
+		c.Raw.Messages = nil
+		c.Raw.LastTurn = answer.Raw.GetHistoryUsed().GetTurn()
+		return c
+	}
 	if message := answer.Message(); message != nil {
 		c.Raw.Messages = append(c.Raw.Messages, message)
 	}
@@ -77,6 +91,15 @@ func (c *Conversation) ChooseTools(mode dashgatev1.ToolChoiceMode) *Conversation
 func (c *Conversation) ChooseTool(name string) *Conversation {
 	c.Raw.ToolChoice = &dashgatev1.ToolChoice{Kind: &dashgatev1.ToolChoice_FunctionName{FunctionName: name}}
 	return c
+}
+
+// expectedTurn returns the latest turn that is known, if there is one.
+func (c *Conversation) expectedTurn(call *call) *int32 {
+	turn := c.Raw.GetLastTurn()
+	if call.expectedTurn != nil || c.Raw.GetName() == "" || turn == 0 {
+		return call.expectedTurn
+	}
+	return &turn
 }
 
 func (c *Conversation) add(role dashgatev1.Role, content ...*dashgatev1.Content) *Conversation {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
@@ -16,25 +17,29 @@ const streamedAudio = "audio/pcm"
 
 // fold accumulates the events of a stream. Unset events are of a newer schema and are skipped.
 type fold struct {
+	// begun is whether there was an event other than a heartbeat.
+	begun     bool
 	complete  bool
 	hasOutput bool
 	answer    dashgatev1.ConverseResponse
 	drafts    map[int32]*draft
 }
 
-// draft is an incomplete answer. Texts are joined at the end, because each append to a string
-// copies it.
+// draft is an incomplete answer. Texts are joined when it is assembled, because each append to a
+// string copies it.
 type draft struct {
-	choice    *dashgatev1.Choice
-	texts     map[*dashgatev1.Content]*strings.Builder
+	choice *dashgatev1.Choice
+	// texts are those of the parts, by position.
+	texts     map[int]*strings.Builder
 	reasoning strings.Builder
-	sounds    []*dashgatev1.Audio
+	audio     []*dashgatev1.Audio
 	calls     map[int32]*dashgatev1.ToolCall
 	arguments map[int32]*strings.Builder
 }
 
 // add adds the next event.
 func (f *fold) add(event *dashgatev1.ConverseStreamResponse) {
+	f.begun = f.begun || event.GetHeartbeat() == nil
 	switch event := event.GetEvent().(type) {
 	case *dashgatev1.ConverseStreamResponse_Started:
 		f.answer.Model = event.Started.GetModel()
@@ -56,6 +61,7 @@ func (f *fold) add(event *dashgatev1.ConverseStreamResponse) {
 		f.answer.ExtraOutput = event.Completed.GetExtraOutput()
 		f.answer.Extra = event.Completed.GetExtra()
 		f.answer.Warnings = event.Completed.GetWarnings()
+		f.answer.HistoryUsed = event.Completed.GetHistoryUsed()
 	}
 }
 
@@ -75,9 +81,9 @@ func (f *fold) addDelta(delta *dashgatev1.Delta) {
 	case *dashgatev1.Delta_ReasoningText:
 		draft.reasoning.WriteString(part.ReasoningText)
 	case *dashgatev1.Delta_Audio:
-		sound := draft.sound(delta.GetStartsPart())
-		data := append(sound.GetData(), part.Audio...)
-		sound.MimeType, sound.Source = streamedAudio, &dashgatev1.Audio_Data{Data: data}
+		audio := draft.lastAudio(delta.GetStartsPart())
+		data := append(audio.GetData(), part.Audio...)
+		audio.MimeType, audio.Source = streamedAudio, &dashgatev1.Audio_Data{Data: data}
 	case *dashgatev1.Delta_ToolCall:
 		draft.addToolCall(part.ToolCall)
 	case *dashgatev1.Delta_Annotation:
@@ -85,7 +91,7 @@ func (f *fold) addDelta(delta *dashgatev1.Delta) {
 	case *dashgatev1.Delta_ImageUri:
 		message.Content = append(message.Content, ImageURI(part.ImageUri))
 	case *dashgatev1.Delta_AudioFile:
-		draft.sound(delta.GetStartsPart()).File = part.AudioFile
+		draft.lastAudio(delta.GetStartsPart()).File = part.AudioFile
 	case *dashgatev1.Delta_Extra:
 		draft.addExtra(part.Extra, delta.GetStartsPart())
 	case *dashgatev1.Delta_MessageExtra:
@@ -100,13 +106,13 @@ func (f *fold) addDelta(delta *dashgatev1.Delta) {
 	}
 }
 
-// response returns the accumulated response.
+// response returns the response so far, which later events do not change.
 func (f *fold) response() *dashgatev1.ConverseResponse {
-	f.answer.Choices = nil
+	response := proto.CloneOf(&f.answer)
 	for _, index := range slices.Sorted(maps.Keys(f.drafts)) {
-		f.answer.Choices = append(f.answer.Choices, f.drafts[index].finished())
+		response.Choices = append(response.Choices, f.drafts[index].assembled())
 	}
-	return &f.answer
+	return response
 }
 
 func (f *fold) draft(index int32) *draft {
@@ -117,7 +123,7 @@ func (f *fold) draft(index int32) *draft {
 		message := &dashgatev1.Message{Role: dashgatev1.Role_ROLE_ASSISTANT}
 		f.drafts[index] = &draft{
 			choice:    &dashgatev1.Choice{Index: index, Message: message},
-			texts:     make(map[*dashgatev1.Content]*strings.Builder),
+			texts:     make(map[int]*strings.Builder),
 			calls:     make(map[int32]*dashgatev1.ToolCall),
 			arguments: make(map[int32]*strings.Builder),
 		}
@@ -133,12 +139,12 @@ func (d *draft) last() *dashgatev1.Content {
 }
 
 func (d *draft) addText(text string, startsPart bool) {
-	builder := d.texts[d.last()]
+	parts := len(d.choice.GetMessage().GetContent())
+	builder := d.texts[parts-1]
 	if builder == nil || startsPart {
-		part := Text("")
 		builder = new(strings.Builder)
-		d.texts[part] = builder
-		d.choice.Message.Content = append(d.choice.Message.Content, part)
+		d.texts[parts] = builder
+		d.choice.Message.Content = append(d.choice.Message.Content, Text(""))
 	}
 	builder.WriteString(text)
 }
@@ -178,34 +184,35 @@ func (d *draft) addToolCall(piece *dashgatev1.ToolCall) {
 	d.arguments[piece.GetIndex()].WriteString(piece.GetArguments())
 }
 
-// finished assembles the choice. It may be called repeatedly.
-func (d *draft) finished() *dashgatev1.Choice {
-	message := d.choice.GetMessage()
+// assembled returns the choice so far.
+func (d *draft) assembled() *dashgatev1.Choice {
+	choice := proto.CloneOf(d.choice)
+	message := choice.GetMessage()
 	message.ReasoningText = d.reasoning.String()
-	for part, text := range d.texts {
-		part.Kind = &dashgatev1.Content_Text{Text: text.String()}
+	for at, text := range d.texts {
+		message.Content[at].Kind = &dashgatev1.Content_Text{Text: text.String()}
 	}
-	message.ToolCalls = nil
 	for _, index := range slices.Sorted(maps.Keys(d.calls)) {
-		d.calls[index].Arguments = d.arguments[index].String()
-		message.ToolCalls = append(message.ToolCalls, d.calls[index])
+		call := proto.CloneOf(d.calls[index])
+		call.Arguments = d.arguments[index].String()
+		message.ToolCalls = append(message.ToolCalls, call)
 	}
-	for _, sound := range d.sounds {
-		if uri := sound.GetFile().GetUri(); sound.Source == nil && uri != "" {
-			sound.Source = &dashgatev1.Audio_Uri{Uri: uri}
+	for _, audio := range d.audio {
+		audio = proto.CloneOf(audio)
+		if uri := audio.GetFile().GetUri(); audio.Source == nil && uri != "" {
+			audio.Source = &dashgatev1.Audio_Uri{Uri: uri}
 		}
 		message.Content = append(message.Content, &dashgatev1.Content{
-			Kind: &dashgatev1.Content_Audio{Audio: sound},
+			Kind: &dashgatev1.Content_Audio{Audio: audio},
 		})
 	}
-	d.sounds = nil
-	return d.choice
+	return choice
 }
 
-// sound returns the incomplete audio part.
-func (d *draft) sound(startsPart bool) *dashgatev1.Audio {
-	if startsPart || len(d.sounds) == 0 {
-		d.sounds = append(d.sounds, new(dashgatev1.Audio))
+// lastAudio returns the incomplete audio part.
+func (d *draft) lastAudio(startsPart bool) *dashgatev1.Audio {
+	if startsPart || len(d.audio) == 0 {
+		d.audio = append(d.audio, new(dashgatev1.Audio))
 	}
-	return d.sounds[len(d.sounds)-1]
+	return d.audio[len(d.audio)-1]
 }

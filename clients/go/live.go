@@ -35,6 +35,7 @@ type live[Request, Response any, Event interface {
 	liveEvent
 }] struct {
 	requestID string
+	record    *callRecord
 	ctx       context.Context
 	cancel    context.CancelFunc
 	open      func(context.Context) (liveStream[Request, Response], error)
@@ -65,6 +66,17 @@ type live[Request, Response any, Event interface {
 	sequence         int32
 }
 
+// prepare makes the context of the session.
+func (l *live[Request, Response, Event]) prepare(
+	ctx context.Context, c *Client, method string, options []CallOption,
+) {
+	call := c.newCall(options)
+	l.requestID = call.requestID
+	ctx, l.record = c.log.begin(ctx, method, call.requestID)
+	ctx, l.cancel = withTimeout(ctx, call.timeout, c.settings.timeout, 0)
+	l.ctx = c.Outgoing(ctx, call.withRequestID())
+}
+
 // start opens the first stream. Errors are returned when the session is read.
 func (l *live[Request, Response, Event]) start(given *dashgatev1.ResumeSession) {
 	if given != nil {
@@ -74,7 +86,7 @@ func (l *live[Request, Response, Event]) start(given *dashgatev1.ResumeSession) 
 	l.claim(nil)
 	defer l.release()
 	if err := l.dial(); err != nil {
-		l.recover(newError(l.ctx, err, nil, l.requestID))
+		l.recover(newError(l.ctx, err, responseMetadata{}, l.requestID))
 	}
 }
 
@@ -195,14 +207,7 @@ func (l *live[Request, Response, Event]) takeUnread() Event {
 // Events returns an iterator over the events; an error is the last item. Leaving the loop does not
 // end the session.
 func (l *live[Request, Response, Event]) Events() iter.Seq2[Event, error] {
-	return func(yield func(Event, error) bool) {
-		for {
-			event, err := l.Recv()
-			if errors.Is(err, io.EOF) || !yield(event, err) || err != nil {
-				return
-			}
-		}
-	}
+	return received(l.Recv, func() {})
 }
 
 // Finish ends the input. Running responses complete, then the session ends. Read its events.
@@ -254,7 +259,7 @@ func (l *live[Request, Response, Event]) send(request *Request) error {
 			return nil
 		}
 		if !errors.Is(err, io.EOF) {
-			return newError(l.ctx, err, nil, l.requestID)
+			return newError(l.ctx, err, responseMetadata{}, l.requestID)
 		}
 		l.drain(stream)
 	}
@@ -291,7 +296,7 @@ func (l *live[Request, Response, Event]) receive(stream liveStream[Request, Resp
 func (l *live[Request, Response, Event]) broke(stream liveStream[Request, Response], err error) {
 	switch {
 	case !errors.Is(err, io.EOF):
-		l.recover(newError(l.ctx, err, stream.Trailer(), l.requestID))
+		l.recover(newError(l.ctx, err, metadataOf(stream), l.requestID))
 	case l.Ended() == nil:
 		l.fail(truncatedError(l.requestID))
 	default:
@@ -339,4 +344,5 @@ func (l *live[Request, Response, Event]) stop(end error) {
 	l.changed.Broadcast()
 	l.state.Unlock()
 	l.cancel()
+	l.record.end(end)
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 const (
@@ -35,10 +34,10 @@ func (l *live[Request, Response, Event]) recover(failed *Error) {
 		}
 		delay := resumeDelay(l.attempts, failed)
 		l.attempts++
-		l.resumes.Add(1)
+		l.record.again("resume", int(l.resumes.Add(1)), delay, failed)
 		select {
 		case <-l.ctx.Done():
-			l.fail(newError(l.ctx, status.FromContextError(l.ctx.Err()).Err(), nil, l.requestID))
+			l.fail(contextError(l.ctx, l.requestID))
 			return
 		case <-time.After(delay):
 		}
@@ -46,7 +45,7 @@ func (l *live[Request, Response, Event]) recover(failed *Error) {
 		if err == nil {
 			return
 		}
-		failed = newError(l.ctx, err, nil, l.requestID)
+		failed = newError(l.ctx, err, responseMetadata{}, l.requestID)
 	}
 }
 

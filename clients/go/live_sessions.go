@@ -23,7 +23,7 @@ func (c *Client) Live(
 	ctx context.Context, setup *dashgatev1.LiveSetup, options ...CallOption,
 ) *LiveSession {
 	s := new(LiveSession)
-	c.prepare(ctx, options, &s.requestID, &s.ctx, &s.cancel)
+	s.prepare(ctx, c, "ConverseLive", options)
 	s.open = func(ctx context.Context) (
 		liveStream[dashgatev1.ConverseLiveRequest, dashgatev1.ConverseLiveResponse], error,
 	) {
@@ -40,18 +40,6 @@ func (c *Client) Live(
 	}
 	s.start(setup.GetResume())
 	return s
-}
-
-// prepare makes the context of a session.
-func (c *Client) prepare(
-	ctx context.Context, options []CallOption,
-	requestID *string, session *context.Context, cancel *context.CancelFunc,
-) {
-	call := c.newCall(options)
-	more := call.named()
-	*requestID = call.requestID
-	ctx, *cancel = withTimeout(ctx, call.timeout, c.settings.timeout, 0)
-	*session = c.Outgoing(ctx, more)
 }
 
 // SendAudio sends the next piece of audio, in the format of the setup. 100 ms are usual.
@@ -140,7 +128,7 @@ func (c *Client) Speak(
 	ctx context.Context, setup *dashgatev1.SynthesisSetup, options ...CallOption,
 ) *SpeechSession {
 	s := new(SpeechSession)
-	c.prepare(ctx, options, &s.requestID, &s.ctx, &s.cancel)
+	s.prepare(ctx, c, "SynthesizeLive", options)
 	s.open = func(ctx context.Context) (
 		liveStream[dashgatev1.SynthesizeLiveRequest, dashgatev1.SynthesizeLiveResponse], error,
 	) {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -33,10 +32,9 @@ func (c *Client) CancelCall(ctx context.Context, requestID string, options ...Ca
 }
 
 func (c *Client) cancelCall(ctx context.Context, requestID string) error {
-	var trailers grpcmetadata.MD
 	request := &dashgatev1.CancelCallRequest{RequestId: requestID}
-	if _, err := c.Calls().CancelCall(ctx, request, grpc.Trailer(&trailers)); err != nil {
-		return newError(ctx, err, trailers, requestID)
+	if _, _, failed := unary(ctx, c.Calls().CancelCall, request, requestID); failed != nil {
+		return failed
 	}
 	return nil
 }
@@ -165,10 +163,9 @@ func isLost(failed *Error) bool {
 // recover continues a stream that failed on another connection, or ends it.
 func (s *Stream) recover(err error) {
 	for {
-		if s.events != nil && !s.state.started {
-			// The call has ended, so this does not wait.
-			headers, _ := s.events.Header()
-			s.state.announced(headers)
+		if s.events != nil {
+			s.metadata = metadataOf(s.events)
+			s.state.announced(s.metadata.header)
 		}
 		end := s.ending(err)
 		failed, hasFailed := end.(*Error)
@@ -180,6 +177,14 @@ func (s *Stream) recover(err error) {
 			s.finish(io.EOF)
 			return
 		}
+		if delay, again := s.throttling.next(s.ctx, failed); again && !s.received {
+			s.retries++
+			s.record.again("retry", s.retries, delay, failed)
+			if err = s.reopen(delay); err == nil {
+				return
+			}
+			continue
+		}
 		if last := s.state.after(failed); last != nil || s.ctx.Err() != nil {
 			if last == nil {
 				last = failed
@@ -190,18 +195,21 @@ func (s *Stream) recover(err error) {
 		wait := resumeDelay(s.state.attempts, failed)
 		s.state.attempts++
 		s.state.resumes++
-		select {
-		case <-s.ctx.Done():
-			err = status.FromContextError(s.ctx.Err()).Err()
-			s.events = nil
-			continue
-		case <-time.After(wait):
-		}
+		s.record.again("resume", s.state.resumes, wait, failed)
 		s.request.AfterSequence = s.state.sequence
-		if err = s.open(); err == nil {
+		if err = s.reopen(wait); err == nil {
 			return
 		}
 	}
+}
+
+// reopen opens another connection's stream after a delay.
+func (s *Stream) reopen(delay time.Duration) error {
+	if err := sleep(s.ctx, delay); err != nil {
+		s.events = nil
+		return status.FromContextError(err).Err()
+	}
+	return s.open()
 }
 
 // open opens a connection's stream.
@@ -209,6 +217,6 @@ func (s *Stream) open() error {
 	s.timer.Reset(s.idle)
 	defer s.timer.Stop()
 	events, err := s.client.Conversations().ConverseStream(s.ctx, s.request)
-	s.events = events
+	s.events, s.metadata = events, responseMetadata{}
 	return err
 }

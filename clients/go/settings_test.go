@@ -11,7 +11,7 @@ import (
 
 func TestTargets(t *testing.T) {
 	for target, want := range map[string]string{
-		"h:1": "h:1", "127.0.0.1:1": "127.0.0.1:1", "http://h:1/": "h:1", "https://h": "h:443",
+		"h:1": "h:1", "h": "h:50051", "http://h": "h:50051", "dns:///h": "dns:///h:50051", "127.0.0.1:1": "127.0.0.1:1", "http://h:1/": "h:1", "https://h": "h:443",
 		"[::1]:1": "[::1]:1", "unix:/run/x.sock": "unix:/run/x.sock",
 		"dns:///h:1": "dns:///h:1", "dns:h:1": "dns:///h:1", "ipv4:10.0.0.1:1": "10.0.0.1:1",
 		"ipv6:[::1]:1": "[::1]:1",
@@ -23,7 +23,7 @@ func TestTargets(t *testing.T) {
 		equal(t, target, got.address, want)
 	}
 	for _, wrong := range []string{
-		"h", ":1", "ftp://h:1", "h:1/path", "h:x", "unix:", "k@h:1", "https://", "dns:///",
+		":1", "ftp://h:1", "h:1/path", "h:x", "unix:", "k@h:1", "https://", "dns:///",
 		"dns://server/h:1", "ipv4:10.0.0.1:1,10.0.0.2:1", "xds:///h:1",
 	} {
 		if _, err := parseTarget(wrong); err == nil || !strings.Contains(err.Error(), targetForms) {

@@ -21,6 +21,7 @@ type Stream struct {
 	client  *Client
 	request *dashgatev1.ConverseStreamRequest
 	state   resumption
+	record  *callRecord
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -28,29 +29,44 @@ type Stream struct {
 	events grpc.ServerStreamingClient[dashgatev1.ConverseStreamResponse]
 	idle   time.Duration
 	timer  *time.Timer
-	fold   fold
-	end    error
+	// received is whether there was an event. Before, a call that is throttled is made again.
+	received   bool
+	throttling throttling
+	retries    int
+	// metadata is that of the connection that is read.
+	metadata responseMetadata
+	fold     fold
+	end      error
 }
 
 // Stream returns the next answer as a stream. Errors are returned when the stream is read. There is
 // no deadline by default. A stream whose connection is lost continues on another one: see WithResume.
+// Large files of the conversation are uploaded before this returns, within the deadline.
 func (c *Client) Stream(
 	ctx context.Context, conversation *Conversation, options ...CallOption,
 ) *Stream {
 	call := c.newCall(options)
 	resume := !call.noResume
 	request := &dashgatev1.ConverseStreamRequest{
-		Conversation: conversation.Raw, Options: call.options, RequestId: call.requestID, Resumable: resume,
+		Options: call.options, RequestId: call.requestID, Resumable: resume,
+		ExpectedTurn: conversation.expectedTurn(&call), History: call.history,
 	}
+	ctx, record := c.log.begin(ctx, "ConverseStream", call.requestID)
 	ctx, free := withTimeout(ctx, call.timeout, c.settings.timeout, 0)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stream := &Stream{
-		RequestID: call.requestID, client: c, request: request,
-		state: resumption{wanted: resume, named: call.isNamed},
-		ctx:   c.Outgoing(ctx, call.metadata), cancel: cancel, free: free, idle: c.settings.idleTimeout,
+		RequestID: call.requestID, client: c, request: request, record: record,
+		state: resumption{wanted: resume, named: call.isNamed}, throttling: c.newThrottling(&call),
+		ctx: c.Outgoing(ctx, call.metadata), cancel: cancel, free: free, idle: c.settings.idleTimeout,
 	}
 	stream.timer = time.AfterFunc(stream.idle, func() { cancel(errIdle) })
-	if err := stream.open(); err != nil {
+	stream.timer.Stop()
+	var err error
+	if request.Conversation, err = c.uploaded(ctx, conversation.Raw, &call); err != nil {
+		// There is no call yet that must be ended.
+		stream.state.wanted = false
+		stream.finish(err)
+	} else if err = stream.open(); err != nil {
 		stream.recover(err)
 	}
 	return stream
@@ -59,40 +75,19 @@ func (c *Client) Stream(
 // Events returns an iterator over the events; an error is the last item. Leaving the loop cancels
 // the call.
 func (s *Stream) Events() iter.Seq2[*dashgatev1.ConverseStreamResponse, error] {
-	return func(yield func(*dashgatev1.ConverseStreamResponse, error) bool) {
-		defer s.Close()
-		for {
-			event, err := s.Recv()
-			if errors.Is(err, io.EOF) || !yield(event, err) || err != nil {
-				return
-			}
-		}
-	}
+	return received(s.Recv, s.Close)
 }
 
 // TextDeltas returns an iterator over the text deltas of the first choice; an error is the last
 // item. Leaving the loop cancels the call.
-func (s *Stream) TextDeltas() iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for event, err := range s.Events() {
-			delta := event.GetDelta()
-			text := delta.GetText()
-			if err == nil && (delta.GetChoiceIndex() != 0 || text == "") {
-				continue
-			}
-			if !yield(text, err) {
-				return
-			}
-		}
-	}
-}
+func (s *Stream) TextDeltas() iter.Seq2[string, error] { return textDeltas(s.Events()) }
 
 // Final reads the remaining events and returns the complete answer.
 func (s *Stream) Final() (*Answer, error) {
 	for {
 		switch _, err := s.Recv(); {
 		case errors.Is(err, io.EOF):
-			return &Answer{Raw: s.fold.response()}, nil
+			return &Answer{Raw: s.fold.response(), Headers: s.Headers()}, nil
 		case err != nil:
 			return nil, err
 		}
@@ -101,6 +96,20 @@ func (s *Stream) Final() (*Answer, error) {
 
 // Resumes is how often this stream was tried to be resumed.
 func (s *Stream) Resumes() int { return s.state.resumes }
+
+// Headers returns the metadata of the response, and its trailers once the stream has ended: names in
+// lower case, without binary ones. It is empty before the first event.
+func (s *Stream) Headers() map[string]string { return s.metadata.texts() }
+
+// Partial returns the answer that is assembled from the events so far, also after an error, a break
+// or a cancellation. Its choices have no finish reason before the stream is complete. It is nil
+// before the first event other than a heartbeat.
+func (s *Stream) Partial() *Answer {
+	if !s.fold.begun {
+		return nil
+	}
+	return &Answer{Raw: s.fold.response(), Headers: s.Headers()}
+}
 
 // Recv returns the next event, or io.EOF after the last.
 func (s *Stream) Recv() (*dashgatev1.ConverseStreamResponse, error) {
@@ -111,6 +120,11 @@ func (s *Stream) Recv() (*dashgatev1.ConverseStreamResponse, error) {
 		if err != nil {
 			s.recover(err)
 			continue
+		}
+		s.received = true
+		if s.metadata.header == nil {
+			// They precede the first event, so this does not wait; its error would be that of reading.
+			s.metadata.header, _ = s.events.Header()
 		}
 		isNew, err := s.state.isNew(event)
 		if err != nil {
@@ -145,10 +159,8 @@ func (s *Stream) ending(err error) error {
 		return io.EOF
 	case errors.Is(context.Cause(s.ctx), errIdle):
 		return idleError(s.idle, s.RequestID)
-	case s.events == nil:
-		return newError(s.ctx, err, nil, s.RequestID)
 	default:
-		return newError(s.ctx, err, s.events.Trailer(), s.RequestID)
+		return newError(s.ctx, err, s.metadata, s.RequestID)
 	}
 }
 
@@ -164,4 +176,5 @@ func (s *Stream) finish(end error) {
 	s.timer.Stop()
 	s.cancel(nil)
 	s.free()
+	s.record.end(end)
 }

@@ -13,9 +13,12 @@ type endpoint struct {
 	scheme  string
 }
 
+// defaultPort is the gateway's.
+const defaultPort = "50051"
+
 const targetForms = "give host:port, http://host:port, https://host:port, dns:///host:port or unix:/path"
 
-// parseTarget parses a target.
+// parseTarget parses a target. The port is optional.
 func parseTarget(target string) (endpoint, error) {
 	for _, scheme := range []string{"dns", "ipv4", "ipv6"} {
 		if rest, ok := strings.CutPrefix(target, scheme+":"); ok {
@@ -36,7 +39,7 @@ func parseTarget(target string) (endpoint, error) {
 	if err != nil {
 		return endpoint{}, fmt.Errorf("target %q: %w; %s", target, err, targetForms)
 	}
-	ports := map[string]string{"": "", "http": "80", "https": "443"}
+	ports := map[string]string{"": defaultPort, "http": defaultPort, "https": "443"}
 	port, known := ports[parsed.Scheme]
 	if !known {
 		return endpoint{}, fmt.Errorf("target %q begins with %s://; %s", target, parsed.Scheme, targetForms)
@@ -49,8 +52,8 @@ func parseTarget(target string) (endpoint, error) {
 	if parsed.Port() != "" {
 		port = parsed.Port()
 	}
-	if parsed.Hostname() == "" || port == "" {
-		return endpoint{}, fmt.Errorf("target %q needs a host and a port; %s", target, targetForms)
+	if parsed.Hostname() == "" {
+		return endpoint{}, fmt.Errorf("target %q needs a host; %s", target, targetForms)
 	}
 	return endpoint{net.JoinHostPort(parsed.Hostname(), port), parsed.Scheme}, nil
 }
@@ -66,7 +69,7 @@ func parseNamed(target, scheme, rest string) (endpoint, error) {
 	}
 	place, err := parseTarget(rest)
 	if err != nil || place.scheme != "" {
-		return endpoint{}, fmt.Errorf("target %q needs a host and a port; %s", target, targetForms)
+		return endpoint{}, fmt.Errorf("target %q needs a host; %s", target, targetForms)
 	}
 	if scheme == "dns" {
 		return endpoint{"dns:///" + place.address, scheme}, nil

@@ -2,8 +2,9 @@ package dashgate
 
 import (
 	"context"
-	"maps"
+	"encoding/json"
 	"strings"
+	"sync"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -12,7 +13,13 @@ import (
 // them.
 const maxRounds = 8
 
-// Tool is a function that the model may call.
+// The results of functions that brought none: no call stays unanswered.
+const (
+	failedRun = `{"error":"the function failed"}`
+	notRun    = `{"error":"the function was not run"}`
+)
+
+// Tool is a function that the model may call. NewTool derives one from a Go function.
 type Tool struct {
 	// Name is letters, digits, _ and -, at most 64.
 	Name string
@@ -36,65 +43,137 @@ func (t Tool) declaration() *dashgatev1.Tool {
 func (c *Client) RunTools(
 	ctx context.Context, conversation *Conversation, tools []Tool, options ...CallOption,
 ) (*Answer, error) {
-	rounds := maxRounds
-	if asked := c.newCall(options).maxRounds; asked > 0 {
-		rounds = asked
-	}
-	conversation.Declare(tools...)
-	own := append(options[:len(options):len(options)], WithRequestID(""))
-	for round := 0; ; round++ {
-		// Each round is a call with its own request id.
-		if round == 1 {
-			own = append(own, callOption(func(c *call) { c.metadata = withoutName(c.metadata) }))
-		}
-		answer, err := c.Converse(ctx, conversation, own...)
+	loop := c.newToolLoop(conversation, tools, options)
+	for {
+		answer, err := c.Converse(ctx, conversation, loop.options...)
 		if err != nil {
 			return nil, err
 		}
-		conversation.Append(answer)
-		if len(answer.ToolCalls()) == 0 {
+		if isLast, err := loop.next(ctx, answer); err != nil {
+			return nil, err
+		} else if isLast {
 			return answer, nil
 		}
-		if round == rounds {
-			conversation.answerAll(answer.ToolCalls(), notRun)
-			return nil, roundsError(rounds)
+	}
+}
+
+// toolLoop is the state of a loop of tools.
+type toolLoop struct {
+	conversation *Conversation
+	tools        []Tool
+	// rounds is how many are left.
+	rounds   int
+	limit    int
+	parallel bool
+	// options are those of the next call. Each round is a call with its own request id.
+	options []CallOption
+}
+
+func (c *Client) newToolLoop(conversation *Conversation, tools []Tool, options []CallOption) *toolLoop {
+	call := c.newCall(options)
+	limit := maxRounds
+	if call.maxRounds > 0 {
+		limit = call.maxRounds
+	}
+	conversation.Declare(tools...)
+	return &toolLoop{
+		conversation: conversation, tools: tools, rounds: limit, limit: limit, parallel: call.parallel,
+		options: append(options[:len(options):len(options)], WithRequestID("")),
+	}
+}
+
+// next appends an answer and runs the functions that it requests. It is true if it requests none.
+func (l *toolLoop) next(ctx context.Context, answer *Answer) (bool, error) {
+	l.conversation.Append(answer)
+	calls := answer.ToolCalls()
+	if len(calls) == 0 {
+		return true, nil
+	}
+	if l.rounds == 0 {
+		for _, call := range calls {
+			l.conversation.ToolResult(call, notRun)
 		}
-		for at, call := range answer.ToolCalls() {
-			result, err := run(ctx, tools, call)
-			if err != nil {
-				conversation.ToolResult(call, failedRun)
-				conversation.answerAll(answer.ToolCalls()[at+1:], notRun)
-				return nil, err
+		return false, roundsError(l.limit)
+	}
+	l.rounds--
+	l.options = append(l.options, callOption(followingRound))
+	return false, l.run(ctx, calls)
+}
+
+// followingRound removes what is of the first call only.
+func followingRound(c *call) {
+	c.metadata = withoutRequestID(c.metadata)
+	c.expectedTurn = nil
+}
+
+// toolResult is what came of the call of a function.
+type toolResult struct {
+	text string
+	err  error
+}
+
+// run runs functions and appends their results in the order of the calls. The error is that of the
+// first function that failed.
+func (l *toolLoop) run(ctx context.Context, calls []*dashgatev1.ToolCall) error {
+	results := make([]toolResult, 0, len(calls))
+	if l.parallel {
+		results = l.runAll(ctx, calls)
+	} else {
+		for _, call := range calls {
+			result := l.runOne(ctx, call)
+			results = append(results, result)
+			if result.err != nil {
+				break
 			}
-			conversation.ToolResult(call, result)
 		}
 	}
-}
-
-// The results of functions that brought none: no call stays unanswered.
-const (
-	failedRun = `{"error":"the function failed"}`
-	notRun    = `{"error":"the function was not run"}`
-)
-
-func (c *Conversation) answerAll(calls []*dashgatev1.ToolCall, result string) {
-	for _, call := range calls {
-		c.ToolResult(call, result)
+	var failed error
+	for at, call := range calls {
+		switch {
+		case at >= len(results):
+			l.conversation.ToolResult(call, notRun)
+		case results[at].err != nil:
+			l.conversation.ToolResult(call, failedRun)
+			if failed == nil {
+				failed = results[at].err
+			}
+		default:
+			l.conversation.ToolResult(call, results[at].text)
+		}
 	}
+	return failed
 }
 
-// withoutName is the metadata of a round after the first, which is another call.
-func withoutName(values map[string]string) map[string]string {
-	values = maps.Clone(values)
-	maps.DeleteFunc(values, func(name, _ string) bool { return strings.EqualFold(name, "x-request-id") })
-	return values
+// runAll runs functions at the same time.
+func (l *toolLoop) runAll(ctx context.Context, calls []*dashgatev1.ToolCall) []toolResult {
+	results := make([]toolResult, len(calls))
+	var group sync.WaitGroup
+	for at, call := range calls {
+		group.Go(func() { results[at] = l.runOne(ctx, call) })
+	}
+	group.Wait()
+	return results
 }
 
-func run(ctx context.Context, tools []Tool, call *dashgatev1.ToolCall) (string, error) {
-	for _, tool := range tools {
+func (l *toolLoop) runOne(ctx context.Context, call *dashgatev1.ToolCall) toolResult {
+	for _, tool := range l.tools {
 		if tool.Name == call.GetName() {
-			return tool.Function(ctx, call.GetArguments())
+			text, err := tool.Function(ctx, call.GetArguments())
+			return toolResult{text, err}
 		}
 	}
-	return unknownTool(call.GetName()), nil
+	return toolResult{text: unknownTool(call.GetName())}
+}
+
+// unknownTool returns the result of a call of a tool that does not exist.
+func unknownTool(name string) string {
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	// The other clients do not escape for HTML.
+	encoder.SetEscapeHTML(false)
+	// A struct of a text is always encoded.
+	_ = encoder.Encode(struct {
+		Error string `json:"error"`
+	}{"there is no tool " + name})
+	return strings.TrimSpace(text.String())
 }

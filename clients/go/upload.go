@@ -5,11 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
-
-	"google.golang.org/grpc"
-	grpcmetadata "google.golang.org/grpc/metadata"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -18,17 +14,17 @@ import (
 // uploads.
 const chunkSize = 256 << 10
 
-// UploadFile uploads a file to DashScope's storage. Pass the returned URI to AudioURI, ImageURI or
+// UploadFile uploads a file, by its path or file: URI, to DashScope's storage. Pass the returned URI to AudioURI, ImageURI or
 // VideoURI.
 func (c *Client) UploadFile(
 	ctx context.Context, model, path string, options ...CallOption,
 ) (*dashgatev1.UploadMediaResponse, error) {
-	file, err := os.Open(path)
+	file, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	options = append([]CallOption{WithName(filepath.Base(path))}, options...)
+	options = append([]CallOption{WithName(filepath.Base(file.Name()))}, options...)
 	return c.Upload(ctx, model, file, options...)
 }
 
@@ -37,7 +33,15 @@ func (c *Client) Upload(
 	ctx context.Context, model string, source io.Reader, options ...CallOption,
 ) (*dashgatev1.UploadMediaResponse, error) {
 	call := c.newCall(options)
-	more := call.named()
+	ctx, record := c.log.begin(ctx, "UploadMedia", call.requestID)
+	response, err := c.upload(ctx, model, source, &call)
+	record.end(err)
+	return response, err
+}
+
+func (c *Client) upload(
+	ctx context.Context, model string, source io.Reader, call *call,
+) (*dashgatev1.UploadMediaResponse, error) {
 	ctx, cancel := withTimeout(ctx, call.timeout, c.settings.timeout, unaryTimeout)
 	// Cancels the call if this function returns early.
 	defer cancel()
@@ -53,10 +57,9 @@ func (c *Client) Upload(
 		MimeType:  cmp.Or(call.mimeType, sniff(chunk[:length], call.name, "")),
 		SizeBytes: size(source, length),
 	}
-	var trailers grpcmetadata.MD
-	stream, err := c.Media().UploadMedia(c.Outgoing(ctx, more), grpc.Trailer(&trailers))
+	stream, err := c.Media().UploadMedia(c.Outgoing(ctx, call.withRequestID()))
 	if err != nil {
-		return nil, newError(ctx, err, trailers, call.requestID)
+		return nil, newError(ctx, err, responseMetadata{}, call.requestID)
 	}
 	sent := stream.Send(&dashgatev1.UploadMediaRequest{
 		Payload: &dashgatev1.UploadMediaRequest_Description{Description: description},
@@ -73,7 +76,7 @@ func (c *Client) Upload(
 	}
 	response, err := stream.CloseAndRecv()
 	if err != nil {
-		return nil, newError(ctx, err, trailers, call.requestID)
+		return nil, newError(ctx, err, metadataOf(stream), call.requestID)
 	}
 	return response, nil
 }

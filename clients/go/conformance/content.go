@@ -70,6 +70,8 @@ func content(spec contentSpec, uploaded string) (*dashgatev1.Content, error) {
 		case known && form == "bytes_of":
 			data, err := os.ReadFile(text)
 			return helpers.bytes(data, options...), err
+		case known && form == "uri" && strings.HasPrefix(text, "file:"):
+			return helpers.file(text, options...)
 		case known && form == "uri":
 			return helpers.uri(text, options...), nil
 		}

@@ -21,6 +21,7 @@ type options struct {
 	Timeout     *float64          `json:"timeout_ms"`
 	IdleTimeout *float64          `json:"idle_timeout_ms"`
 	Metadata    map[string]string `json:"metadata"`
+	MaxRetries  *int              `json:"max_retries"`
 }
 
 type request struct {
@@ -31,6 +32,9 @@ type request struct {
 	Resume       *bool             `json:"resume"`
 	Timeout      *float64          `json:"timeout_ms"`
 	Metadata     map[string]string `json:"metadata"`
+	MaxRetries   *int              `json:"max_retries"`
+	ExpectedTurn *int32            `json:"expected_turn"`
+	History      json.RawMessage   `json:"history"`
 	Cancel       struct {
 		AfterMs     float64 `json:"after_ms"`
 		AfterEvents int     `json:"after_events"`
@@ -44,6 +48,9 @@ type request struct {
 	Tools     []toolSpec          `json:"tools"`
 	Results   map[string]string   `json:"results"`
 	MaxRounds int                 `json:"max_rounds"`
+	Parallel  bool                `json:"parallel"`
+	Messages  json.RawMessage     `json:"messages"`
+	Repair    bool                `json:"repair"`
 	File      string              `json:"file"`
 	MIMEType  string              `json:"mime_type"`
 	Name      string              `json:"name"`

@@ -30,6 +30,7 @@ type answer struct {
 	Usage             json.RawMessage   `json:"usage"`
 	Message           json.RawMessage   `json:"message"`
 	Raw               json.RawMessage   `json:"raw"`
+	Headers           map[string]string `json:"headers,omitempty"`
 }
 
 type result struct {
@@ -43,6 +44,10 @@ type result struct {
 	Models       []json.RawMessage `json:"models,omitempty"`
 	MIMETypes    []string          `json:"mime_types,omitempty"`
 	Conversation json.RawMessage   `json:"conversation,omitempty"`
+	Stored       []map[string]any  `json:"stored,omitempty"`
+	LastTurn     int32             `json:"last_turn,omitempty"`
+	Value        any               `json:"value,omitempty"`
+	Partial      *answer           `json:"partial,omitempty"`
 	Error        *failure          `json:"error,omitempty"`
 	Elapsed      int64             `json:"elapsed_ms"`
 }
@@ -53,20 +58,22 @@ type toolCall struct {
 }
 
 type failure struct {
-	Code               string          `json:"code"`
-	Reason             string          `json:"reason,omitempty"`
-	RawReason          string          `json:"raw_reason,omitempty"`
-	Message            string          `json:"message,omitempty"`
-	OutputStarted      bool            `json:"output_started"`
-	Usage              json.RawMessage `json:"usage,omitempty"`
-	UpstreamCode       string          `json:"upstream_code,omitempty"`
-	UpstreamHTTPStatus int             `json:"upstream_http_status,omitempty"`
-	UpstreamRequestID  string          `json:"upstream_request_id,omitempty"`
-	Model              string          `json:"model,omitempty"`
-	RequestID          string          `json:"request_id,omitempty"`
-	Attempts           int             `json:"attempts,omitempty"`
-	RetryAfter         *int64          `json:"retry_after_ms,omitempty"`
-	FieldViolations    []violation     `json:"field_violations,omitempty"`
+	Code               string            `json:"code"`
+	Reason             string            `json:"reason,omitempty"`
+	RawReason          string            `json:"raw_reason,omitempty"`
+	Message            string            `json:"message,omitempty"`
+	OutputStarted      bool              `json:"output_started"`
+	Retryable          bool              `json:"retryable"`
+	Headers            map[string]string `json:"headers,omitempty"`
+	Usage              json.RawMessage   `json:"usage,omitempty"`
+	UpstreamCode       string            `json:"upstream_code,omitempty"`
+	UpstreamHTTPStatus int               `json:"upstream_http_status,omitempty"`
+	UpstreamRequestID  string            `json:"upstream_request_id,omitempty"`
+	Model              string            `json:"model,omitempty"`
+	RequestID          string            `json:"request_id,omitempty"`
+	Attempts           int               `json:"attempts,omitempty"`
+	RetryAfter         *int64            `json:"retry_after_ms,omitempty"`
+	FieldViolations    []violation       `json:"field_violations,omitempty"`
 }
 
 type violation struct {
@@ -79,7 +86,29 @@ func (p *player) answered(from *dashgate.Answer, err error) error {
 	if err != nil {
 		return err
 	}
-	result := answer{
+	result, err := answerOf(from)
+	if err != nil {
+		return err
+	}
+	result.Headers = from.Headers
+	p.result.Answers = append(p.result.Answers, *result)
+	return nil
+}
+
+// failed records what a stream received before it failed.
+func (p *player) failed(stream *dashgate.Stream, failed error) error {
+	if partial := stream.Partial(); partial != nil {
+		answer, err := answerOf(partial)
+		if err != nil {
+			return err
+		}
+		p.result.Partial = answer
+	}
+	return failed
+}
+
+func answerOf(from *dashgate.Answer) (_ *answer, err error) {
+	result := &answer{
 		Text:              from.Text(),
 		ReasoningText:     from.ReasoningText(),
 		FinishReason:      int32(from.FinishReason()),
@@ -97,21 +126,18 @@ func (p *player) answered(from *dashgate.Answer, err error) error {
 	for _, call := range from.ToolCalls() {
 		plain, err := plainly(call)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		result.ToolCalls = append(result.ToolCalls, plain)
 	}
 	if result.Usage, err = plainly(from.Usage()); err != nil {
-		return err
+		return nil, err
 	}
 	if result.Message, err = plainly(from.Message()); err != nil {
-		return err
+		return nil, err
 	}
-	if result.Raw, err = plainly(from.Raw); err != nil {
-		return err
-	}
-	p.result.Answers = append(p.result.Answers, result)
-	return nil
+	result.Raw, err = plainly(from.Raw)
+	return result, err
 }
 
 // listed records a model or an error.
@@ -136,6 +162,8 @@ func failureOf(from *dashgate.Error) (*failure, error) {
 		RawReason:          from.RawReason,
 		Message:            from.Message,
 		OutputStarted:      from.OutputStarted,
+		Retryable:          from.Retryable,
+		Headers:            from.Headers,
 		Model:              from.Model,
 		UpstreamCode:       from.UpstreamCode,
 		UpstreamHTTPStatus: from.UpstreamHTTPStatus,

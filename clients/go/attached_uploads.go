@@ -1,0 +1,146 @@
+package dashgate
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
+)
+
+const (
+	// maxUploads is how many uploads a client remembers. The oldest is forgotten first.
+	maxUploads = 1000
+	// uploadMargin is how long before its expiry an upload is forgotten: DashScope reads the file while
+	// it answers.
+	uploadMargin = time.Hour
+)
+
+// uploadKey identifies a file with its content, and the model that may read the upload.
+type uploadKey struct {
+	path, mimeType, model string
+	size                  int64
+	modified              int64
+}
+
+type rememberedUpload struct {
+	uri    string
+	expiry time.Time
+}
+
+// uploadMemory has the uploads of a client.
+type uploadMemory struct {
+	lock    sync.Mutex
+	uploads map[uploadKey]rememberedUpload
+	order   []uploadKey
+}
+
+func newUploadMemory() *uploadMemory {
+	return &uploadMemory{uploads: make(map[uploadKey]rememberedUpload)}
+}
+
+func (m *uploadMemory) find(key uploadKey, now time.Time) (string, bool) {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	upload, isKnown := m.uploads[key]
+	if !isKnown || now.Add(uploadMargin).After(upload.expiry) {
+		return "", false
+	}
+	return upload.uri, true
+}
+
+func (m *uploadMemory) add(key uploadKey, upload rememberedUpload) {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	if _, isKnown := m.uploads[key]; !isKnown {
+		if len(m.order) == maxUploads {
+			delete(m.uploads, m.order[0])
+			m.order = m.order[1:]
+		}
+		m.order = append(m.order, key)
+	}
+	m.uploads[key] = upload
+}
+
+// uploaded returns the conversation to send: attached files are uploaded, and their URIs replaced in
+// a copy. The error is an *Error, or that of reading a file.
+func (c *Client) uploaded(
+	ctx context.Context, conversation *dashgatev1.Conversation, call *call,
+) (*dashgatev1.Conversation, error) {
+	attached := attachedURIs(conversation)
+	if len(attached) == 0 {
+		return conversation, nil
+	}
+	for _, media := range attached {
+		if _, isKnown := attachedFiles.find(*media.uri); !isKnown {
+			return nil, unknownFile(media.field, call.requestID)
+		}
+	}
+	options := []CallOption{WithMetadata(withoutRequestID(call.metadata))}
+	model := conversation.GetModel()
+	if model == "" && conversation.GetName() != "" {
+		stored, err := c.GetConversation(ctx, conversation.GetName(), options...)
+		if err != nil {
+			return nil, err
+		}
+		model = stored.GetModel()
+	}
+	conversation = proto.CloneOf(conversation)
+	for _, media := range attachedURIs(conversation) {
+		file, isKnown := attachedFiles.find(*media.uri)
+		if !isKnown {
+			return nil, unknownFile(media.field, call.requestID)
+		}
+		uri, err := c.uploadAttached(ctx, model, file, options)
+		if err != nil {
+			return nil, err
+		}
+		*media.uri = uri
+	}
+	return conversation, nil
+}
+
+// uploadAttached returns the URI of a file in DashScope's storage.
+func (c *Client) uploadAttached(
+	ctx context.Context, model string, attached attachedFile, options []CallOption,
+) (string, error) {
+	file, err := os.Open(attached.path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return "", err
+	}
+	key := uploadKey{
+		path: attached.path, mimeType: attached.mimeType, model: model,
+		size: info.Size(), modified: info.ModTime().UnixNano(),
+	}
+	if uri, isKnown := c.uploads.find(key, time.Now()); isKnown {
+		return uri, nil
+	}
+	options = append(options[:len(options):len(options)],
+		WithName(filepath.Base(attached.path)), WithMIMEType(attached.mimeType))
+	response, err := c.Upload(ctx, model, file, options...)
+	if err != nil {
+		return "", err
+	}
+	if response.GetExpiresAt().IsValid() {
+		c.uploads.add(key, rememberedUpload{response.GetUri(), response.GetExpiresAt().AsTime()})
+	}
+	return response.GetUri(), nil
+}
+
+// withoutRequestID returns the metadata for a call that has another request id.
+func withoutRequestID(values map[string]string) map[string]string {
+	values = maps.Clone(values)
+	maps.DeleteFunc(values, func(name, _ string) bool { return strings.EqualFold(name, requestIDKey) })
+	return values
+}

@@ -1,0 +1,138 @@
+package dashgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/grpc/stats"
+)
+
+// callLog writes what DASHGATE_LOG enables, to the default logger of log/slog. It is nil for off.
+// Content, keys and the values of metadata are never written. With debug it is a stats handler of the
+// connections.
+type callLog struct {
+	target string
+	debug  bool
+}
+
+// newCallLog reads DASHGATE_LOG: off, info or debug.
+func newCallLog(target string) *callLog {
+	switch os.Getenv("DASHGATE_LOG") {
+	case "info":
+		return &callLog{target: target}
+	case "debug":
+		return &callLog{target: target, debug: true}
+	default:
+		return nil
+	}
+}
+
+// write writes a line. The default handler of log/slog has no debug level: the variable decides.
+func (l *callLog) write(level slog.Level, format string, values ...any) {
+	logger := slog.Default()
+	if !logger.Enabled(context.Background(), level) {
+		level = slog.LevelInfo
+	}
+	logger.Log(context.Background(), level, "dashgate: "+fmt.Sprintf(format, values...))
+}
+
+// callRecord is a call in the log. Its methods do nothing if it is nil.
+type callRecord struct {
+	log       *callLog
+	method    string
+	requestID string
+	begun     time.Time
+
+	lock sync.Mutex
+	// attempts is how many gRPC has begun without this package, lastEnd when the latest ended.
+	attempts int
+	lastEnd  time.Time
+}
+
+type callRecordKey struct{}
+
+// begin begins the record of a call. The context has it for gRPC's attempts.
+func (l *callLog) begin(
+	ctx context.Context, method, requestID string,
+) (context.Context, *callRecord) {
+	if l == nil {
+		return ctx, nil
+	}
+	record := &callRecord{log: l, method: method, requestID: requestID, begun: time.Now()}
+	return context.WithValue(ctx, callRecordKey{}, record), record
+}
+
+// end writes the line of a call that has ended.
+func (r *callRecord) end(err error) {
+	if r == nil {
+		return
+	}
+	r.log.write(slog.LevelInfo, "%s %s %d ms, request id %s, %s",
+		r.method, outcome(err), time.Since(r.begun).Milliseconds(), r.requestID, r.log.target)
+}
+
+// outcome returns the code and the raw reason, without the message.
+func outcome(err error) string {
+	var failed *Error
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
+		return code.Code_OK.String()
+	case !errors.As(err, &failed):
+		return code.Code_UNKNOWN.String()
+	case failed.RawReason != "":
+		return codeName(failed) + " " + failed.RawReason
+	default:
+		return codeName(failed)
+	}
+}
+
+// again writes that a call is made again after a delay: a retry, or a resume.
+func (r *callRecord) again(what string, count int, delay time.Duration, failed *Error) {
+	if r == nil || !r.log.debug {
+		return
+	}
+	r.lock.Lock()
+	r.attempts = 0
+	r.lock.Unlock()
+	r.log.write(slog.LevelDebug, "%s %d of %s in %d ms after %s, request id %s",
+		what, count, r.method, delay.Milliseconds(), outcome(failed), r.requestID)
+}
+
+// TagRPC returns the context, which has the record.
+func (l *callLog) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+
+// HandleRPC writes the retries that gRPC makes by itself.
+func (l *callLog) HandleRPC(ctx context.Context, event stats.RPCStats) {
+	record, ok := ctx.Value(callRecordKey{}).(*callRecord)
+	if !ok {
+		return
+	}
+	record.lock.Lock()
+	defer record.lock.Unlock()
+	switch event := event.(type) {
+	case *stats.Begin:
+		if record.attempts++; record.attempts > 1 {
+			l.write(slog.LevelDebug, "retry %d of %s after %d ms, request id %s", record.attempts-1,
+				record.method, event.BeginTime.Sub(record.lastEnd).Milliseconds(), record.requestID)
+		}
+	case *stats.End:
+		record.lastEnd = event.EndTime
+	}
+}
+
+// TagConn returns the context.
+func (l *callLog) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+// HandleConn writes the connections that are opened.
+func (l *callLog) HandleConn(_ context.Context, event stats.ConnStats) {
+	if _, isOpened := event.(*stats.ConnBegin); isOpened {
+		l.write(slog.LevelDebug, "connected to %s", l.target)
+	}
+}

@@ -1,0 +1,78 @@
+package dashgate
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
+)
+
+// largeFile is the size above which a file is uploaded instead of sent in the message.
+const largeFile = 4 << 20
+
+// sniffLength is enough for each rule of the MIME types.
+const sniffLength = 4096
+
+var errFileURI = errors.New("a file: URI must name a file of this machine, as in file:///path")
+
+// fromFile returns a part from a file: its bytes, or the URI of a file that is uploaded later.
+func fromFile(kind mediaKind, path string, options []MediaOption) (*dashgatev1.Content, error) {
+	file, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() <= largeFile {
+		return fromReader(kind, file, options)
+	}
+	head := make([]byte, sniffLength)
+	if _, err := io.ReadFull(file, head); err != nil {
+		return nil, err
+	}
+	absolute, err := filepath.Abs(file.Name())
+	if err != nil {
+		return nil, err
+	}
+	mimeType := mimeTypeOf(kind, head, file.Name(), options)
+	return uriPart(kind, attachedFiles.add(attachedFile{absolute, mimeType}), mimeType), nil
+}
+
+// fromReader returns a part from all bytes of a reader.
+func fromReader(kind mediaKind, source io.Reader, options []MediaOption) (*dashgatev1.Content, error) {
+	data, err := io.ReadAll(source)
+	if err != nil {
+		return nil, err
+	}
+	name := ""
+	if named, ok := source.(interface{ Name() string }); ok {
+		name = named.Name()
+	}
+	return fromData(kind, data, name, options), nil
+}
+
+// openFile opens a file by its path or file: URI.
+func openFile(path string) (*os.File, error) {
+	if !strings.HasPrefix(path, "file:") {
+		return os.Open(path)
+	}
+	parsed, err := url.Parse(path)
+	if err != nil || parsed.Path == "" || parsed.Host != "" && parsed.Host != "localhost" {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errFileURI}
+	}
+	named := parsed.Path
+	if runtime.GOOS == "windows" {
+		// The path of file:///C:/file is /C:/file.
+		named = strings.TrimPrefix(named, "/")
+	}
+	return os.Open(filepath.FromSlash(named))
+}
