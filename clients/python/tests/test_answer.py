@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway import COMPLETED, STARTED, Event, text
 
 from dashgate import Answer, v1
-from dashgate.answer import Fold
+from dashgate._fold import Fold
 
 
 def fold(*events: Event) -> Answer:

@@ -6,7 +6,7 @@ import json
 import pathlib
 
 from dashgate import _media_types
-from dashgate._settings import service_config
+from dashgate._endpoint import service_config
 
 ROOT = pathlib.Path(__file__).parents[3]
 

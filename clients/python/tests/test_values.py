@@ -11,7 +11,7 @@ import pytest
 
 import dashgate
 from dashgate import Conversation, Error, Tool, v1
-from dashgate._settings import Endpoint, parse_target
+from dashgate._endpoint import Endpoint, parse_target
 
 
 def test_a_conversation_is_three_lines() -> None:

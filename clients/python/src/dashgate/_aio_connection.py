@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import grpc.aio
 
+from dashgate._endpoint import Endpoint
 from dashgate._leaving import AsyncLeaving
+from dashgate._log import connection_opened
 from dashgate._pool import AsyncPooledChannel
-from dashgate._settings import Endpoint
 from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
@@ -40,7 +43,8 @@ class OpenStream(Protocol):
 class AsyncConnection:
     """The channel of one event loop, its stubs, and its streams."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
+        self.address = address
         self.channel = channel
         self.conversations: ConversationServiceAsyncStub = ConversationServiceStub(channel)
         self.media: MediaServiceAsyncStub = MediaServiceStub(channel)
@@ -61,9 +65,15 @@ class AsyncConnection:
 class AsyncConnections:
     """The connections of all event loops that use a client."""
 
-    def __init__(self, endpoint: Endpoint | None, given: grpc.aio.Channel | None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint | None,
+        given: grpc.aio.Channel | None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    ) -> None:
         self._endpoint = endpoint
         self._given = given
+        self._interceptors = tuple(interceptors)
         self._closed = False
         self._process = os.getpid()
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnection] = (
@@ -85,7 +95,7 @@ class AsyncConnections:
             for other in tuple(self._by_loop):
                 if other.is_closed():
                     del self._by_loop[other]
-            connection = AsyncConnection(self._given or self._dial())
+            connection = AsyncConnection(self._given or self._dial(), self.name())
             self._by_loop[loop] = connection
         return connection
 
@@ -108,6 +118,12 @@ class AsyncConnections:
     def _dial(self) -> grpc.aio.Channel:
         endpoint = self._endpoint
         assert endpoint is not None
-        return AsyncPooledChannel(
-            lambda: endpoint.dial(grpc.aio.insecure_channel, grpc.aio.secure_channel)
-        )
+
+        def dial() -> grpc.aio.Channel:
+            connection_opened(endpoint.address)
+            return endpoint.dial(
+                functools.partial(grpc.aio.insecure_channel, interceptors=self._interceptors),
+                functools.partial(grpc.aio.secure_channel, interceptors=self._interceptors),
+            )
+
+        return AsyncPooledChannel(dial)

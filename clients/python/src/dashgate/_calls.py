@@ -7,8 +7,8 @@ import uuid
 import grpc
 
 from dashgate import v1
+from dashgate._fold import Fold
 from dashgate._settings import Metadata, Settings
-from dashgate.answer import Fold
 from dashgate.conversation import Conversation
 from dashgate.errors import Error
 
@@ -28,20 +28,29 @@ def name_call(request_id: str) -> str:
 
 def unary_request(
     conversation: Conversation | v1.Conversation,
-    options: v1.GenerationOptions | None,
     request_id: str,
+    *,
+    options: v1.GenerationOptions | None,
+    expected_turn: int | None,
+    history: v1.HistoryPolicy | None,
 ) -> v1.ConverseRequest:
     """Return the request of a unary call."""
     return v1.ConverseRequest(
-        conversation=_raw(conversation), options=options, request_id=name_call(request_id)
+        conversation=_raw(conversation),
+        options=options,
+        request_id=name_call(request_id),
+        expected_turn=_expected(conversation, expected_turn),
+        history=history,
     )
 
 
 def stream_request(
     conversation: Conversation | v1.Conversation,
-    options: v1.GenerationOptions | None,
     request_id: str,
     *,
+    options: v1.GenerationOptions | None,
+    expected_turn: int | None,
+    history: v1.HistoryPolicy | None,
     resume: bool,
 ) -> v1.ConverseStreamRequest:
     """Return the request of a streamed call."""
@@ -49,8 +58,15 @@ def stream_request(
         conversation=_raw(conversation),
         options=options,
         request_id=name_call(request_id),
+        expected_turn=_expected(conversation, expected_turn),
+        history=history,
         resumable=resume,
     )
+
+
+def rpc_name(request: object) -> str:
+    """Return the name of the method that takes a request of the schema."""
+    return type(request).__name__.removesuffix("Request")
 
 
 def named_metadata(settings: Settings, metadata: Metadata | None) -> tuple[str, Metadata]:
@@ -61,8 +77,22 @@ def named_metadata(settings: Settings, metadata: Metadata | None) -> tuple[str, 
     return name, {**more, "x-request-id": name}
 
 
+def without_name(metadata: Metadata | None) -> Metadata | None:
+    """Return the metadata without the request id, for another call."""
+    if metadata is None:
+        return None
+    return {name: value for name, value in metadata.items() if name.lower() != "x-request-id"}
+
+
 def _raw(conversation: Conversation | v1.Conversation) -> v1.Conversation:
     return conversation.raw if isinstance(conversation, Conversation) else conversation
+
+
+def _expected(conversation: Conversation | v1.Conversation, given: int | None) -> int | None:
+    """Return the latest turn that the caller knows."""
+    if given is None and isinstance(conversation, Conversation):
+        return conversation.last_turn
+    return given
 
 
 def note_output(fault: BaseException, fold: Fold) -> None:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
 
 import grpc
 
+from dashgate._endpoint import Endpoint
 from dashgate._idle import Watch
 from dashgate._leaving import Leaving, SentMetadata
+from dashgate._log import connection_opened
 from dashgate._pool import PooledChannel
-from dashgate._settings import Endpoint
 from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
 from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
 from dashgate.v1.model_service_pb2_grpc import ModelServiceStub
+
+Interceptors: TypeAlias = (
+    "Sequence[grpc.UnaryUnaryClientInterceptor | grpc.UnaryStreamClientInterceptor"
+    " | grpc.StreamUnaryClientInterceptor | grpc.StreamStreamClientInterceptor]"
+)
+"""Interceptors of gRPC, the outermost first. One object may be of several kinds."""
 
 # After a fork, a channel of the parent process must not be used or closed: closing would wait for
 # threads that do not exist. The reference is kept, so that it is not closed.
@@ -34,8 +42,9 @@ class OpenStream(Protocol):
 class Connection:
     """A channel of this process, its stubs, and its streams."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, address: str) -> None:
         self.process = os.getpid()
+        self.address = address
         self.channel = channel
         self.conversations = ConversationServiceStub(channel)
         self.media = MediaServiceStub(channel)
@@ -69,9 +78,15 @@ class Connection:
 class Connections:
     """The connection of each process that uses a client."""
 
-    def __init__(self, endpoint: Endpoint | None, given: grpc.Channel | None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint | None,
+        given: grpc.Channel | None,
+        interceptors: Interceptors = (),
+    ) -> None:
         self._endpoint = endpoint
         self._given = given
+        self._interceptors = tuple(interceptors)
         self._lock = threading.Lock()
         self._current: Connection | None = None
         self._closed = False
@@ -90,7 +105,7 @@ class Connections:
             if self._closed:
                 raise ValueError("the client is closed")
             if self._current is None or self._current.process != os.getpid():
-                self._current = Connection(self._given or self._dial())
+                self._current = Connection(self._given or self._dial(), self.name())
             return self._current
 
     def close(self) -> None:
@@ -113,4 +128,10 @@ class Connections:
     def _dial(self) -> grpc.Channel:
         endpoint = self._endpoint
         assert endpoint is not None
-        return PooledChannel(lambda: endpoint.dial(grpc.insecure_channel, grpc.secure_channel))
+
+        def dial() -> grpc.Channel:
+            connection_opened(endpoint.address)
+            return endpoint.dial(grpc.insecure_channel, grpc.secure_channel)
+
+        pool = PooledChannel(dial)
+        return grpc.intercept_channel(pool, *self._interceptors) if self._interceptors else pool

@@ -13,7 +13,8 @@ import grpc
 
 from dashgate import v1
 from dashgate._backoff import RESUME_ATTEMPTS, Deadline, resume_delay
-from dashgate._calls import named_metadata
+from dashgate._calls import named_metadata, rpc_name
+from dashgate._log import CallLog
 from dashgate._settings import Metadata, Settings
 from dashgate.errors import Error
 
@@ -34,6 +35,7 @@ class Progress(Generic[Request]):
         self,
         settings: Settings,
         *,
+        address: str,
         timeout: float | None,
         metadata: Metadata | None,
         given: v1.ResumeSession | None,
@@ -54,6 +56,7 @@ class Progress(Generic[Request]):
         if given is not None:
             self.session_id, self._token = given.session_id, given.token
             self._sequence = given.last_sequence
+        self.log = CallLog(rpc_name(self.first()), self.request_id, address)
 
     def first(self) -> Request:
         """Return the first message of the next stream."""
@@ -97,6 +100,7 @@ class Progress(Generic[Request]):
                 request_id=self.request_id,
             )
             self._raise(error)
+        self.log.ended()
 
     def broken(self, error: Error) -> float:
         """Return the seconds to wait before the session is resumed, or raise the final error."""
@@ -113,12 +117,14 @@ class Progress(Generic[Request]):
         delay = self.deadline.limit(resume_delay(self._attempts, error))
         self._attempts += 1
         self.resumes += 1
+        self.log.resumed(delay)
         return delay
 
     def _raise(self, error: Error) -> NoReturn:
         error.output_started = error.output_started or self._has_output
         if error.usage is None and self._fault is not None:
             error.usage = self._fault.usage
+        self.log.ended(error)
         raise error
 
 

@@ -6,6 +6,9 @@ import pathlib
 from collections.abc import Callable
 from operator import and_
 
+# How much of a file the rules look at.
+HEAD = 4096
+
 # The table of MIME types of all clients: conditions and the types that they imply. A test compares
 # it with tests/conformance/sniffing.json, which documents the format.
 RULES: tuple[tuple[str, str], ...] = (

@@ -7,13 +7,15 @@ last event that was received.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import grpc
 
 from dashgate import v1
-from dashgate._backoff import RESUME_ATTEMPTS, Deadline, resume_delay
-from dashgate.answer import Fold
+from dashgate._backoff import RESUME_ATTEMPTS, resume_delay
+from dashgate._fold import Fold
+from dashgate._retry import Retries
+from dashgate.answer import Answer
 from dashgate.errors import Error
 
 # Codes that gRPC libraries and proxies create for a lost connection. With a reason of the gateway
@@ -37,11 +39,12 @@ _RESUMABLE = "dashgate-resumable"
 class Resumption:
     """The state of a stream across its connections."""
 
-    def __init__(
-        self, request: v1.ConverseStreamRequest, *, named: bool, timeout: float | None
-    ) -> None:
+    def __init__(self, request: v1.ConverseStreamRequest, retries: Retries, *, named: bool) -> None:
         self.request = request
         self.request_id = request.request_id
+        self.headers: Mapping[str, str] = {}
+        self.log = retries.log
+        self.deadline = retries.deadline
         self.resumes = 0
         self.fold = Fold()
         # Whether the caller chose the request id, so that the call may have other readers.
@@ -52,7 +55,8 @@ class Resumption:
         self._sequence = 0
         self._attempts = 0
         self._fault: Error | None = None
-        self.deadline = Deadline(timeout)
+        self._retries = retries
+        self._has_events = False
         # Locked by the first one that leaves the stream.
         self._leaving = threading.Lock()
 
@@ -68,6 +72,7 @@ class Resumption:
 
     def received(self, event: v1.ConverseStreamResponse) -> bool:
         """Note an event. Return False if it was received on an earlier connection."""
+        self._has_events = True
         sequence = event.sequence
         # A heartbeat has the number of the event before it.
         counts = not event.HasField("heartbeat")
@@ -86,10 +91,13 @@ class Resumption:
         return True
 
     def failed(self, error: Error) -> float | None:
-        """Return the seconds to wait before the stream is resumed, or raise the final error.
+        """Return the seconds to wait before the call is made again, or raise the final error.
 
         None means that the answer is complete.
         """
+        self.headers = error.headers or self.headers
+        if not self._has_events and self._retries.may_repeat(error):
+            return self._retries.delay(error)
         lost = error.raw_reason in _ELSEWHERE or (not error.raw_reason and error.code in _LOST)
         if not self._can or (not lost and self._attempts == 0):
             raise error
@@ -106,7 +114,16 @@ class Resumption:
         self._attempts += 1
         self.resumes += 1
         self.request.after_sequence = self._sequence
+        self.log.resumed(delay)
         return delay
+
+    def partial(self) -> Answer | None:
+        """Return the answer so far; None if nothing but heartbeats was received."""
+        return self.answer() if self.fold.begun else None
+
+    def answer(self) -> Answer:
+        """Return the answer that the events so far make."""
+        return Answer(self.fold.response(), self.headers)
 
     def must_leave(self, fault: BaseException | None) -> bool:
         """Return whether to end the call of a stream that was left, or that failed.

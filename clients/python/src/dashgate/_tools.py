@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import contextvars
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
 from dashgate import v1
-from dashgate._settings import Metadata
 from dashgate.answer import Answer
-from dashgate.conversation import Conversation, Tool
+from dashgate.conversation import Conversation
 from dashgate.errors import Error
+from dashgate.tools import Tool
 
 # Enough for usual tools; bounds the cost of a model that never stops calling them.
 MAX_ROUNDS = 8
-
 
 _FAILED = '{"error":"the function failed"}'
 _NOT_RUN = '{"error":"the function was not run"}'
 
 
-def without_name(metadata: Metadata | None) -> Metadata | None:
-    """Return the metadata of a round after the first, which is another call."""
-    if metadata is None:
-        return None
-    return {name: value for name, value in metadata.items() if name.lower() != "x-request-id"}
-
-
 class ToolRounds:
     """The tools of a conversation, and how many rounds of calls are left."""
 
-    def __init__(self, conversation: Conversation, tools: Iterable[Tool], max_rounds: int) -> None:
+    def __init__(
+        self,
+        conversation: Conversation,
+        tools: Iterable[Tool],
+        max_rounds: int,
+        *,
+        parallel: bool,
+    ) -> None:
         self._conversation = conversation
         self._tools = {tool.name: tool for tool in tools}
         self._max_rounds = max_rounds
         self._rounds = 0
+        self._parallel = parallel
         conversation.declare(*self._tools.values())
 
     def calls(self, answer: Answer) -> Sequence[v1.ToolCall]:
@@ -51,8 +54,69 @@ class ToolRounds:
             self._rounds += 1
         return answer.tool_calls
 
+    def run(self, calls: Sequence[v1.ToolCall]) -> None:
+        """Run the functions of a round, and append their results."""
+        if self._parallel and len(calls) > 1:
+            with self._settled(calls) as outcomes, ThreadPoolExecutor(len(calls)) as threads:
+                for at, call in enumerate(calls):
+                    # The functions see the context variables of the caller.
+                    context = contextvars.copy_context()
+                    threads.submit(context.run, self._note, call, at, outcomes)
+            return
+        for call in calls:
+            with self._answered(call, calls):
+                result = _checked(call, self._result(call))
+            self._conversation.tool_result(call, result)
+
+    async def run_async(self, calls: Sequence[v1.ToolCall]) -> None:
+        """Run the functions of a round, some of which may be coroutine functions."""
+        if self._parallel and len(calls) > 1:
+            with self._settled(calls) as outcomes:
+                await asyncio.gather(
+                    *(self._note_async(call, at, outcomes) for at, call in enumerate(calls))
+                )
+            return
+        for call in calls:
+            with self._answered(call, calls):
+                result = await self._result_async(call)
+            self._conversation.tool_result(call, result)
+
+    def _note(self, call: v1.ToolCall, at: int, outcomes: dict[int, str | Exception]) -> None:
+        try:
+            outcomes[at] = _checked(call, self._result(call))
+        except Exception as error:  # It is raised when all have ended.
+            outcomes[at] = error
+
+    async def _note_async(
+        self, call: v1.ToolCall, at: int, outcomes: dict[int, str | Exception]
+    ) -> None:
+        try:
+            outcomes[at] = await self._result_async(call)
+        except Exception as error:  # It is raised when all have ended.
+            outcomes[at] = error
+
     @contextlib.contextmanager
-    def answered(self, call: v1.ToolCall, calls: Sequence[v1.ToolCall]) -> Iterator[None]:
+    def _settled(self, calls: Sequence[v1.ToolCall]) -> Iterator[dict[int, str | Exception]]:
+        """Append the outcomes in the order of the calls, and raise the first exception."""
+        outcomes: dict[int, str | Exception] = {}
+        try:
+            yield outcomes
+        finally:
+            self._append(calls, outcomes)
+        for _, outcome in sorted(outcomes.items()):
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    def _append(
+        self, calls: Sequence[v1.ToolCall], outcomes: Mapping[int, str | Exception]
+    ) -> None:
+        for at, call in enumerate(calls):
+            # One that was interrupted has no outcome.
+            outcome = outcomes.get(at)
+            self._conversation.tool_result(call, outcome if isinstance(outcome, str) else _FAILED)
+
+    @contextlib.contextmanager
+    def _answered(self, call: v1.ToolCall, calls: Sequence[v1.ToolCall]) -> Iterator[None]:
         """Answer a call whose function fails, and those after it, so that no call is unanswered."""
         try:
             yield
@@ -63,10 +127,20 @@ class ToolRounds:
                 self._conversation.tool_result(other, _NOT_RUN)
             raise
 
-    def run(self, call: v1.ToolCall) -> Any:
+    def _result(self, call: v1.ToolCall) -> Any:
         """Return what the function of a call returns: a text, or an awaitable of one."""
         tool = self._tools.get(call.name)
         return _unknown_tool(call.name) if tool is None else tool.function(call.arguments)
+
+    async def _result_async(self, call: v1.ToolCall) -> str:
+        result = self._result(call)
+        return _checked(call, result if isinstance(result, str) else await result)
+
+
+def _checked(call: v1.ToolCall, result: Any) -> str:
+    if not isinstance(result, str):
+        raise TypeError(f"tool {call.name} gave {type(result).__name__}, not a text")
+    return result
 
 
 def _rounds_error(max_rounds: int) -> Error:

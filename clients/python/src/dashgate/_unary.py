@@ -1,16 +1,19 @@
-"""Waiting for calls that have one response."""
+"""Calls that have one response."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Awaitable
-from typing import Any, Protocol, TypeVar, cast
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import grpc
 import grpc.aio
 
 from dashgate._failure import from_rpc
+from dashgate._headers import header_texts
+from dashgate._retry import Retries
 from dashgate.errors import Error
 
 _Response = TypeVar("_Response")
@@ -26,11 +29,80 @@ class Pending(Protocol[_Response_co]):
     def result(self) -> _Response_co:
         """Wait for the response."""
 
+    def exception(self) -> BaseException | None:
+        """Wait for the end of the call."""
+
     def cancel(self) -> object:
         """Cancel the call."""
 
     def done(self) -> bool:
         """Return whether the call has ended."""
+
+
+class Running(Generic[_Response]):
+    """A call of the synchronous client. It is made again while somebody waits for its result."""
+
+    def __init__(
+        self, begin: Callable[[float | None], Any], retries: Retries, request_id: str
+    ) -> None:
+        self.request_id = request_id
+        self._begin = begin
+        self._retries = retries
+        self._cancelled = threading.Event()
+        # Held by the thread that waits, for all that do.
+        self._waiting = threading.Lock()
+        self._ended = False
+        self._error: Exception | None = None
+        self._call: Any = begin(retries.deadline.remaining())
+
+    def result(self) -> _Response:
+        """Wait for the response."""
+        with self._waiting:
+            if self._error is not None:
+                raise self._error
+            try:
+                response = self._wait()
+            except Exception as error:
+                self._error = error
+                self._retries.log.ended(error)
+                raise
+            finally:
+                self._ended = True
+            self._retries.log.ended()
+            return response
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the metadata of the response, which has come."""
+        return header_texts(self._call.initial_metadata(), self._call.trailing_metadata())
+
+    def cancel(self) -> None:
+        """Cancel the call."""
+        self._cancelled.set()
+        self._call.cancel()
+
+    def done(self) -> bool:
+        """Return whether `result` returns at once."""
+        return self._ended or (self._call.done() and not self._is_repeated())
+
+    def _is_repeated(self) -> bool:
+        """Return whether the call, which has ended, may be made again."""
+        failed = None if self._call.cancelled() else self._call.exception()
+        if not isinstance(failed, grpc.RpcError):
+            return False
+        return self._retries.may_repeat(from_rpc(cast("Any", failed), self.request_id))
+
+    def _wait(self) -> _Response:
+        while True:
+            try:
+                return cast("_Response", waited(self._call, self.request_id))
+            except Error as error:
+                delay = self._retries.delay(error)
+            if not self._cancelled.wait(delay):
+                self._call = self._begin(self._retries.deadline.remaining())
+            # Also if it was cancelled while the call was made.
+            if self._cancelled.is_set():
+                self._call.cancel()
+                raise concurrent.futures.CancelledError
 
 
 def waited(call: Pending[_Response], request_id: str) -> _Response:
@@ -45,6 +117,28 @@ def waited(call: Pending[_Response], request_id: str) -> _Response:
         # Ctrl-C was pressed: the answer is not needed.
         call.cancel()
         raise
+
+
+async def completed(
+    begin: Callable[[float | None], Any], retries: Retries, request_id: str
+) -> tuple[Any, Mapping[str, str]]:
+    """Make a call of the client for asyncio. Return the response and its metadata."""
+    try:
+        while True:
+            call = begin(retries.deadline.remaining())
+            try:
+                response = await awaited(call, request_id)
+            except Error as error:
+                delay = retries.delay(error)
+            else:
+                break
+            await asyncio.sleep(delay)
+        headers = header_texts(await call.initial_metadata(), await call.trailing_metadata())
+    except BaseException as error:
+        retries.log.ended(error)
+        raise
+    retries.log.ended()
+    return response, headers
 
 
 async def awaited(call: Awaitable[_Response], request_id: str) -> _Response:

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable
-from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import grpc.aio
 
 from dashgate import v1
 from dashgate._aio_connection import AsyncConnections
-from dashgate._calls import given_name, named_metadata, stream_request, unary_request
-from dashgate._live import Progress, converse_opening, speech_opening
+from dashgate._aio_media import AsyncMediaCalls
+from dashgate._aio_models import AsyncModelCalls
+from dashgate._aio_sessions import AsyncLiveCalls
+from dashgate._backoff import Deadline
+from dashgate._calls import (
+    given_name,
+    rpc_name,
+    stream_request,
+    unary_request,
+    without_name,
+)
+from dashgate._endpoint import TLS, ChannelOptions, Endpoint
+from dashgate._large_files import Uploads, has_large_media
+from dashgate._log import CallLog
 from dashgate._resume import Resumption
-from dashgate._settings import TLS, Endpoint, Metadata, Settings
-from dashgate._tools import MAX_ROUNDS, ToolRounds, without_name
-from dashgate._unary import awaited
-from dashgate._upload import AsyncReader, UploadSource, describe, opened, read_chunk
-from dashgate.aio_live import AsyncLiveSession, AsyncSpeechSession
+from dashgate._retry import Retries
+from dashgate._settings import Metadata, Settings
+from dashgate._tools import MAX_ROUNDS, ToolRounds
 from dashgate.aio_stream import AsyncStream
+from dashgate.aio_tool_stream import AsyncToolStream
 from dashgate.answer import Answer
-from dashgate.conversation import Conversation, Tool
+from dashgate.conversation import Conversation
+from dashgate.errors import Error
+from dashgate.structured import Schema, repairing
+from dashgate.tools import Tool
 
-if TYPE_CHECKING:
-    from dashgate.v1.call_service_pb2_grpc import CallServiceAsyncStub
-    from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceAsyncStub
-    from dashgate.v1.live_service_pb2_grpc import LiveServiceAsyncStub
-    from dashgate.v1.media_service_pb2_grpc import MediaServiceAsyncStub
-    from dashgate.v1.model_service_pb2_grpc import ModelServiceAsyncStub
+_Value = TypeVar("_Value")
 
 
-class AsyncClient:
+class AsyncClient(AsyncMediaCalls, AsyncModelCalls, AsyncLiveCalls):
     """A client of a dashgate gateway, for asyncio.
 
-    The arguments are those of `Client`. It may be created outside an event loop: each loop that
-    uses it opens its own connection with the first call.
+    The arguments are those of `Client`, with the interceptors of `grpc.aio`. It may be created
+    outside an event loop: each loop that uses it opens its own connection with the first call.
     """
 
     def __init__(
@@ -47,9 +54,15 @@ class AsyncClient:
         timeout: float | None = None,
         metadata: Metadata | None = None,
         idle_timeout: float | None = None,
+        max_retries: int = 0,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        channel_options: ChannelOptions = (),
     ) -> None:
-        self._settings = Settings.of(api_key, timeout, idle_timeout, metadata)
-        self._connections = AsyncConnections(Endpoint.of(target, tls), None)
+        self._settings = Settings.of(api_key, timeout, idle_timeout, metadata, max_retries)
+        self._connections = AsyncConnections(
+            Endpoint.of(target, tls, channel_options), None, interceptors
+        )
+        self._uploads = Uploads()
 
     @classmethod
     def from_channel(
@@ -60,15 +73,18 @@ class AsyncClient:
         timeout: float | None = None,
         metadata: Metadata | None = None,
         idle_timeout: float | None = None,
+        max_retries: int = 0,
     ) -> AsyncClient:
         """Create a client that uses an existing channel, in the event loop of that channel.
 
-        The owner closes the channel. Message limits, retries and keepalive are those of the
-        channel.
+        The owner closes the channel. Message limits, retries of `UNAVAILABLE`, and keepalive are
+        those of the channel.
         """
         client = cls.__new__(cls)
-        client._settings = Settings.of(api_key, timeout, idle_timeout, metadata)  # noqa: SLF001
+        settings = Settings.of(api_key, timeout, idle_timeout, metadata, max_retries)
+        client._settings = settings  # noqa: SLF001
         client._connections = AsyncConnections(None, channel)  # noqa: SLF001
+        client._uploads = Uploads()  # noqa: SLF001
         return client
 
     async def converse(
@@ -76,45 +92,130 @@ class AsyncClient:
         conversation: Conversation | v1.Conversation,
         *,
         options: v1.GenerationOptions | None = None,
+        expected_turn: int | None = None,
+        history: v1.HistoryPolicy | None = None,
         request_id: str = "",
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        max_retries: int | None = None,
     ) -> Answer:
-        """Return the next answer when complete. The default deadline is 10 minutes."""
+        """Return the next answer when complete. The default deadline is 10 minutes.
+
+        `expected_turn` and `history` are for stored conversations: the latest turn that the caller
+        knows, by default the conversation's `last_turn`, and which part of the history is sent.
+        """
         request_id = given_name(request_id, metadata)
-        request = unary_request(conversation, options, request_id)
-        call = self._connections.here().conversations.Converse(
-            request,
-            timeout=self._settings.unary_timeout(timeout),
-            metadata=self._settings.sent_metadata(metadata),
+        deadline = Deadline(self._settings.unary_timeout(timeout))
+        request = unary_request(
+            conversation, request_id, options=options, expected_turn=expected_turn, history=history
         )
-        return Answer(await awaited(call, request.request_id))
+        await self._upload_files(request.conversation, deadline, metadata)
+        response, headers = await self._complete(
+            lambda connection: connection.conversations.Converse,
+            request,
+            request_id=request.request_id,
+            deadline=deadline,
+            metadata=metadata,
+            max_retries=self._settings.retries(max_retries),
+        )
+        return Answer(response, headers)
 
     def stream(
         self,
         conversation: Conversation | v1.Conversation,
         *,
         options: v1.GenerationOptions | None = None,
+        expected_turn: int | None = None,
+        history: v1.HistoryPolicy | None = None,
         request_id: str = "",
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        max_retries: int | None = None,
         resume: bool = True,
     ) -> AsyncStream:
-        """Return the next answer as a stream. Call it in a running event loop.
+        """Return the next answer as a stream. The arguments are those of `converse`.
+
+        Call it in a running event loop. With large files, the call begins when it is first read.
 
         If its connection is lost, it continues on another one, after the last event that was
         received. Leaving such a stream also cancels the call by its request id, for all streams
         that have the same; `resume=False` switches both off.
         """
         request_id = given_name(request_id, metadata)
-        request = stream_request(conversation, options, request_id, resume=resume)
-        state = Resumption(
-            request, named=bool(request_id), timeout=self._settings.stream_timeout(timeout)
+        deadline = Deadline(self._settings.stream_timeout(timeout))
+        request = stream_request(
+            conversation,
+            request_id,
+            options=options,
+            expected_turn=expected_turn,
+            history=history,
+            resume=resume,
         )
-        metadata_sent = self._settings.sent_metadata(metadata)
+        has_files = has_large_media(request.conversation)
+
+        async def prepare() -> None:
+            await self._upload_files(request.conversation, deadline, metadata)
+
+        connection = self._connections.here()
+        log = CallLog(rpc_name(request), request.request_id, connection.address)
+        retries = Retries(log, deadline, max_retries=self._settings.retries(max_retries))
+        state = Resumption(request, retries, named=bool(request_id))
         return AsyncStream(
-            self._connections.here(), self._settings.idle_timeout, state, metadata_sent
+            connection,
+            self._settings.idle_timeout,
+            state,
+            self._settings.sent_metadata(metadata),
+            prepare if has_files else None,
         )
+
+    async def converse_as(
+        self,
+        kind: type[_Value] | Schema[_Value],
+        conversation: Conversation | v1.Conversation,
+        *,
+        repair: bool = False,
+        options: v1.GenerationOptions | None = None,
+        expected_turn: int | None = None,
+        history: v1.HistoryPolicy | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        max_retries: int | None = None,
+    ) -> tuple[_Value, Answer]:
+        """Return the next answer as a value of a type, and the answer.
+
+        `kind` is a dataclass, a model of pydantic, or a `Schema`. An answer that is not valid is an
+        error with the reason `OUTPUT_INVALID`; with `repair`, the model is first shown the error,
+        once, in a call of its own. The conversation is not changed. Other arguments are those of
+        `converse`.
+        """
+        schema = Schema.of(kind)
+        options = schema.options(options)
+        answer = await self.converse(
+            conversation,
+            options=options,
+            expected_turn=expected_turn,
+            history=history,
+            request_id=request_id,
+            timeout=timeout,
+            metadata=metadata,
+            max_retries=max_retries,
+        )
+        try:
+            return schema.value(answer), answer
+        except Error as error:
+            if not repair:
+                raise
+            again = repairing(conversation, answer, error)
+        answer = await self.converse(
+            again,
+            options=options,
+            history=history,
+            timeout=timeout,
+            metadata=without_name(metadata),
+            max_retries=max_retries,
+        )
+        return schema.value(answer), answer
 
     async def cancel_call(
         self, request_id: str, *, timeout: float | None = None, metadata: Metadata | None = None
@@ -124,120 +225,13 @@ class AsyncClient:
         Its streams end with `ABORTED` and the reason `CALL_CANCELLED`. If no call with this request
         id is running, the reason of the error is `CALL_NOT_FOUND`.
         """
-        call = self._connections.here().calls.CancelCall(
+        await self._complete(
+            lambda connection: connection.calls.CancelCall,
             v1.CancelCallRequest(request_id=request_id),
-            timeout=self._settings.unary_timeout(timeout),
-            metadata=self._settings.sent_metadata(metadata),
+            request_id=request_id,
+            deadline=Deadline(self._settings.unary_timeout(timeout)),
+            metadata=metadata,
         )
-        await awaited(call, request_id)
-
-    def live(
-        self,
-        setup: v1.LiveSetup | str,
-        *,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-    ) -> AsyncLiveSession:
-        """Open a spoken conversation. `setup` is its configuration, or a model.
-
-        `timeout` is the deadline of the whole session; default: none. Call it in a running event
-        loop.
-        """
-        given, opening = converse_opening(setup)
-        progress = Progress(
-            self._settings, timeout=timeout, metadata=metadata, given=given, opening=opening
-        )
-        return AsyncLiveSession(self._connections.here().sessions.ConverseLive, progress)
-
-    def speak(
-        self,
-        setup: v1.SynthesisSetup | str,
-        *,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-    ) -> AsyncSpeechSession:
-        """Open a session that speaks text while it is written. `setup` is as for `live`."""
-        given, opening = speech_opening(setup)
-        progress = Progress(
-            self._settings, timeout=timeout, metadata=metadata, given=given, opening=opening
-        )
-        return AsyncSpeechSession(self._connections.here().sessions.SynthesizeLive, progress)
-
-    async def upload(
-        self,
-        model: str,
-        source: UploadSource | AsyncReader,
-        *,
-        mime_type: str = "",
-        name: str = "",
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-    ) -> v1.UploadMediaResponse:
-        """Upload a file to DashScope's storage.
-
-        The returned `uri` goes into a part, such as `audio(uploaded.uri)`.
-        `source` is a path, bytes, or a reader, which is read in chunks. Asynchronous readers are
-        awaited, others are read in a thread.
-        """
-        request_id, more = named_metadata(self._settings, metadata)
-        with opened(cast("UploadSource", source), name) as (reader, its_name, size):
-            chunk = await read_chunk(reader)
-            call = self._connections.here().media.UploadMedia(
-                timeout=self._settings.unary_timeout(timeout),
-                metadata=self._settings.sent_metadata(more),
-            )
-            try:
-                await call.write(describe(model, mime_type, its_name, chunk, size))
-                while chunk:
-                    await call.write(v1.UploadMediaRequest(chunk=chunk))
-                    chunk = await read_chunk(reader)
-                await call.done_writing()
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The gateway has ended the call; its status is raised below.
-                pass
-            except BaseException:
-                call.cancel()
-                raise
-            return await awaited(call, request_id)
-
-    async def list_models(
-        self,
-        *,
-        page_size: int = 0,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-    ) -> AsyncIterator[v1.Model]:
-        """Give the models that can be used, in the order of their names.
-
-        A page of at most `page_size` models is fetched when its first model is needed; default: the
-        gateway's page size. `timeout` applies to each page; default: 10 minutes.
-        """
-        token = ""
-        while True:
-            request_id, more = named_metadata(self._settings, metadata)
-            call = self._connections.here().models.ListModels(
-                v1.ListModelsRequest(page_size=page_size, page_token=token),
-                timeout=self._settings.unary_timeout(timeout),
-                metadata=self._settings.sent_metadata(more),
-            )
-            page = await awaited(call, request_id)
-            for model in page.models:
-                yield model
-            token = page.next_page_token
-            if not token:
-                return
-
-    async def get_model(
-        self, name: str, *, timeout: float | None = None, metadata: Metadata | None = None
-    ) -> v1.Model:
-        """Return what the gateway knows of a model. The default deadline is 10 minutes."""
-        request_id, more = named_metadata(self._settings, metadata)
-        call = self._connections.here().models.GetModel(
-            v1.GetModelRequest(name=name),
-            timeout=self._settings.unary_timeout(timeout),
-            metadata=self._settings.sent_metadata(more),
-        )
-        return (await awaited(call, request_id)).model
 
     async def run_tools(
         self,
@@ -245,79 +239,57 @@ class AsyncClient:
         tools: Iterable[Tool],
         *,
         max_rounds: int = MAX_ROUNDS,
+        parallel: bool = False,
         options: v1.GenerationOptions | None = None,
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        max_retries: int | None = None,
     ) -> Answer:
         """Run the tools that the model calls until it returns an answer without tool calls.
 
-        All messages are appended to the conversation. `timeout` applies to each call. A function
-        may be a coroutine function; its exceptions are raised unchanged.
+        All messages are appended to the conversation. With `parallel`, the functions of a round run
+        at the same time. `timeout` applies to each call. A function may be a coroutine function;
+        its exceptions are raised unchanged.
         """
-        rounds = ToolRounds(conversation, tools, max_rounds)
+        rounds = ToolRounds(conversation, tools, max_rounds, parallel=parallel)
         while True:
             answer = await self.converse(
-                conversation, options=options, timeout=timeout, metadata=metadata
+                conversation,
+                options=options,
+                timeout=timeout,
+                metadata=metadata,
+                max_retries=max_retries,
             )
             metadata = without_name(metadata)
             calls = rounds.calls(answer)
             if not calls:
                 return answer
-            for call in calls:
-                with rounds.answered(call, calls):
-                    result = rounds.run(call)
-                    if not isinstance(result, str):
-                        result = await result
-                conversation.tool_result(call, result)
+            await rounds.run_async(calls)
 
-    @property
-    def conversations(self) -> ConversationServiceAsyncStub:
-        """The generated stub of `ConversationService`. Pass it `self.metadata`."""
-        return self._connections.here().conversations
-
-    @property
-    def media(self) -> MediaServiceAsyncStub:
-        """The generated stub of `MediaService`. Pass it `self.metadata`."""
-        return self._connections.here().media
-
-    @property
-    def sessions(self) -> LiveServiceAsyncStub:
-        """The generated stub of `LiveService`. Pass it `self.metadata`."""
-        return self._connections.here().sessions
-
-    @property
-    def calls(self) -> CallServiceAsyncStub:
-        """The generated stub of `CallService`. Pass it `self.metadata`."""
-        return self._connections.here().calls
-
-    @property
-    def models(self) -> ModelServiceAsyncStub:
-        """The generated stub of `ModelService`. Pass it `self.metadata`."""
-        return self._connections.here().models
-
-    @property
-    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """The metadata of every call, including the API key."""
-        return self._settings.sent_metadata()
-
-    async def close(self) -> None:
-        """Cancel all calls of this loop and close its connection. The client stays closed.
-
-        Before, it waits, for at most 2 seconds, until the gateway has ended the calls whose streams
-        were left.
-        """
-        await self._connections.close()
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(
+    def stream_tools(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
+        conversation: Conversation,
+        tools: Iterable[Tool],
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        parallel: bool = False,
+        options: v1.GenerationOptions | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        max_retries: int | None = None,
+    ) -> AsyncToolStream:
+        """Do what `run_tools` does with streams. The events are those of all rounds."""
+        given = [metadata]
 
-    def __repr__(self) -> str:
-        return f"AsyncClient({self._connections.name()})"
+        def begin() -> AsyncStream:
+            sent, given[0] = given[0], without_name(given[0])
+            return self.stream(
+                conversation,
+                options=options,
+                timeout=timeout,
+                metadata=sent,
+                max_retries=max_retries,
+            )
+
+        rounds = ToolRounds(conversation, tools, max_rounds, parallel=parallel)
+        return AsyncToolStream(begin, rounds)

@@ -96,6 +96,7 @@ class _AsyncSession(Generic[Request, Response]):
         seconds by default.
         """
         self._closed.set()
+        self._progress.log.ended(asyncio.CancelledError())
         if self._reading is not None:
             self._reading[1].cancel()
         if self._call is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc
 import grpc.aio
@@ -14,11 +14,14 @@ from dashgate import v1
 from dashgate._aio_connection import AsyncConnection
 from dashgate._calls import check_complete, idle_error, note_output
 from dashgate._failure import from_rpc
+from dashgate._headers import header_texts
 from dashgate._leaving import SentMetadata
 from dashgate._resume import Resumption
 from dashgate._unary import raise_if_cancelled_there
 from dashgate.answer import Answer
 from dashgate.errors import Error
+
+_Call: TypeAlias = "grpc.aio.UnaryStreamCall[v1.ConverseStreamRequest, v1.ConverseStreamResponse]"
 
 
 def _is_cancelled_task() -> bool:
@@ -40,6 +43,7 @@ class AsyncStream:
         idle_timeout: float,
         state: Resumption,
         metadata: SentMetadata,
+        prepare: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._connection = connection
         self._idle_timeout = idle_timeout
@@ -51,7 +55,11 @@ class AsyncStream:
         self._cancelled = asyncio.Event()
         self.request_id = state.request_id
         """The request id of the call."""
-        self._call = self._open()
+        self._has_headers = False
+        # What precedes the call when the stream is read, if the call cannot begin at once.
+        self._prepare = prepare
+        self._preparing: asyncio.Future[None] | None = None
+        self._call = self._open() if prepare is None else None
         self._ended = False
         connection.streams.add(self)
 
@@ -59,6 +67,20 @@ class AsyncStream:
     def resumes(self) -> int:
         """How often this stream was tried to be resumed."""
         return self._state.resumes
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The metadata of the response, as in `Answer`. Empty until the first event was read."""
+        return self._state.headers
+
+    @property
+    def partial(self) -> Answer | None:
+        """The answer that the events so far make, also after an error or after leaving the stream.
+
+        None before the first event that is no heartbeat. A choice that has not ended has no finish
+        reason.
+        """
+        return self._state.partial()
 
     async def __aiter__(self) -> AsyncIterator[v1.ConverseStreamResponse]:
         try:
@@ -80,13 +102,14 @@ class AsyncStream:
         """Read the remaining events and return the complete answer."""
         while await self._next() is not None:
             pass
-        return Answer(self._state.fold.response())
+        return self._state.answer()
 
     def cancel(self) -> None:
         """Cancel the call, if it has not ended. Readers get an `Error` with `CANCELLED`."""
         if not self._ended:
             self._cancelled.set()
-            self._call.cancel()
+            self._cancel_call()
+            self._state.log.ended(asyncio.CancelledError())
             self._leave(None)
 
     async def close(self) -> None:
@@ -106,12 +129,10 @@ class AsyncStream:
 
     def __del__(self) -> None:
         # gRPC cancels a call that is collected.
-        if not self._ended and self._state.must_leave(None):
+        if not self._ended and self._call is not None and self._state.must_leave(None):
             self._connection.leaving.leave_soon(self.request_id, self._metadata)
 
-    def _open(
-        self,
-    ) -> grpc.aio.UnaryStreamCall[v1.ConverseStreamRequest, v1.ConverseStreamResponse]:
+    def _open(self) -> _Call:
         return self._connection.conversations.ConverseStream(
             self._state.request, timeout=self._state.deadline.remaining(), metadata=self._metadata
         )
@@ -127,11 +148,13 @@ class AsyncStream:
             note_output(fault, self._state.fold)
             self._ended = True
             self._fault = fault
+            self._state.log.ended(fault)
             # The call goes on if an event is missing.
-            self._call.cancel()
+            self._cancel_call()
             self._leave(fault)
             raise
         if event is None:
+            self._state.log.ended()
             self._ended = True
         return event
 
@@ -148,33 +171,44 @@ class AsyncStream:
                 request_id=self.request_id,
             ) from None
 
+    async def _begun(self) -> _Call:
+        """Return the call, which begins now if something had to precede it."""
+        if self._call is None:
+            assert self._prepare is not None
+            self._preparing = asyncio.ensure_future(self._prepare())
+            await self._preparing
+            self._call = self._open()
+        return self._call
+
     async def _read(self) -> v1.ConverseStreamResponse | None:
+        call = await self._begun()
         while True:
             try:
-                event = await self._receive()
+                event = await self._receive(call)
             except Error as error:
                 if not self._state.started:
                     # The call has ended, so this does not wait.
-                    self._state.announced(await self._call.initial_metadata())
+                    self._state.announced(await call.initial_metadata())
                 delay = self._state.failed(error)
                 if delay is None:
                     return None
                 await self._pause(delay)
-                self._call = self._open()
+                call = self._call = self._open()
+                self._has_headers = False
                 continue
             if event is None or self._state.received(event):
                 return event
 
-    async def _receive(self) -> v1.ConverseStreamResponse | None:
+    async def _receive(self, call: _Call) -> v1.ConverseStreamResponse | None:
         timer = None
         if self._idle_timeout != float("inf"):
             timer = asyncio.get_running_loop().call_later(self._idle_timeout, self._expire)
         try:
-            event = await self._call.read()
+            event = await call.read()
         except asyncio.CancelledError:
             if self._expired:
                 raise idle_error(self._idle_timeout, self.request_id) from None
-            await raise_if_cancelled_there(self._call, self.request_id)
+            await raise_if_cancelled_there(call, self.request_id)
             raise
         except grpc.aio.AioRpcError as error:
             raise from_rpc(cast("Any", error), self.request_id) from None
@@ -182,7 +216,13 @@ class AsyncStream:
             if timer is not None:
                 timer.cancel()
         if isinstance(event, v1.ConverseStreamResponse):
+            if not self._has_headers:
+                self._state.headers = header_texts(await call.initial_metadata())
+                self._has_headers = True
             return event
+        self._state.headers = header_texts(
+            await call.initial_metadata(), await call.trailing_metadata()
+        )
         check_complete(self._state.fold, self.request_id)
         return None
 
@@ -195,10 +235,16 @@ class AsyncStream:
                 return
         raise asyncio.CancelledError from None
 
+    def _cancel_call(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+        elif self._preparing is not None:
+            self._preparing.cancel()
+
     def _leave(self, fault: BaseException | None) -> None:
-        if self._state.must_leave(fault):
+        if self._call is not None and self._state.must_leave(fault):
             self._connection.leaving.leave(self.request_id, self._metadata)
 
     def _expire(self) -> None:
         self._expired = True
-        self._call.cancel()
+        self._cancel_call()

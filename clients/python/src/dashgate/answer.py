@@ -1,16 +1,13 @@
-"""An answer, and its accumulation from the events of a stream."""
+"""An answer of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf import json_format
 
 from dashgate import v1
-
-# The MIME type of the audio in a stream's events.
-STREAMED_AUDIO = "audio/pcm"
 
 
 class Answer:
@@ -20,9 +17,12 @@ class Answer:
     1.
     """
 
-    def __init__(self, raw: v1.ConverseResponse) -> None:
+    def __init__(self, raw: v1.ConverseResponse, headers: Mapping[str, str] | None = None) -> None:
         self.raw = raw
         """The response of the schema."""
+        self.headers: Mapping[str, str] = dict(headers or {})
+        """The metadata of the response: initial metadata and trailers, with names in lower case and
+        without binary ones."""
 
     @property
     def text(self) -> str:
@@ -96,184 +96,13 @@ class Answer:
         """DashScope's request id, for its support."""
         return self.raw.upstream_request_id
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the response in the JSON form of the schema, as a dictionary."""
+        return json_format.MessageToDict(self.raw)
+
+    def to_json(self) -> str:
+        """Return the response in the JSON form of the schema."""
+        return json_format.MessageToJson(self.raw, indent=None, ensure_ascii=False)
+
     def __repr__(self) -> str:
         return f"Answer(text={self.text!r}, request_id={self.request_id!r})"
-
-
-class Fold:
-    """Accumulates the events of a stream."""
-
-    def __init__(self) -> None:
-        self.complete = False
-        self.has_output = False
-        self._response = v1.ConverseResponse()
-        self._drafts: dict[int, _Draft] = {}
-
-    def add(self, event: v1.ConverseStreamResponse) -> None:
-        """Add the next event. Unset events are of a newer schema and are skipped."""
-        kind = event.WhichOneof("event")
-        if kind == "started":
-            self._response.model = event.started.model
-            self._response.upstream_request_id = event.started.upstream_request_id
-            self._response.request_id = event.started.request_id
-        elif kind == "delta":
-            self.has_output = True
-            self._add_delta(event.delta)
-        elif kind == "completed":
-            self._end(event.completed)
-
-    def response(self) -> v1.ConverseResponse:
-        """Return the accumulated response."""
-        response = v1.ConverseResponse()
-        response.CopyFrom(self._response)
-        response.choices.extend(self._drafts[index].choice(index) for index in sorted(self._drafts))
-        return response
-
-    def _add_delta(self, delta: v1.Delta) -> None:
-        kind = delta.WhichOneof("part")
-        if kind is None:
-            return
-        if kind == "search_info":
-            self._response.search_info.CopyFrom(delta.search_info)
-            return
-        draft = self._drafts.setdefault(delta.choice_index, _Draft())
-        if kind == "text":
-            draft.add_text(delta.text, delta.starts_part)
-        elif kind == "reasoning_text":
-            draft.reasoning.append(delta.reasoning_text)
-        elif kind == "audio":
-            draft.sound(delta.starts_part).pieces.append(delta.audio)
-        elif kind == "tool_call":
-            draft.add_tool_call(delta.tool_call)
-        elif kind == "annotation":
-            draft.rest.message.annotations.append(delta.annotation)
-        elif kind == "image_uri":
-            draft.parts.append(_Part(v1.Content(image=v1.Image(uri=delta.image_uri))))
-        elif kind == "audio_file":
-            draft.sound(delta.starts_part).file = delta.audio_file
-        elif kind in ("extra", "message_extra"):
-            draft.add_extra(delta)
-        elif kind == "logprobs":
-            draft.add_logprobs(delta.logprobs)
-
-    def _end(self, completed: v1.Completed) -> None:
-        self.complete = True
-        for end in completed.choices:
-            rest = self._drafts.setdefault(end.index, _Draft()).rest
-            rest.finish_reason = end.finish_reason
-            rest.raw_finish_reason = end.raw_finish_reason
-            if end.HasField("extra"):
-                rest.extra.CopyFrom(end.extra)
-        if completed.HasField("usage"):
-            self._response.usage.CopyFrom(completed.usage)
-        if completed.HasField("timing"):
-            self._response.timing.CopyFrom(completed.timing)
-        if completed.HasField("extra_output"):
-            self._response.extra_output.CopyFrom(completed.extra_output)
-        if completed.HasField("extra"):
-            self._response.extra.CopyFrom(completed.extra)
-        self._response.warnings.extend(completed.warnings)
-
-
-def _merge(there: Struct, extra: Struct) -> None:
-    """Merge fields into a struct; a new value replaces an old one."""
-    there.SetInParent()
-    for key, value in extra.fields.items():
-        there.fields[key].CopyFrom(value)
-
-
-@dataclass
-class _Part:
-    """An incomplete part. Texts are joined at the end: each append to a string copies it."""
-
-    content: v1.Content
-    pieces: list[str] | None = None
-
-
-@dataclass
-class _Call:
-    call: v1.ToolCall
-    arguments: list[str]
-
-
-@dataclass
-class _Sound:
-    """An incomplete audio part."""
-
-    pieces: list[bytes] = field(default_factory=list)
-    file: v1.AudioFile | None = None
-
-    def audio(self) -> v1.Audio:
-        data = b"".join(self.pieces)
-        if data:
-            return v1.Audio(mime_type=STREAMED_AUDIO, data=data, file=self.file)
-        audio = v1.Audio(file=self.file)
-        if self.file is not None and self.file.uri:
-            audio.uri = self.file.uri
-        return audio
-
-
-@dataclass
-class _Draft:
-    """An incomplete choice."""
-
-    parts: list[_Part] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    sounds: list[_Sound] = field(default_factory=list)
-    calls: dict[int, _Call] = field(default_factory=dict)
-    rest: v1.Choice = field(default_factory=v1.Choice)
-
-    def add_text(self, text: str, starts_part: bool) -> None:
-        last = self.parts[-1].pieces if self.parts and not starts_part else None
-        if last is not None:
-            last.append(text)
-        else:
-            self.parts.append(_Part(v1.Content(), [text]))
-
-    def add_extra(self, delta: v1.Delta) -> None:
-        if delta.WhichOneof("part") == "message_extra":
-            _merge(self.rest.message.extra, delta.message_extra)
-            return
-        if delta.starts_part or not self.parts:
-            self.parts.append(_Part(v1.Content()))
-        _merge(self.parts[-1].content.extra, delta.extra)
-
-    def add_logprobs(self, logprobs: v1.Logprobs) -> None:
-        self.rest.logprobs.content.extend(logprobs.content)
-        self.rest.logprobs.SetInParent()
-        if logprobs.HasField("extra"):
-            _merge(self.rest.logprobs.extra, logprobs.extra)
-
-    def sound(self, starts_part: bool) -> _Sound:
-        if starts_part or not self.sounds:
-            self.sounds.append(_Sound())
-        return self.sounds[-1]
-
-    def add_tool_call(self, piece: v1.ToolCall) -> None:
-        known = self.calls.setdefault(piece.index, _Call(v1.ToolCall(index=piece.index), []))
-        known.call.id = known.call.id or piece.id
-        known.call.type = known.call.type or piece.type
-        known.call.name += piece.name
-        known.arguments.append(piece.arguments)
-        if piece.HasField("extra"):
-            _merge(known.call.extra, piece.extra)
-
-    def choice(self, index: int) -> v1.Choice:
-        choice = v1.Choice()
-        choice.CopyFrom(self.rest)
-        choice.index = index
-        message = choice.message
-        message.role = v1.ROLE_ASSISTANT
-        message.reasoning_text = "".join(self.reasoning)
-        for part in self.parts:
-            content = message.content.add()
-            content.CopyFrom(part.content)
-            if part.pieces is not None:
-                content.text = "".join(part.pieces)
-        for sound in self.sounds:
-            message.content.add(audio=sound.audio())
-        for _, known in sorted(self.calls.items()):
-            call = message.tool_calls.add()
-            call.CopyFrom(known.call)
-            call.arguments = "".join(known.arguments)
-        return choice

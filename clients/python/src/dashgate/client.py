@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from types import TracebackType
+from collections.abc import Iterable
+from typing import TypeVar
 
 import grpc
 
 from dashgate import v1
-from dashgate._calls import given_name, named_metadata, stream_request, unary_request
-from dashgate._connection import Connections
+from dashgate._backoff import Deadline
+from dashgate._calls import (
+    given_name,
+    rpc_name,
+    stream_request,
+    unary_request,
+    without_name,
+)
+from dashgate._connection import Connections, Interceptors
+from dashgate._endpoint import TLS, ChannelOptions, Endpoint
 from dashgate._idle import Wait
-from dashgate._live import Progress, converse_opening, speech_opening
+from dashgate._large_files import Uploads
+from dashgate._log import CallLog
+from dashgate._media import MediaCalls
+from dashgate._models import ModelCalls
 from dashgate._resume import Resumption
-from dashgate._settings import TLS, Endpoint, Metadata, Settings
-from dashgate._tools import MAX_ROUNDS, ToolRounds, without_name
-from dashgate._unary import Pending, waited
-from dashgate._upload import UploadMessages, UploadSource, opened
+from dashgate._retry import Retries
+from dashgate._sessions import LiveCalls
+from dashgate._settings import Metadata, Settings
+from dashgate._tools import MAX_ROUNDS, ToolRounds
+from dashgate._unary import Running
 from dashgate.answer import Answer
-from dashgate.conversation import Conversation, Tool
-from dashgate.live import LiveSession, SpeechSession
+from dashgate.conversation import Conversation
+from dashgate.errors import Error
 from dashgate.stream import Stream
-from dashgate.v1.call_service_pb2_grpc import CallServiceStub
-from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
-from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
-from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
-from dashgate.v1.model_service_pb2_grpc import ModelServiceStub
+from dashgate.structured import Schema, repairing
+from dashgate.tool_stream import ToolStream
+from dashgate.tools import Tool
+
+_Value = TypeVar("_Value")
 
 
-class Client:
+class Client(MediaCalls, ModelCalls, LiveCalls):
     """A client of a dashgate gateway.
 
-    `target` is `host:port`, `http://host:port`, `https://host:port`, `dns:///host:port` or
+    `target` is `host`, `host:port`, `http://host:port`, `https://host:port`, `dns:///host:port` or
     `unix:/path`; default: `DASHGATE_ADDR`, then `127.0.0.1:50051`. `api_key` is the API key;
     default: `DASHGATE_API_KEY`. `timeout`, in seconds, is the deadline of each call; default: 10
     minutes for unary calls and uploads, none for streams. A stream that receives nothing for
     `idle_timeout` seconds, not even a heartbeat, fails. `metadata` is sent with every call.
+    `max_retries` is how often `converse` and `stream` make a call again that was throttled, after
+    the time that the gateway sends. `interceptors` are interceptors of gRPC, the outermost first;
+    `channel_options` replace single options of its channels.
 
     It connects with the first call. A client is thread-safe and can be used after a fork: each
     process opens its own connection.
@@ -50,9 +65,15 @@ class Client:
         timeout: float | None = None,
         metadata: Metadata | None = None,
         idle_timeout: float | None = None,
+        max_retries: int = 0,
+        interceptors: Interceptors = (),
+        channel_options: ChannelOptions = (),
     ) -> None:
-        self._settings = Settings.of(api_key, timeout, idle_timeout, metadata)
-        self._connections = Connections(Endpoint.of(target, tls), None)
+        self._settings = Settings.of(api_key, timeout, idle_timeout, metadata, max_retries)
+        self._connections = Connections(
+            Endpoint.of(target, tls, channel_options), None, interceptors
+        )
+        self._uploads = Uploads()
 
     @classmethod
     def from_channel(
@@ -63,14 +84,17 @@ class Client:
         timeout: float | None = None,
         metadata: Metadata | None = None,
         idle_timeout: float | None = None,
+        max_retries: int = 0,
     ) -> Client:
         """Create a client that uses an existing channel, which its owner closes.
 
-        Message limits, retries and keepalive are those of the channel.
+        Message limits, retries of `UNAVAILABLE`, and keepalive are those of the channel.
         """
         client = cls.__new__(cls)
-        client._settings = Settings.of(api_key, timeout, idle_timeout, metadata)  # noqa: SLF001
+        settings = Settings.of(api_key, timeout, idle_timeout, metadata, max_retries)
+        client._settings = settings  # noqa: SLF001
         client._connections = Connections(None, channel)  # noqa: SLF001
+        client._uploads = Uploads()  # noqa: SLF001
         return client
 
     def converse(
@@ -78,17 +102,27 @@ class Client:
         conversation: Conversation | v1.Conversation,
         *,
         options: v1.GenerationOptions | None = None,
+        expected_turn: int | None = None,
+        history: v1.HistoryPolicy | None = None,
         request_id: str = "",
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        max_retries: int | None = None,
     ) -> Answer:
-        """Return the next answer when complete. The default deadline is 10 minutes."""
+        """Return the next answer when complete. The default deadline is 10 minutes.
+
+        `expected_turn` and `history` are for stored conversations: the latest turn that the caller
+        knows, by default the conversation's `last_turn`, and which part of the history is sent.
+        """
         return self.converse_future(
             conversation,
             options=options,
+            expected_turn=expected_turn,
+            history=history,
             request_id=request_id,
             timeout=timeout,
             metadata=metadata,
+            max_retries=max_retries,
         ).result()
 
     def converse_future(
@@ -96,43 +130,119 @@ class Client:
         conversation: Conversation | v1.Conversation,
         *,
         options: v1.GenerationOptions | None = None,
+        expected_turn: int | None = None,
+        history: v1.HistoryPolicy | None = None,
         request_id: str = "",
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        max_retries: int | None = None,
     ) -> AnswerFuture:
-        """Start a call and return a future of the answer."""
+        """Start a call and return a future of the answer.
+
+        Large files are uploaded before it returns. A throttled call is made again while `result`
+        waits.
+        """
         request_id = given_name(request_id, metadata)
-        request = unary_request(conversation, options, request_id)
-        call = self._connections.here().conversations.Converse.future(
-            request,
-            timeout=self._settings.unary_timeout(timeout),
-            metadata=self._settings.sent_metadata(metadata),
+        deadline = Deadline(self._settings.unary_timeout(timeout))
+        request = unary_request(
+            conversation, request_id, options=options, expected_turn=expected_turn, history=history
         )
-        return AnswerFuture(call, request.request_id)
+        self._upload_files(request.conversation, deadline, metadata)
+        call = self._begin(
+            lambda connection: connection.conversations.Converse,
+            request,
+            request_id=request.request_id,
+            deadline=deadline,
+            metadata=metadata,
+            max_retries=self._settings.retries(max_retries),
+        )
+        return AnswerFuture(call)
 
     def stream(
         self,
         conversation: Conversation | v1.Conversation,
         *,
         options: v1.GenerationOptions | None = None,
+        expected_turn: int | None = None,
+        history: v1.HistoryPolicy | None = None,
         request_id: str = "",
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        max_retries: int | None = None,
         resume: bool = True,
     ) -> Stream:
-        """Return the next answer as a stream.
+        """Return the next answer as a stream. The arguments are those of `converse`.
 
         If its connection is lost, it continues on another one, after the last event that was
         received. Leaving such a stream also cancels the call by its request id, for all streams
         that have the same; `resume=False` switches both off.
         """
         request_id = given_name(request_id, metadata)
-        request = stream_request(conversation, options, request_id, resume=resume)
-        state = Resumption(
-            request, named=bool(request_id), timeout=self._settings.stream_timeout(timeout)
+        deadline = Deadline(self._settings.stream_timeout(timeout))
+        request = stream_request(
+            conversation,
+            request_id,
+            options=options,
+            expected_turn=expected_turn,
+            history=history,
+            resume=resume,
         )
+        self._upload_files(request.conversation, deadline, metadata)
+        connection = self._connections.here()
+        log = CallLog(rpc_name(request), request.request_id, connection.address)
+        retries = Retries(log, deadline, max_retries=self._settings.retries(max_retries))
+        state = Resumption(request, retries, named=bool(request_id))
         wait = Wait(self._settings.idle_timeout, lambda: None)
-        return Stream(self._connections.here(), wait, state, self._settings.sent_metadata(metadata))
+        return Stream(connection, wait, state, self._settings.sent_metadata(metadata))
+
+    def converse_as(
+        self,
+        kind: type[_Value] | Schema[_Value],
+        conversation: Conversation | v1.Conversation,
+        *,
+        repair: bool = False,
+        options: v1.GenerationOptions | None = None,
+        expected_turn: int | None = None,
+        history: v1.HistoryPolicy | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        max_retries: int | None = None,
+    ) -> tuple[_Value, Answer]:
+        """Return the next answer as a value of a type, and the answer.
+
+        `kind` is a dataclass, a model of pydantic, or a `Schema`. An answer that is not valid is an
+        error with the reason `OUTPUT_INVALID`; with `repair`, the model is first shown the error,
+        once, in a call of its own. The conversation is not changed. Other arguments are those of
+        `converse`.
+        """
+        schema = Schema.of(kind)
+        options = schema.options(options)
+        answer = self.converse(
+            conversation,
+            options=options,
+            expected_turn=expected_turn,
+            history=history,
+            request_id=request_id,
+            timeout=timeout,
+            metadata=metadata,
+            max_retries=max_retries,
+        )
+        try:
+            return schema.value(answer), answer
+        except Error as error:
+            if not repair:
+                raise
+            again = repairing(conversation, answer, error)
+        answer = self.converse(
+            again,
+            options=options,
+            history=history,
+            timeout=timeout,
+            metadata=without_name(metadata),
+            max_retries=max_retries,
+        )
+        return schema.value(answer), answer
 
     def cancel_call(
         self, request_id: str, *, timeout: float | None = None, metadata: Metadata | None = None
@@ -142,115 +252,13 @@ class Client:
         Its streams end with `ABORTED` and the reason `CALL_CANCELLED`. If no call with this request
         id is running, the reason of the error is `CALL_NOT_FOUND`.
         """
-        call = self._connections.here().calls.CancelCall.future(
+        self._begin(
+            lambda connection: connection.calls.CancelCall,
             v1.CancelCallRequest(request_id=request_id),
-            timeout=self._settings.unary_timeout(timeout),
-            metadata=self._settings.sent_metadata(metadata),
-        )
-        waited(call, request_id)
-
-    def live(
-        self,
-        setup: v1.LiveSetup | str,
-        *,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-    ) -> LiveSession:
-        """Open a spoken conversation. `setup` is its configuration, or a model.
-
-        `timeout` is the deadline of the whole session; default: none.
-        """
-        given, opening = converse_opening(setup)
-        progress = Progress(
-            self._settings, timeout=timeout, metadata=metadata, given=given, opening=opening
-        )
-        return LiveSession(self._connections.here().sessions.ConverseLive, progress)
-
-    def speak(
-        self,
-        setup: v1.SynthesisSetup | str,
-        *,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-    ) -> SpeechSession:
-        """Open a session that speaks text while it is written. `setup` is as for `live`."""
-        given, opening = speech_opening(setup)
-        progress = Progress(
-            self._settings, timeout=timeout, metadata=metadata, given=given, opening=opening
-        )
-        return SpeechSession(self._connections.here().sessions.SynthesizeLive, progress)
-
-    def upload(
-        self,
-        model: str,
-        source: UploadSource,
-        *,
-        mime_type: str = "",
-        name: str = "",
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-    ) -> v1.UploadMediaResponse:
-        """Upload a file to DashScope's storage.
-
-        The returned `uri` goes into a part, such as `audio(uploaded.uri)`.
-        `source` is a path, bytes, or a reader, which is read in chunks.
-        """
-        request_id, more = named_metadata(self._settings, metadata)
-        with opened(source, name) as (reader, its_name, size):
-            messages = UploadMessages(reader, model, mime_type, its_name, size)
-            call = self._connections.here().media.UploadMedia.future(
-                iter(messages),
-                timeout=self._settings.unary_timeout(timeout),
-                metadata=self._settings.sent_metadata(more),
-            )
-            messages.started(call)
-            try:
-                return waited(call, request_id)
-            except BaseException:
-                if messages.fault is not None:
-                    raise messages.fault from None
-                raise
-            finally:
-                # The caller may close the reader from now on.
-                messages.stop()
-
-    def list_models(
-        self,
-        *,
-        page_size: int = 0,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
-    ) -> Iterator[v1.Model]:
-        """Return an iterator of the models that can be used, in the order of their names.
-
-        A page of at most `page_size` models is fetched when its first model is needed; default: the
-        gateway's page size. `timeout` applies to each page; default: 10 minutes.
-        """
-        token = ""
-        while True:
-            request_id, more = named_metadata(self._settings, metadata)
-            call = self._connections.here().models.ListModels.future(
-                v1.ListModelsRequest(page_size=page_size, page_token=token),
-                timeout=self._settings.unary_timeout(timeout),
-                metadata=self._settings.sent_metadata(more),
-            )
-            page = waited(call, request_id)
-            yield from page.models
-            token = page.next_page_token
-            if not token:
-                return
-
-    def get_model(
-        self, name: str, *, timeout: float | None = None, metadata: Metadata | None = None
-    ) -> v1.Model:
-        """Return what the gateway knows of a model. The default deadline is 10 minutes."""
-        request_id, more = named_metadata(self._settings, metadata)
-        call = self._connections.here().models.GetModel.future(
-            v1.GetModelRequest(name=name),
-            timeout=self._settings.unary_timeout(timeout),
-            metadata=self._settings.sent_metadata(more),
-        )
-        return waited(call, request_id).model
+            request_id=request_id,
+            deadline=Deadline(self._settings.unary_timeout(timeout)),
+            metadata=metadata,
+        ).result()
 
     def run_tools(
         self,
@@ -258,101 +266,78 @@ class Client:
         tools: Iterable[Tool],
         *,
         max_rounds: int = MAX_ROUNDS,
+        parallel: bool = False,
         options: v1.GenerationOptions | None = None,
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        max_retries: int | None = None,
     ) -> Answer:
         """Run the tools that the model calls until it returns an answer without tool calls.
 
-        All messages are appended to the conversation. `timeout` applies to each call. Exceptions of
-        a function are raised unchanged.
+        All messages are appended to the conversation. With `parallel`, the functions of a round run
+        at the same time, in threads. `timeout` applies to each call. Exceptions of a function are
+        raised unchanged.
         """
-        rounds = ToolRounds(conversation, tools, max_rounds)
+        rounds = ToolRounds(conversation, tools, max_rounds, parallel=parallel)
         while True:
             answer = self.converse(
-                conversation, options=options, timeout=timeout, metadata=metadata
+                conversation,
+                options=options,
+                timeout=timeout,
+                metadata=metadata,
+                max_retries=max_retries,
             )
             metadata = without_name(metadata)
             calls = rounds.calls(answer)
             if not calls:
                 return answer
-            for call in calls:
-                with rounds.answered(call, calls):
-                    result = rounds.run(call)
-                    if not isinstance(result, str):
-                        kind = type(result).__name__
-                        raise TypeError(f"tool {call.name} gave {kind}, not a text")
-                conversation.tool_result(call, result)
+            rounds.run(calls)
 
-    @property
-    def conversations(self) -> ConversationServiceStub:
-        """The generated stub of `ConversationService`. Pass it `self.metadata`."""
-        return self._connections.here().conversations
-
-    @property
-    def media(self) -> MediaServiceStub:
-        """The generated stub of `MediaService`. Pass it `self.metadata`."""
-        return self._connections.here().media
-
-    @property
-    def sessions(self) -> LiveServiceStub:
-        """The generated stub of `LiveService`. Pass it `self.metadata`."""
-        return self._connections.here().sessions
-
-    @property
-    def calls(self) -> CallServiceStub:
-        """The generated stub of `CallService`. Pass it `self.metadata`."""
-        return self._connections.here().calls
-
-    @property
-    def models(self) -> ModelServiceStub:
-        """The generated stub of `ModelService`. Pass it `self.metadata`."""
-        return self._connections.here().models
-
-    @property
-    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """The metadata of every call, including the API key."""
-        return self._settings.sent_metadata()
-
-    def close(self) -> None:
-        """Cancel all calls and close the connection. The client cannot be used again.
-
-        Before, it waits, for at most 2 seconds, until the gateway has ended the calls whose streams
-        were left.
-        """
-        self._connections.close()
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
+    def stream_tools(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        conversation: Conversation,
+        tools: Iterable[Tool],
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        parallel: bool = False,
+        options: v1.GenerationOptions | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        max_retries: int | None = None,
+    ) -> ToolStream:
+        """Do what `run_tools` does with streams. The events are those of all rounds."""
+        given = [metadata]
 
-    def __repr__(self) -> str:
-        return f"Client({self._connections.name()})"
+        def begin() -> Stream:
+            sent, given[0] = given[0], without_name(given[0])
+            return self.stream(
+                conversation,
+                options=options,
+                timeout=timeout,
+                metadata=sent,
+                max_retries=max_retries,
+            )
+
+        rounds = ToolRounds(conversation, tools, max_rounds, parallel=parallel)
+        return ToolStream(begin, rounds)
 
 
 class AnswerFuture:
     """The future of an answer."""
 
-    def __init__(self, call: Pending[v1.ConverseResponse], request_id: str) -> None:
+    def __init__(self, call: Running[v1.ConverseResponse]) -> None:
         self._call = call
-        self.request_id = request_id
+        self.request_id = call.request_id
         """The request id of the call."""
 
     def result(self) -> Answer:
         """Wait for the answer. Raises `concurrent.futures.CancelledError` after `cancel`."""
-        return Answer(waited(self._call, self.request_id))
+        return Answer(self._call.result(), self._call.headers())
 
     def cancel(self) -> None:
         """Cancel the call, also in the gateway and at DashScope."""
         self._call.cancel()
 
     def done(self) -> bool:
-        """Return whether the call has ended."""
+        """Return whether the call has ended and is not made again."""
         return self._call.done()

@@ -1,6 +1,7 @@
 """Parts of a message: text, audio, images and video.
 
-Files are read by the client; paths are never sent. The MIME type is detected from the first bytes,
+Files are read by the client; paths are never sent. A file of more than 4 MiB is uploaded before the
+call. The MIME type is detected from the first bytes,
 then from the extension, else by the gateway.
 """
 
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from dashgate import v1
-from dashgate._media_types import sniff
+from dashgate._large_files import LARGE, attach
+from dashgate._media_types import HEAD, sniff
 
 
 @runtime_checkable
@@ -77,7 +79,11 @@ def _medium(source: Source, mime_type: str, kind: str) -> tuple[str | None, byte
         return source, b"", mime_type
     if isinstance(source, (str, os.PathLike)):
         path = _path(source)
-        data, name = path.read_bytes(), path.name
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > LARGE:
+                head = file.read(HEAD)
+                return attach(path), b"", mime_type or sniff(head, path.name, kind)
+            data, name = file.read(), path.name
     elif isinstance(source, Reader):
         data, name = _read(source)
     else:

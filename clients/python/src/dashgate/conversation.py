@@ -1,15 +1,17 @@
-"""A conversation as a value to which messages are appended. Each call sends all of it."""
+"""A conversation as a value to which messages are appended."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from google.protobuf import json_format
+
 from dashgate import v1
+from dashgate._messages import parse_messages
 from dashgate.answer import Answer
 from dashgate.content import text
+from dashgate.tools import Tool
 
 Part: TypeAlias = "str | v1.Content"
 """A part of a message. A string is equivalent to `text(string)`."""
@@ -21,37 +23,12 @@ _CHOICES = {
 }
 
 
-@dataclass(frozen=True)
-class Tool:
-    """A function that the model may call.
-
-    `parameters` is the JSON Schema of its arguments, as JSON text or as a mapping. `function`
-    receives the arguments as JSON text, as written by the model, which may be invalid, and returns
-    the result as text. With an `AsyncClient` it may be a coroutine function.
-    """
-
-    name: str
-    description: str
-    parameters: str | Mapping[str, Any]
-    function: Callable[[str], str | Awaitable[str]]
-
-    def declaration(self) -> v1.Tool:
-        """Return the declaration of the tool for the model."""
-        schema = self.parameters
-        if not isinstance(schema, str):
-            schema = json.dumps(schema, ensure_ascii=False)
-        return v1.Tool(
-            function=v1.FunctionTool(
-                name=self.name, description=self.description, parameters=schema
-            )
-        )
-
-
 class Conversation:
     """A conversation: the model, the messages and the tools.
 
-    The gateway stores no conversations: each call sends all of it. Methods modify the conversation
-    and return it, for chaining.
+    Each call sends all of it. With `name`, `conversations/{id}`, the gateway stores the messages
+    and the answers, the messages are the new ones only, and the model may be empty. Methods modify
+    the conversation and return it, for chaining.
     """
 
     def __init__(
@@ -59,16 +36,54 @@ class Conversation:
         model: str = "",
         system: str = "",
         *,
+        name: str = "",
         tools: Iterable[Tool | v1.Tool] = (),
         raw: v1.Conversation | None = None,
     ) -> None:
         self.raw = v1.Conversation() if raw is None else raw
         """The message that is sent. May be modified."""
+        if name:
+            self.raw.name = name
         if model:
             self.raw.model = model
         if system:
             self.raw.messages.add(role=v1.ROLE_SYSTEM, content=[text(system)])
         self.declare(*tools)
+
+    @classmethod
+    def from_messages(cls, model: str, messages: str | Sequence[Mapping[str, Any]]) -> Conversation:
+        """Return a conversation from a list of messages, or from its JSON text.
+
+        The list has the form of OpenAI's chat completions or of DashScope's `messages`. A path is
+        refused, because a list may come from somewhere else. Raises `ValueError` with the place of
+        what is not known.
+        """
+        return cls(model, raw=v1.Conversation(messages=parse_messages(messages)))
+
+    @classmethod
+    def from_json(cls, text: str) -> Conversation:
+        """Return a conversation from the JSON form of the schema."""
+        try:
+            return cls(raw=json_format.Parse(text, v1.Conversation()))
+        except json_format.ParseError as error:
+            raise ValueError(f"not a conversation: {error}") from None
+
+    def to_json(self) -> str:
+        """Return the conversation in the JSON form of the schema."""
+        return json_format.MessageToJson(self.raw, indent=None, ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the conversation in the JSON form of the schema, as a dictionary."""
+        return json_format.MessageToDict(self.raw)
+
+    @property
+    def last_turn(self) -> int | None:
+        """The number of the latest turn that is known of a stored conversation.
+
+        The next call expects it: a turn that another process made in between is an error with the
+        reason `STALE_CONVERSATION`.
+        """
+        return self.raw.last_turn or None
 
     def user(self, *content: Part) -> Conversation:
         """Append a user message."""
@@ -81,8 +96,16 @@ class Conversation:
         return self
 
     def append(self, answer: Answer | v1.Message) -> Conversation:
-        """Append an answer of the model."""
-        self.raw.messages.append(answer.message if isinstance(answer, Answer) else answer)
+        """Append an answer of the model.
+
+        A stored conversation loses its messages instead, because the gateway has stored them with
+        the answer.
+        """
+        if isinstance(answer, Answer) and answer.raw.HasField("history_used"):
+            self.raw.last_turn = answer.raw.history_used.turn
+            del self.raw.messages[:]
+        else:
+            self.raw.messages.append(answer.message if isinstance(answer, Answer) else answer)
         return self
 
     def tool_result(self, call: v1.ToolCall | str, result: str) -> Conversation:

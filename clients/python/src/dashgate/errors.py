@@ -116,3 +116,8 @@ def _reason(name: str) -> v1.ErrorReason.ValueType:
     """Return the enum value of a name, if it has one."""
     known = v1.ErrorReason.DESCRIPTOR.values_by_name
     return v1.ErrorReason.Value(name) if name in known else v1.ERROR_REASON_UNSPECIFIED
+
+
+def forbids_retry(error: Error) -> bool:
+    """Return whether the server sent a pushback that forbids a retry."""
+    return error._retry_forbidden  # noqa: SLF001

@@ -166,6 +166,7 @@ class _Session(Generic[Request, Response]):
         seconds by default.
         """
         self._closed.set()
+        self._progress.log.ended(concurrent.futures.CancelledError())
         self._outbox.close()
         self._call.cancel()
 

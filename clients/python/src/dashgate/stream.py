@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from dashgate import v1
 from dashgate._calls import check_complete, idle_error, note_output
 from dashgate._connection import Connection
 from dashgate._failure import from_rpc
+from dashgate._headers import header_texts
 from dashgate._idle import Wait
 from dashgate._leaving import SentMetadata
 from dashgate._resume import Resumption
@@ -45,6 +46,7 @@ class Stream:
         self.request_id = state.request_id
         """The request id of the call."""
         self._call = self._open()
+        self._has_headers = False
         self._ended = False
         connection.watch.add(wait)
         connection.opened(self)
@@ -53,6 +55,20 @@ class Stream:
     def resumes(self) -> int:
         """How often this stream was tried to be resumed."""
         return self._state.resumes
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The metadata of the response, as in `Answer`. Empty until the first event was read."""
+        return self._state.headers
+
+    @property
+    def partial(self) -> Answer | None:
+        """The answer that the events so far make, also after an error or after leaving the stream.
+
+        None before the first event that is no heartbeat. A choice that has not ended has no finish
+        reason.
+        """
+        return self._state.partial()
 
     def __iter__(self) -> Iterator[v1.ConverseStreamResponse]:
         try:
@@ -71,13 +87,14 @@ class Stream:
         """Read the remaining events and return the complete answer."""
         while self._next() is not None:
             pass
-        return Answer(self._state.fold.response())
+        return self._state.answer()
 
     def cancel(self) -> None:
         """Cancel the call, from any thread. Readers get `concurrent.futures.CancelledError`."""
         self._cancelled.set()
         self._wait.cancel()
         if not self._ended:
+            self._state.log.ended(concurrent.futures.CancelledError())
             self._leave(None)
 
     def close(self) -> None:
@@ -135,6 +152,7 @@ class Stream:
             try:
                 event = next(self._call)
             except StopIteration:
+                self._note_headers(ended=True)
                 check_complete(self._state.fold, self.request_id)
                 return None
             except grpc.RpcError as error:
@@ -144,6 +162,8 @@ class Stream:
                     self._state.announced(cast("grpc.Call", self._call).initial_metadata())
                 delay = self._state.failed(failed)
             else:
+                if not self._has_headers:
+                    self._note_headers()
                 if self._state.received(event):
                     return event
                 continue
@@ -153,7 +173,14 @@ class Stream:
                 return None
             if self._cancelled.wait(delay):
                 raise concurrent.futures.CancelledError
-            self._call = self._open()
+            self._call, self._has_headers = self._open(), False
+
+    def _note_headers(self, *, ended: bool = False) -> None:
+        """Note the metadata of the response. It has come, so this does not wait."""
+        call = cast("grpc.Call", self._call)
+        trailers = call.trailing_metadata() if ended else None
+        self._state.headers = header_texts(call.initial_metadata(), trailers)
+        self._has_headers = True
 
     def _error(self, error: grpc.RpcError) -> Error:
         if self._wait.expired:
@@ -165,6 +192,7 @@ class Stream:
     def _end(self, fault: Exception | None) -> None:
         self._ended = True
         self._fault = fault
+        self._state.log.ended(fault)
         self._connection.watch.remove(self._wait)
         if fault is not None:
             # The call goes on if an event is missing.

@@ -1,0 +1,77 @@
+"""Uploads of the synchronous client, also of the large files of a request."""
+
+from __future__ import annotations
+
+from dashgate import v1
+from dashgate._backoff import Deadline
+from dashgate._calls import named_metadata, without_name
+from dashgate._large_files import Upload, Uploads, large_media
+from dashgate._log import CallLog
+from dashgate._settings import Metadata
+from dashgate._stored import StoredConversations
+from dashgate._unary import waited
+from dashgate._upload import UploadMessages, UploadSource, opened
+
+
+class MediaCalls(StoredConversations):
+    """The calls that upload files."""
+
+    _uploads: Uploads
+
+    def upload(
+        self,
+        model: str,
+        source: UploadSource,
+        *,
+        mime_type: str = "",
+        name: str = "",
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> v1.UploadMediaResponse:
+        """Upload a file to DashScope's storage.
+
+        The returned `uri` goes into a part, such as `audio(uploaded.uri)`.
+        `source` is a path, bytes, or a reader, which is read in chunks.
+        """
+        request_id, more = named_metadata(self._settings, metadata)
+        connection = self._connections.here()
+        with (
+            opened(source, name) as (reader, its_name, size),
+            CallLog("UploadMedia", request_id, connection.address),
+        ):
+            messages = UploadMessages(reader, model, mime_type, its_name, size)
+            call = connection.media.UploadMedia.future(
+                iter(messages),
+                timeout=self._settings.unary_timeout(timeout),
+                metadata=self._settings.sent_metadata(more),
+            )
+            messages.started(call)
+            try:
+                return waited(call, request_id)
+            except BaseException:
+                if messages.fault is not None:
+                    raise messages.fault from None
+                raise
+            finally:
+                # The caller may close the reader from now on.
+                messages.stop()
+
+    def _upload_files(
+        self, conversation: v1.Conversation, deadline: Deadline, metadata: Metadata | None
+    ) -> None:
+        """Upload the large files of a request, and put the URIs of the uploads in their place."""
+        for medium, path in large_media(conversation):
+            model = conversation.model or self.get_conversation(conversation.name).model
+            upload = Upload.of(path, model)
+            uri = self._uploads.uri(upload)
+            if uri is None:
+                uploaded = self.upload(
+                    model,
+                    path,
+                    mime_type=medium.mime_type,
+                    timeout=deadline.remaining(),
+                    metadata=without_name(metadata),
+                )
+                self._uploads.add(upload, uploaded)
+                uri = uploaded.uri
+            medium.uri = uri

@@ -1,0 +1,204 @@
+"""Lists of messages in the forms of OpenAI's chat completions and of DashScope."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+from urllib.parse import unquote_to_bytes
+
+from dashgate import v1
+from dashgate._media_types import sniff
+
+_ROLES = {
+    "system": v1.ROLE_SYSTEM,
+    "developer": v1.ROLE_SYSTEM,
+    "user": v1.ROLE_USER,
+    "assistant": v1.ROLE_ASSISTANT,
+    "tool": v1.ROLE_TOOL,
+}
+
+_REMOTE = ("http://", "https://", "oss://")
+
+
+def parse_messages(messages: str | Sequence[Mapping[str, Any]]) -> list[v1.Message]:
+    """Return the messages of a list, or of its JSON text."""
+    given: Any = messages
+    if isinstance(messages, str):
+        try:
+            given = json.loads(messages)
+        except ValueError as error:
+            _refuse("messages", f"not JSON: {error}")
+    return [_message(each, f"messages[{at}]") for at, each in enumerate(_list(given, "messages"))]
+
+
+def _message(given: Any, at: str) -> v1.Message:
+    known = {"role", "content", "tool_calls", "tool_call_id", "reasoning_content"}
+    fields = _object(given, at, known)
+    role = fields.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        _refuse(f"{at}.role", f"{role!r} is not one of {', '.join(_ROLES)}")
+    return v1.Message(
+        role=_ROLES[role],
+        content=_contents(fields.get("content"), f"{at}.content"),
+        reasoning_text=_text(fields.get("reasoning_content") or "", f"{at}.reasoning_content"),
+        tool_calls=[
+            _tool_call(call, index, f"{at}.tool_calls[{index}]")
+            for index, call in enumerate(_list(fields.get("tool_calls") or [], f"{at}.tool_calls"))
+        ],
+        tool_call_id=_text(fields.get("tool_call_id") or "", f"{at}.tool_call_id"),
+    )
+
+
+def _contents(given: Any, at: str) -> list[v1.Content]:
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [v1.Content(text=given)]
+    return [_part(part, f"{at}[{index}]") for index, part in enumerate(_list(given, at))]
+
+
+def _part(given: Any, at: str) -> v1.Content:
+    fields = _object(given, at)
+    if "type" not in fields:
+        return _dashscope_part(fields, at)
+    kind = fields["type"]
+    if not isinstance(kind, str) or kind not in _TYPED:
+        _refuse(f"{at}.type", f"{kind!r} is not one of {', '.join(_TYPED)}")
+    _object(fields, at, {"type", kind})
+    if kind not in fields:
+        _refuse(f"{at}.{kind}", "missing")
+    return _TYPED[kind](fields[kind], f"{at}.{kind}")
+
+
+def _dashscope_part(fields: Mapping[str, Any], at: str) -> v1.Content:
+    if len(fields) != 1 or next(iter(fields)) not in _UNTYPED:
+        keys = ", ".join(map(str, fields)) or "nothing"
+        _refuse(at, f"{keys} is not one of {', '.join(_UNTYPED)}")
+    kind, value = next(iter(fields.items()))
+    return _UNTYPED[kind](value, f"{at}.{kind}")
+
+
+def _text_part(given: Any, at: str) -> v1.Content:
+    return v1.Content(text=_text(given, at))
+
+
+def _audio(given: Any, at: str) -> v1.Content:
+    return v1.Content(audio=v1.Audio(**_source(given, at)))
+
+
+def _image(given: Any, at: str) -> v1.Content:
+    return v1.Content(image=v1.Image(**_source(given, at)))
+
+
+def _video(given: Any, at: str) -> v1.Content:
+    if isinstance(given, str):
+        return v1.Content(video=v1.Video(**_source(given, at)))
+    frames = [
+        v1.Image(**_source(frame, f"{at}[{index}]")) for index, frame in enumerate(_list(given, at))
+    ]
+    return v1.Content(video=v1.Video(frames=v1.VideoFrames(frames=frames)))
+
+
+def _image_url(given: Any, at: str) -> v1.Content:
+    # A hint for the resolution is for OpenAI's models only.
+    fields = _object(given, at, {"url", "detail"})
+    return _image(fields.get("url"), f"{at}.url")
+
+
+def _video_url(given: Any, at: str) -> v1.Content:
+    fields = _object(given, at, {"url"})
+    return v1.Content(video=v1.Video(**_source(fields.get("url"), f"{at}.url")))
+
+
+def _input_audio(given: Any, at: str) -> v1.Content:
+    fields = _object(given, at, {"data", "format"})
+    data = _text(fields.get("data"), f"{at}.data")
+    form = _text(fields.get("format") or "", f"{at}.format")
+    mime_type = sniff(b"", f"audio.{form}", "audio") if form else ""
+    if data.startswith((*_REMOTE, "data:")):
+        source = _source(data, f"{at}.data")
+        return v1.Content(audio=v1.Audio(**{"mime_type": mime_type, **source}))
+    return v1.Content(audio=v1.Audio(data=_base64(data, f"{at}.data"), mime_type=mime_type))
+
+
+def _source(given: Any, at: str) -> dict[str, Any]:
+    """Return the fields of a medium. Its URI must not be one of this machine."""
+    uri = _text(given, at)
+    if uri.startswith(_REMOTE):
+        return {"uri": uri}
+    if not uri.startswith("data:"):
+        _refuse(at, "give a URI that begins with https:, http:, oss: or data:; paths are refused")
+    kind, comma, data = uri.removeprefix("data:").partition(",")
+    if not comma:
+        _refuse(at, "the data: URI has no comma")
+    mime_type, is_base64, _ = kind.partition(";base64")
+    content = _base64(data, at) if is_base64 else unquote_to_bytes(data)
+    # An empty type leaves the detection to the gateway.
+    return {"data": content, "mime_type": mime_type}
+
+
+def _base64(text: str, at: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        _refuse(at, "neither base64 nor a URI that begins with https:, http:, oss: or data:")
+
+
+def _tool_call(given: Any, index: int, at: str) -> v1.ToolCall:
+    fields = _object(given, at, {"id", "type", "function", "index"})
+    function = _object(fields.get("function"), f"{at}.function", {"name", "arguments"})
+    return v1.ToolCall(
+        index=index,
+        id=_text(fields.get("id") or "", f"{at}.id"),
+        type=_text(fields.get("type") or "", f"{at}.type"),
+        name=_text(function.get("name"), f"{at}.function.name"),
+        arguments=_text(function.get("arguments") or "", f"{at}.function.arguments"),
+    )
+
+
+def _object(given: Any, at: str, known: set[str] | None = None) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        _refuse(at, f"{_kind(given)}, not an object")
+    for key in given:
+        if known is not None and key not in known:
+            _refuse(f"{at}.{key}", "not known")
+    return given
+
+
+def _list(given: Any, at: str) -> Sequence[Any]:
+    if not isinstance(given, (list, tuple)):
+        _refuse(at, f"{_kind(given)}, not a list")
+    return given
+
+
+def _text(given: Any, at: str) -> str:
+    if not isinstance(given, str):
+        _refuse(at, f"{_kind(given)}, not a text")
+    return given
+
+
+def _kind(given: Any) -> str:
+    return "missing" if given is None else type(given).__name__
+
+
+def _refuse(at: str, why: str) -> NoReturn:
+    raise ValueError(f"{at}: {why}")
+
+
+_TYPED: dict[str, Callable[[Any, str], v1.Content]] = {
+    "text": _text_part,
+    "image_url": _image_url,
+    "input_audio": _input_audio,
+    "video_url": _video_url,
+    "video": _video,
+}
+
+_UNTYPED: dict[str, Callable[[Any, str], v1.Content]] = {
+    "text": _text_part,
+    "audio": _audio,
+    "image": _image,
+    "video": _video,
+}
