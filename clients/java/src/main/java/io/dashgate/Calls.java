@@ -5,6 +5,7 @@ import io.dashgate.v1.ConverseRequest;
 import io.dashgate.v1.ConverseResponse;
 import io.dashgate.v1.ConverseStreamRequest;
 import io.dashgate.v1.ConverseStreamResponse;
+import io.dashgate.v1.GetConversationRequest;
 import io.dashgate.v1.MediaServiceGrpc;
 import io.dashgate.v1.ResumeSession;
 import io.dashgate.v1.UploadMediaRequest;
@@ -18,7 +19,9 @@ import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.stub.MetadataUtils;
+import java.time.Clock;
 import java.time.Duration;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.UUID;
@@ -27,6 +30,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.Supplier;
 
 /** The calls of a client: over its channel, with its metadata, deadlines and cancellation. */
 final class Calls {
@@ -47,6 +51,7 @@ final class Calls {
   private final CallDefaults defaults;
   private final Set<Exchange<?, ?>> running = ConcurrentHashMap.newKeySet();
   private final Leaving leaving;
+  private final Attachments attachments = new Attachments(new FileUploads(Clock.systemUTC()));
 
   private volatile boolean closed;
 
@@ -67,8 +72,15 @@ final class Calls {
   }
 
   CompletableFuture<Answer> converse(Conversation conversation, CallSettings settings) {
-    ConverseRequest request = Requests.unary(conversation, settings, requestId(settings));
     CallOptions options = options(defaults.unaryTimeout(settings));
+    ConverseRequest request = Requests.unary(conversation, settings, requestId(settings));
+    return Futures.compose(
+        uploaded(request.getConversation(), request.getRequestId(), settings, options),
+        sent -> converse(request.toBuilder().setConversation(sent).build(), settings, options));
+  }
+
+  private CompletableFuture<Answer> converse(
+      ConverseRequest request, CallSettings settings, CallOptions options) {
     UnaryExchange<ConverseRequest, ConverseResponse> exchange =
         new UnaryExchange<>(
             throttled(
@@ -81,12 +93,16 @@ final class Calls {
   }
 
   AnswerStream stream(Conversation conversation, CallSettings settings) {
+    CallOptions options = options(defaults.streamTimeout(settings));
     ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
+    io.dashgate.v1.Conversation sent =
+        UnaryExchange.await(
+            uploaded(request.getConversation(), request.getRequestId(), settings, options));
     IdleClock idle = defaults.idleClock();
     return AnswerStream.begin(
-        streamCall(settings, request.getRequestId(), idle),
+        streamCall(settings, request.getRequestId(), options, idle),
         headers(settings),
-        request,
+        request.toBuilder().setConversation(sent).build(),
         running,
         idle);
   }
@@ -95,24 +111,72 @@ final class Calls {
       Conversation conversation,
       CallSettings settings,
       Consumer<? super ConverseStreamResponse> consumer) {
+    CallOptions options = options(defaults.streamTimeout(settings));
     ConverseStreamRequest request = Requests.stream(conversation, settings, requestId(settings));
-    IdleClock idle = defaults.idleClock();
-    return ObservedStream.begin(
-        streamCall(settings, request.getRequestId(), idle),
-        headers(settings),
-        request,
-        running,
-        consumer,
-        idle);
+    return Futures.compose(
+        uploaded(request.getConversation(), request.getRequestId(), settings, options),
+        sent -> {
+          IdleClock idle = defaults.idleClock();
+          return ObservedStream.begin(
+              streamCall(settings, request.getRequestId(), options, idle),
+              headers(settings),
+              request.toBuilder().setConversation(sent).build(),
+              running,
+              consumer,
+              idle);
+        });
+  }
+
+  /** Uploads the large files of a conversation, within the deadline of its call. */
+  private CompletableFuture<io.dashgate.v1.Conversation> uploaded(
+      io.dashgate.v1.Conversation conversation,
+      String requestId,
+      CallSettings settings,
+      CallOptions options) {
+    Set<String> uris = Attachments.uris(conversation);
+    if (uris.isEmpty()) {
+      return CompletableFuture.completedFuture(conversation);
+    }
+    // Uploads are calls with their own request ids.
+    Supplier<CallSettings> own = () -> settings.requestId(UUID.randomUUID().toString());
+    CallOptions limited =
+        options.getDeadline() == null ? options(defaults.unaryTimeout(settings)) : options;
+    CompletableFuture<String> model =
+        conversation.getModel().isEmpty()
+            ? storedModel(conversation.getName(), own.get(), limited)
+            : CompletableFuture.completedFuture(conversation.getModel());
+    CompletableFuture<Map<String, String>> uploads =
+        Futures.compose(
+            model,
+            name ->
+                attachments.upload(
+                    uris, requestId, name, file -> upload(name, file, own.get(), limited)));
+    return Futures.map(uploads, found -> Attachments.replaced(conversation, found));
+  }
+
+  /** Uploads are for one model: that of a stored conversation must be known. */
+  private CompletableFuture<String> storedModel(
+      String name, CallSettings settings, CallOptions options) {
+    return Futures.map(
+        queryAsync(
+            ConversationServiceGrpc.getGetConversationMethod(),
+            GetConversationRequest.newBuilder().setName(name).build(),
+            settings,
+            options),
+        response -> response.getConversation().getModel());
   }
 
   CompletableFuture<UploadMediaResponse> upload(
       String model, Upload upload, CallSettings settings) {
+    return upload(model, upload, settings, options(defaults.unaryTimeout(settings)));
+  }
+
+  private CompletableFuture<UploadMediaResponse> upload(
+      String model, Upload upload, CallSettings settings, CallOptions options) {
     String requestId = requestId(settings);
     Metadata headers = headers(settings, requestId);
     ClientCall<UploadMediaRequest, UploadMediaResponse> call =
-        call(
-            MediaServiceGrpc.getUploadMediaMethod(), options(defaults.unaryTimeout(settings)));
+        call(MediaServiceGrpc.getUploadMediaMethod(), options);
     return new UploadExchange(call, requestId, running, model, upload).begin(headers);
   }
 
@@ -126,12 +190,17 @@ final class Calls {
       MethodDescriptor<Q, A> method, Q request, CallSettings settings, boolean isRepeatable) {
     CallOptions options =
         options(defaults.unaryTimeout(settings)).withOption(Retries.ONCE, !isRepeatable);
+    return UnaryExchange.await(queryAsync(method, request, settings, options));
+  }
+
+  private <Q, A> CompletableFuture<A> queryAsync(
+      MethodDescriptor<Q, A> method, Q request, CallSettings settings, CallOptions options) {
     String requestId = requestId(settings);
     UnaryExchange<Q, A> exchange =
         new UnaryExchange<>(call(method, options), requestId, running);
     CompletableFuture<A> response = exchange.begin(headers(settings, requestId));
     exchange.sendOnly(request);
-    return UnaryExchange.await(response);
+    return response;
   }
 
   /** Returns what opens the streams of a session, which have one deadline. */
@@ -197,8 +266,8 @@ final class Calls {
         : settings.requestId();
   }
 
-  private ResumedCall streamCall(CallSettings settings, String requestId, IdleClock idle) {
-    CallOptions options = options(defaults.streamTimeout(settings));
+  private ResumedCall streamCall(
+      CallSettings settings, String requestId, CallOptions options, IdleClock idle) {
     StreamProgress progress = new StreamProgress(settings.resume(), givenId(settings) != null);
     MethodDescriptor<ConverseStreamRequest, ConverseStreamResponse> method =
         ConversationServiceGrpc.getConverseStreamMethod();

@@ -1,5 +1,6 @@
 package io.dashgate;
 
+import io.grpc.Context;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
 
@@ -27,5 +28,43 @@ final class Futures {
         });
     mapped.whenComplete((value, fault) -> source.cancel(false));
     return mapped;
+  }
+
+  /**
+   * Returns a future of the call that follows, in the context of this thread. It does not wrap
+   * exceptions, and completing it cancels what is running.
+   */
+  static <T, R> CompletableFuture<R> compose(
+      CompletableFuture<T> source, Function<T, CompletableFuture<R>> following) {
+    Context context = Context.current();
+    CompletableFuture<R> composed = new CompletableFuture<>();
+    source.whenComplete(
+        (value, fault) -> {
+          if (fault != null) {
+            composed.completeExceptionally(fault);
+          } else if (!composed.isDone()) {
+            context.run(() -> follow(following, value, composed));
+          }
+        });
+    composed.whenComplete((value, fault) -> source.cancel(false));
+    return composed;
+  }
+
+  private static <T, R> void follow(
+      Function<T, CompletableFuture<R>> following, T value, CompletableFuture<R> composed) {
+    try {
+      CompletableFuture<R> next = following.apply(value);
+      next.whenComplete(
+          (result, fault) -> {
+            if (fault == null) {
+              composed.complete(result);
+            } else {
+              composed.completeExceptionally(fault);
+            }
+          });
+      composed.whenComplete((result, fault) -> next.cancel(false));
+    } catch (RuntimeException | Error e) {
+      composed.completeExceptionally(e);
+    }
   }
 }

@@ -11,6 +11,12 @@ import java.util.List;
 
 /** The source of a medium: a URI, or bytes and their MIME type. */
 final class Medium {
+  /** Larger files are uploaded before the call. */
+  private static final long LARGE = 4L * 1024 * 1024;
+
+  /** As many bytes as a rule for a MIME type needs. */
+  private static final int HEAD = 1024;
+
   private static final List<String> SCHEMES = List.of("http:", "https:", "oss:", "data:");
 
   /** Null for bytes. */
@@ -34,7 +40,9 @@ final class Medium {
 
   static Medium of(Path file, String kind) {
     try {
-      return owned(Files.readAllBytes(file), file.toString(), kind);
+      return Files.size(file) > LARGE
+          ? attached(file, kind)
+          : owned(Files.readAllBytes(file), file.toString(), kind);
     } catch (IOException e) {
       throw LocalFiles.unreadable(file, e);
     }
@@ -65,6 +73,13 @@ final class Medium {
 
   String mimeType(String given) {
     return given == null ? detected : given;
+  }
+
+  private static Medium attached(Path file, String kind) throws IOException {
+    try (InputStream stream = Files.newInputStream(file)) {
+      String type = MimeTypes.of(stream.readNBytes(HEAD), file.toString(), kind);
+      return new Medium(AttachedFiles.ALL.attach(file), null, type);
+    }
   }
 
   /** A medium of an array that is not shared, so it needs no copy. */

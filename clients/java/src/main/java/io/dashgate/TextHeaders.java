@@ -24,7 +24,8 @@ final class TextHeaders implements Serializable {
   static TextHeaders of(Metadata metadata) {
     TreeMap<String, String> texts = new TreeMap<>();
     for (String name : metadata.keys()) {
-      if (!name.endsWith(Metadata.BINARY_HEADER_SUFFIX)) {
+      // A response that is not gRPC has HTTP's own ":status" here, which is no valid name.
+      if (!name.endsWith(Metadata.BINARY_HEADER_SUFFIX) && !name.startsWith(":")) {
         Iterable<String> values =
             metadata.getAll(Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER));
         texts.put(name, String.join(", ", values));

@@ -1,5 +1,6 @@
 package io.dashgate;
 
+import com.google.protobuf.Timestamp;
 import io.dashgate.v1.CallServiceGrpc;
 import io.dashgate.v1.CancelCallRequest;
 import io.dashgate.v1.CancelCallResponse;
@@ -28,6 +29,8 @@ import io.grpc.Status;
 import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.BlockingQueue;
@@ -35,6 +38,7 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BiConsumer;
+import java.util.function.Consumer;
 
 /** A server on a real socket with scripted answers. */
 final class FakeGateway implements AutoCloseable {
@@ -60,6 +64,20 @@ final class FakeGateway implements AutoCloseable {
         out.onNext(started());
         out.onNext(text("Hello"));
         out.onNext(completed());
+        out.onCompleted();
+      };
+
+  volatile Consumer<StreamObserver<UploadMediaResponse>> upload =
+      out -> {
+        Timestamp tomorrow =
+            Timestamp.newBuilder()
+                .setSeconds(Instant.now().plus(Duration.ofDays(1)).getEpochSecond())
+                .build();
+        out.onNext(
+            UploadMediaResponse.newBuilder()
+                .setUri("oss://somewhere")
+                .setExpiresAt(tomorrow)
+                .build());
         out.onCompleted();
       };
 
@@ -176,8 +194,7 @@ final class FakeGateway implements AutoCloseable {
 
         @Override
         public void onCompleted() {
-          out.onNext(UploadMediaResponse.newBuilder().setUri("oss://somewhere").build());
-          out.onCompleted();
+          upload.accept(out);
         }
       };
     }

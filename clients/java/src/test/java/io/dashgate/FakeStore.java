@@ -51,7 +51,11 @@ class FakeStore extends ConversationServiceGrpc.ConversationServiceImplBase {
   public void getConversation(
       GetConversationRequest request, StreamObserver<GetConversationResponse> out) {
     Conversation conversation =
-        Conversation.newBuilder().setName(request.getName()).setLastTurn(7).build();
+        Conversation.newBuilder()
+            .setName(request.getName())
+            .setModel("stored-model")
+            .setLastTurn(7)
+            .build();
     answer(
         request, GetConversationResponse.newBuilder().setConversation(conversation).build(), out);
   }
