@@ -10,7 +10,6 @@ import java.util.Iterator;
 import java.util.Map;
 import java.util.NoSuchElementException;
 import java.util.Optional;
-import java.util.Set;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
@@ -56,9 +55,9 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
       ClientCall<ConverseStreamRequest, ConverseStreamResponse> call,
       Metadata headers,
       ConverseStreamRequest request,
-      Set<Exchange<?, ?>> running,
+      CallRecord record,
       IdleClock idle) {
-    Events events = new Events(call, request.getRequestId(), running);
+    Events events = new Events(call, record);
     events.start(headers);
     call.request(AHEAD);
     events.sendOnly(request);
@@ -182,9 +181,7 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
     if (item == null) {
       end(StreamRules.idle(events, idle.limit()));
     } else if (item instanceof End) {
-      DashgateException why = ((End) item).fault;
-      boolean truncated = why == null && !fold.isComplete();
-      end(truncated ? StreamRules.truncated(requestId()) : why);
+      end(((End) item).fault);
     } else {
       events.call().request(1);
       next = (ConverseStreamResponse) item;
@@ -220,11 +217,12 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
     /** Holds at most {@code AHEAD} events and the end: no more are requested. */
     final BlockingQueue<Object> queue = new LinkedBlockingQueue<>();
 
+    private volatile boolean isComplete;
+
     Events(
         ClientCall<ConverseStreamRequest, ConverseStreamResponse> call,
-        String requestId,
-        Set<Exchange<?, ?>> running) {
-      super(call, requestId, running);
+        CallRecord record) {
+      super(call, record);
     }
 
     int resumes() {
@@ -233,7 +231,13 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
 
     @Override
     public void onMessage(ConverseStreamResponse event) {
+      isComplete |= event.hasCompleted();
       queue.add(event);
+    }
+
+    @Override
+    DashgateException incomplete() {
+      return isComplete ? null : StreamRules.truncated(requestId());
     }
 
     @Override

@@ -26,7 +26,6 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -40,6 +39,9 @@ final class Calls {
   /** The connection's threads stop immediately, unless the machine is overloaded. */
   private static final long CLOSE_SECONDS = 5;
 
+  private static final MethodDescriptor<ConverseStreamRequest, ConverseStreamResponse> STREAM =
+      ConversationServiceGrpc.getConverseStreamMethod();
+
   private static final Metadata.Key<String> AUTHORIZATION = ascii("authorization");
   private static final Metadata.Key<String> REQUEST_ID = ascii("x-request-id");
 
@@ -49,7 +51,7 @@ final class Calls {
 
   private final Metadata metadata;
   private final CallDefaults defaults;
-  private final Set<Exchange<?, ?>> running = ConcurrentHashMap.newKeySet();
+  private final RunningCalls running;
   private final Leaving leaving;
   private final Attachments attachments = new Attachments(new FileUploads(Clock.systemUTC()));
 
@@ -60,9 +62,11 @@ final class Calls {
       ConnectionPool owned,
       Metadata metadata,
       String apiKey,
-      CallDefaults defaults) {
+      CallDefaults defaults,
+      CallLog log) {
     this.channel = channel;
-    this.leaving = new Leaving(channel);
+    this.running = new RunningCalls(log);
+    this.leaving = new Leaving(channel, log);
     this.owned = owned;
     this.metadata = metadata;
     this.defaults = defaults;
@@ -81,12 +85,12 @@ final class Calls {
 
   private CompletableFuture<Answer> converse(
       ConverseRequest request, CallSettings settings, CallOptions options) {
+    MethodDescriptor<ConverseRequest, ConverseResponse> method =
+        ConversationServiceGrpc.getConverseMethod();
+    CallRecord record = running.record(method, request.getRequestId());
     UnaryExchange<ConverseRequest, ConverseResponse> exchange =
         new UnaryExchange<>(
-            throttled(
-                ConversationServiceGrpc.getConverseMethod(), options, settings, wait -> {}),
-            request.getRequestId(),
-            running);
+            throttled(method, options, record, settings, wait -> {}), record);
     CompletableFuture<ConverseResponse> response = exchange.begin(headers(settings));
     exchange.sendOnly(request);
     return Futures.map(response, value -> Answer.of(value, exchange.received()));
@@ -99,11 +103,12 @@ final class Calls {
         UnaryExchange.await(
             uploaded(request.getConversation(), request.getRequestId(), settings, options));
     IdleClock idle = defaults.idleClock();
+    CallRecord record = running.record(STREAM, request.getRequestId());
     return AnswerStream.begin(
-        streamCall(settings, request.getRequestId(), options, idle),
+        streamCall(settings, record, options, idle),
         headers(settings),
         request.toBuilder().setConversation(sent).build(),
-        running,
+        record,
         idle);
   }
 
@@ -117,11 +122,12 @@ final class Calls {
         uploaded(request.getConversation(), request.getRequestId(), settings, options),
         sent -> {
           IdleClock idle = defaults.idleClock();
+          CallRecord record = running.record(STREAM, request.getRequestId());
           return ObservedStream.begin(
-              streamCall(settings, request.getRequestId(), options, idle),
+              streamCall(settings, record, options, idle),
               headers(settings),
               request.toBuilder().setConversation(sent).build(),
-              running,
+              record,
               consumer,
               idle);
         });
@@ -175,9 +181,10 @@ final class Calls {
       String model, Upload upload, CallSettings settings, CallOptions options) {
     String requestId = requestId(settings);
     Metadata headers = headers(settings, requestId);
+    CallRecord record = running.record(MediaServiceGrpc.getUploadMediaMethod(), requestId);
     ClientCall<UploadMediaRequest, UploadMediaResponse> call =
-        call(MediaServiceGrpc.getUploadMediaMethod(), options);
-    return new UploadExchange(call, requestId, running, model, upload).begin(headers);
+        call(MediaServiceGrpc.getUploadMediaMethod(), options, record);
+    return new UploadExchange(call, record, model, upload).begin(headers);
   }
 
   /** Makes a unary call whose request has no field for the request id. */
@@ -196,8 +203,9 @@ final class Calls {
   private <Q, A> CompletableFuture<A> queryAsync(
       MethodDescriptor<Q, A> method, Q request, CallSettings settings, CallOptions options) {
     String requestId = requestId(settings);
+    CallRecord record = running.record(method, requestId);
     UnaryExchange<Q, A> exchange =
-        new UnaryExchange<>(call(method, options), requestId, running);
+        new UnaryExchange<>(call(method, options, record), record);
     CompletableFuture<A> response = exchange.begin(headers(settings, requestId));
     exchange.sendOnly(request);
     return response;
@@ -212,11 +220,11 @@ final class Calls {
     Duration limit = defaults.streamTimeout(settings);
     Deadline deadline =
         limit == null ? null : Deadline.after(limit.toNanos(), TimeUnit.NANOSECONDS);
+    CallRecord record = running.record(method, requestId);
     return new LiveOpener<>(
-        () -> call(method, LiveOpener.options().withDeadline(deadline)),
+        () -> call(method, LiveOpener.options().withDeadline(deadline), record),
         () -> headers(settings, requestId),
-        requestId,
-        running,
+        record,
         first,
         deadline);
   }
@@ -235,7 +243,7 @@ final class Calls {
   /** Cancels the running calls and closes the channel, unless it was passed by the caller. */
   void close() {
     closed = true;
-    running.forEach(exchange -> exchange.cancel("the client was closed"));
+    running.cancel("the client was closed");
     leaving.finish();
     if (owned == null) {
       return;
@@ -267,18 +275,17 @@ final class Calls {
   }
 
   private ResumedCall streamCall(
-      CallSettings settings, String requestId, CallOptions options, IdleClock idle) {
+      CallSettings settings, CallRecord record, CallOptions options, IdleClock idle) {
     StreamProgress progress = new StreamProgress(settings.resume(), givenId(settings) != null);
-    MethodDescriptor<ConverseStreamRequest, ConverseStreamResponse> method =
-        ConversationServiceGrpc.getConverseStreamMethod();
     return new ResumedCall(
         progress,
         // A stream that is resumed has begun: it is not throttled.
         () ->
             progress.resumes() == 0
-                ? throttled(method, options, settings, idle::pause)
-                : call(method, options),
-        () -> leaving.leave(headers(settings), requestId),
+                ? throttled(STREAM, options, record, settings, idle::pause)
+                : call(STREAM, options, record),
+        () -> leaving.leave(headers(settings), record.requestId()),
+        record,
         options.getDeadline());
   }
 
@@ -287,27 +294,33 @@ final class Calls {
     return limit == null ? none : none.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS);
   }
 
-  private <Q, A> ClientCall<Q, A> call(MethodDescriptor<Q, A> method, CallOptions options) {
+  private <Q, A> ClientCall<Q, A> call(
+      MethodDescriptor<Q, A> method, CallOptions options, CallRecord record) {
     if (closed) {
       throw new IllegalStateException("the client is closed");
     }
     // Also for a channel passed by the caller, which may have its own limit.
-    return channel.newCall(method, options.withMaxInboundMessageSize(MAX_ANSWER_BYTES));
+    return channel.newCall(
+        method,
+        options
+            .withMaxInboundMessageSize(MAX_ANSWER_BYTES)
+            .withOption(CallRecord.OPTION, record));
   }
 
   /** Returns a call that is made again as often as the settings allow if it is throttled. */
   private <Q, A> ClientCall<Q, A> throttled(
       MethodDescriptor<Q, A> method,
       CallOptions options,
+      CallRecord record,
       CallSettings settings,
       Consumer<Duration> waiting) {
     int maxRetries = defaults.maxRetries(settings);
     return maxRetries == 0
-        ? call(method, options)
+        ? call(method, options, record)
         : new RetriedCall<>(
             new ThrottleRule(maxRetries, waiting),
-            () -> call(method, options),
-            options.getDeadline());
+            () -> call(method, options, record),
+            options.withOption(CallRecord.OPTION, record));
   }
 
   private Metadata headers(CallSettings settings) {

@@ -31,13 +31,15 @@ final class ConnectionPool extends Channel {
   private static final long RECONNECT_NANOS = TimeUnit.SECONDS.toNanos(5);
 
   private final Supplier<ManagedChannel> open;
+  private final CallLog log;
   /** Guarded by this, as is the content. */
   private final List<Lane> lanes = new ArrayList<>();
   private boolean closed;
 
-  ConnectionPool(Supplier<ManagedChannel> open) {
+  ConnectionPool(Supplier<ManagedChannel> open, CallLog log) {
     this.open = open;
-    lanes.add(new Lane(open.get()));
+    this.log = log;
+    add();
   }
 
   /** A channel with its own connection. */
@@ -125,11 +127,17 @@ final class ConnectionPool extends Channel {
     }
   }
 
+  private Lane add() {
+    Lane lane = new Lane(open.get());
+    lanes.add(lane);
+    log.connecting(lanes.size());
+    return lane;
+  }
+
   private synchronized Lane take() {
     Lane best = lanes.stream().min(Comparator.comparingInt(lane -> lane.calls)).orElseThrow();
     if (best.calls >= CALLS_PER_CONNECTION && lanes.size() < MAX_CONNECTIONS && !closed) {
-      best = new Lane(open.get());
-      lanes.add(best);
+      best = add();
     }
     best.calls++;
     best.reconnect();

@@ -1,29 +1,22 @@
 package io.dashgate;
 
 import io.grpc.Channel;
-import io.grpc.ChannelCredentials;
+import io.grpc.ClientInterceptor;
 import io.grpc.ClientInterceptors;
-import io.grpc.Grpc;
-import io.grpc.InsecureChannelCredentials;
-import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
-import io.grpc.ManagedChannelProvider;
 import io.grpc.Metadata;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 
 /** Builds a {@link DashgateClient}. All settings are optional. */
 public final class DashgateClientBuilder {
   private static final String TARGET_VARIABLE = "DASHGATE_ADDR";
   private static final String KEY_VARIABLE = "DASHGATE_API_KEY";
-  private static final String USER_AGENT = "dashgate-java/" + Version.NUMBER;
-
-  /** The strictest servers allow one ping in 5 minutes. */
-  private static final long KEEPALIVE_MINUTES = 6;
-
-  private static final long KEEPALIVE_TIMEOUT_SECONDS = 20;
 
   private final Metadata metadata = new Metadata();
   private Map<String, String> environment = System.getenv();
@@ -34,6 +27,9 @@ public final class DashgateClientBuilder {
   private Duration timeout;
   private Duration idleTimeout = CallDefaults.IDLE_TIMEOUT;
   private int maxRetries;
+  private final List<ClientInterceptor> interceptors = new ArrayList<>();
+  private Consumer<ManagedChannelBuilder<?>> channelOptions = builder -> {};
+  private boolean hasChannelOptions;
 
   DashgateClientBuilder() {}
 
@@ -134,6 +130,32 @@ public final class DashgateClientBuilder {
     return this;
   }
 
+  /**
+   * Adds interceptors of grpc-java, for example for tracing. They run around each attempt of each
+   * call, the first one outermost, and see the metadata of the client.
+   *
+   * @param more the interceptors
+   * @return this
+   */
+  public DashgateClientBuilder intercept(ClientInterceptor... more) {
+    interceptors.addAll(Arrays.asList(more));
+    return this;
+  }
+
+  /**
+   * Sets options of grpc-java for each connection. They are applied after the defaults of this
+   * library: they replace single ones and keep the others.
+   *
+   * @param options receives the builder of each channel, for example {@code builder ->
+   *     builder.keepAliveTime(1, TimeUnit.MINUTES)}; several are applied in their order
+   * @return this
+   */
+  public DashgateClientBuilder configureChannel(Consumer<ManagedChannelBuilder<?>> options) {
+    channelOptions = channelOptions.andThen(options);
+    hasChannelOptions = true;
+    return this;
+  }
+
   /** Replaces the environment, for tests. */
   DashgateClientBuilder environment(Map<String, String> environment) {
     this.environment = environment;
@@ -141,7 +163,8 @@ public final class DashgateClientBuilder {
   }
 
   /**
-   * Builds the client. It connects with the first call.
+   * Builds the client. It connects with the first call. The variable {@code DASHGATE_LOG} is {@code
+   * off}, {@code info} (a line for each call) or {@code debug} (also retries and connections).
    *
    * @return the client
    */
@@ -150,83 +173,42 @@ public final class DashgateClientBuilder {
     if (key != null) {
       Checks.printable(key, "the API key of " + KEY_VARIABLE);
     }
-    ConnectionPool owned = null;
-    if (channel == null) {
-      owned = open();
-    } else if (target != null || tls != null) {
-      throw new IllegalArgumentException("a channel that exists has its own target and TLS");
-    }
+    CallLog.Level level = CallLog.Level.of(variable(CallLog.VARIABLE));
+    CallDefaults defaults = new CallDefaults(timeout, idleTimeout, maxRetries);
     Metadata entries = new Metadata();
     entries.merge(metadata);
-    Channel used = owned == null ? channel : ClientInterceptors.intercept(owned, new Retries());
-    return new DashgateClient(
-        new Calls(used, owned, entries, key, new CallDefaults(timeout, idleTimeout, maxRetries)));
+    if (channel != null) {
+      if (target != null || tls != null || !interceptors.isEmpty() || hasChannelOptions) {
+        throw new IllegalArgumentException(
+            "a channel that exists has its own target, TLS, interceptors and options");
+      }
+      CallLog log = new CallLog(level, channel.authority());
+      return new DashgateClient(new Calls(channel, null, entries, key, defaults, log));
+    }
+    Target parsed = target();
+    CallLog log = new CallLog(level, parsed.toString());
+    ConnectionPool owned = open(parsed, log);
+    // Around each attempt: retries are outside.
+    Channel used =
+        ClientInterceptors.intercept(
+            ClientInterceptors.interceptForward(owned, List.copyOf(interceptors)), new Retries());
+    return new DashgateClient(new Calls(used, owned, entries, key, defaults, log));
   }
 
-  private ConnectionPool open() {
-    String address = target == null ? variable(TARGET_VARIABLE) : target;
-    Target parsed = Target.parse(address == null ? Target.DEFAULT : address);
-    if (tls != null && parsed.saysPlaintext()) {
+  private ConnectionPool open(Target target, CallLog log) {
+    if (tls != null && target.saysPlaintext()) {
       throw new IllegalArgumentException(
-          "TLS is set, but the target \"" + parsed + "\" says http: write https");
+          "TLS is set, but the target \"" + target + "\" says http: write https");
     }
     Tls given = tls;
+    Consumer<ManagedChannelBuilder<?>> options = channelOptions;
     // Errors of the settings are thrown by the first one.
-    return new ConnectionPool(() -> connection(parsed, given));
+    return new ConnectionPool(() -> Connections.open(target, given, options), log);
   }
 
-  private static ManagedChannel connection(Target parsed, Tls tls) {
-    ManagedChannelBuilder<?> builder =
-        parsed.isUnix() ? socket(parsed, tls) : network(parsed, tls);
-    if (tls != null && tls.serverName() != null) {
-      builder.overrideAuthority(tls.serverName());
-    }
-    return builder
-        .userAgent(USER_AGENT)
-        .maxInboundMessageSize(Calls.MAX_ANSWER_BYTES)
-        .keepAliveTime(KEEPALIVE_MINUTES, TimeUnit.MINUTES)
-        .keepAliveTimeout(KEEPALIVE_TIMEOUT_SECONDS, TimeUnit.SECONDS)
-        .keepAliveWithoutCalls(false)
-        // Retries implements the policy; a service config of DNS must not change it.
-        .disableServiceConfigLookUp()
-        .build();
-  }
-
-  private static ManagedChannelBuilder<?> network(Target parsed, Tls tls) {
-    ChannelCredentials credentials = InsecureChannelCredentials.create();
-    if (tls != null) {
-      credentials = tls.credentials();
-    } else if (parsed.saysTls()) {
-      credentials = Tls.create().credentials();
-    }
-    ManagedChannelBuilder<?> builder =
-        Grpc.newChannelBuilderForAddress(parsed.host(), parsed.port(), credentials);
-    if (parsed.isSpread()) {
-      builder.defaultLoadBalancingPolicy("round_robin");
-    }
-    if (parsed.isLoopback()) {
-      // A remote proxy cannot reach this machine.
-      builder.proxyDetector(address -> null);
-    }
-    return builder;
-  }
-
-  private static ManagedChannelBuilder<?> socket(Target parsed, Tls tls) {
-    if (tls != null) {
-      throw new IllegalArgumentException(
-          "TLS over a socket of the machine is not to be had from grpc-java: leave tls out, or"
-              + " give a channel of your own");
-    }
-    try {
-      return Grpc.newChannelBuilder(parsed.toString(), InsecureChannelCredentials.create())
-          // The path is not a valid authority.
-          .overrideAuthority("localhost");
-    } catch (ManagedChannelProvider.ProviderNotFoundException e) {
-      throw new IllegalArgumentException(
-          "the target \"" + parsed + "\" needs grpc-netty-shaded on Linux: its native part is not"
-              + " there",
-          e);
-    }
+  private Target target() {
+    String address = target == null ? variable(TARGET_VARIABLE) : target;
+    return Target.parse(address == null ? Target.DEFAULT : address);
   }
 
   private String variable(String name) {

@@ -3,14 +3,12 @@ package io.dashgate;
 import io.grpc.ClientCall;
 import io.grpc.Metadata;
 import io.grpc.Status;
-import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
 
 /** One call: it is started, receives messages, and ends once. */
 abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   private final ClientCall<Q, A> call;
-  private final String requestId;
-  private final Set<Exchange<?, ?>> running;
+  private final CallRecord record;
   /** The error with which this side cancelled the call, if it did. */
   private final AtomicReference<DashgateException> ownFault = new AtomicReference<>();
   private volatile boolean over;
@@ -19,22 +17,20 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   /** Null before the headers of the response. */
   private Metadata initial;
 
-  /**
-   * Wraps a call that has not been started.
-   *
-   * @param running the calls that the client must cancel when it is closed
-   */
-  Exchange(ClientCall<Q, A> call, String requestId, Set<Exchange<?, ?>> running) {
+  /** Wraps a call that has not been started. */
+  Exchange(ClientCall<Q, A> call, CallRecord record) {
     this.call = call;
-    this.requestId = requestId;
-    this.running = running;
+    this.record = record;
   }
 
   /** The call has ended: with {@code fault}, or successfully if that is null. Called once. */
   abstract void ended(DashgateException fault);
 
+  /** Returns the error of a call that ended with OK, but not as it must; null if it did. */
+  abstract DashgateException incomplete();
+
   final void start(Metadata headers) {
-    running.add(this);
+    record.started(this);
     call.start(this, headers);
   }
 
@@ -63,7 +59,7 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   }
 
   final String requestId() {
-    return requestId;
+    return record.requestId();
   }
 
   /** Returns the metadata that was received so far. */
@@ -79,7 +75,7 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
 
   /** Cancels the call with an error that this side detected. */
   final DashgateException fail(Status.Code code, String reason, String message) {
-    DashgateException fault = DashgateException.own(code, reason, message, requestId);
+    DashgateException fault = DashgateException.own(code, reason, message, requestId());
     ownFault.compareAndSet(null, fault);
     over = true;
     // The cause distinguishes a deadline from a stream that is left.
@@ -96,7 +92,6 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   @Override
   public final void onClose(Status status, Metadata trailers) {
     over = true;
-    running.remove(this);
     received = TextHeaders.of(trailers);
     if (initial != null) {
       received = received.after(initial);
@@ -105,16 +100,20 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
     if (fault != null && initial != null) {
       fault.initialMetadata(initial);
     }
+    record.ended(this, fault);
     ended(fault);
   }
 
   /** Returns null for a call that ended successfully. */
   private DashgateException fault(Status status, Metadata trailers) {
     DashgateException own = ownFault.get();
-    if (own != null || status.isOk()) {
+    if (own != null) {
       return own;
     }
-    DashgateException fault = DashgateException.from(status, trailers, requestId);
+    if (status.isOk()) {
+      return incomplete();
+    }
+    DashgateException fault = DashgateException.from(status, trailers, requestId());
     if (call instanceof ResumedCall) {
       ((ResumedCall) call).earlierUsage().ifPresent(fault::usageBefore);
     }

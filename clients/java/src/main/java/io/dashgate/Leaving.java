@@ -20,10 +20,14 @@ final class Leaving {
   private static final long LIMIT_SECONDS = 2;
 
   private final Channel channel;
-  private final Set<CompletableFuture<CancelCallResponse>> calls = ConcurrentHashMap.newKeySet();
+  /** Not those that closing the client cancels: it waits for them. */
+  private final RunningCalls calls;
 
-  Leaving(Channel channel) {
+  private final Set<CompletableFuture<CancelCallResponse>> left = ConcurrentHashMap.newKeySet();
+
+  Leaving(Channel channel, CallLog log) {
     this.channel = channel;
+    this.calls = new RunningCalls(log);
   }
 
   /** Ends a call, without waiting. */
@@ -37,11 +41,10 @@ final class Leaving {
           UnaryExchange<CancelCallRequest, CancelCallResponse> exchange =
               new UnaryExchange<>(
                   channel.newCall(CallServiceGrpc.getCancelCallMethod(), options),
-                  requestId,
-                  ConcurrentHashMap.newKeySet());
+                  calls.record(CallServiceGrpc.getCancelCallMethod(), requestId));
           CompletableFuture<CancelCallResponse> ended = exchange.begin(headers);
-          calls.add(ended);
-          ended.whenComplete((response, fault) -> calls.remove(ended));
+          left.add(ended);
+          ended.whenComplete((response, fault) -> left.remove(ended));
           exchange.sendOnly(request);
         });
   }
@@ -49,7 +52,7 @@ final class Leaving {
   /** Waits for them. */
   void finish() {
     try {
-      CompletableFuture.allOf(calls.toArray(new CompletableFuture<?>[0]))
+      CompletableFuture.allOf(left.toArray(new CompletableFuture<?>[0]))
           .get(LIMIT_SECONDS, TimeUnit.SECONDS);
     } catch (ExecutionException | TimeoutException e) {
       // The gateway ends the calls by itself.

@@ -9,8 +9,8 @@ import io.grpc.CallOptions;
 import io.grpc.ClientCall;
 import io.grpc.Deadline;
 import io.grpc.Metadata;
+import java.time.Duration;
 import java.util.Optional;
-import java.util.Set;
 import java.util.function.Function;
 import java.util.function.Supplier;
 
@@ -21,8 +21,7 @@ final class LiveOpener<Q, A> implements Session.Opener<Q, A> {
 
   private final Supplier<ClientCall<Q, A>> calls;
   private final Supplier<Metadata> headers;
-  private final String requestId;
-  private final Set<Exchange<?, ?>> running;
+  private final CallRecord record;
   private final Function<Optional<ResumeSession>, Q> first;
   /** Null for none. */
   private final Deadline deadline;
@@ -30,14 +29,12 @@ final class LiveOpener<Q, A> implements Session.Opener<Q, A> {
   LiveOpener(
       Supplier<ClientCall<Q, A>> calls,
       Supplier<Metadata> headers,
-      String requestId,
-      Set<Exchange<?, ?>> running,
+      CallRecord record,
       Function<Optional<ResumeSession>, Q> first,
       Deadline deadline) {
     this.calls = calls;
     this.headers = headers;
-    this.requestId = requestId;
-    this.running = running;
+    this.record = record;
     this.first = first;
     this.deadline = deadline;
   }
@@ -45,7 +42,7 @@ final class LiveOpener<Q, A> implements Session.Opener<Q, A> {
   @Override
   public LiveStream<Q, A> open(
       Object monitor, Optional<ResumeSession> resumption, boolean isFinished) {
-    LiveStream<Q, A> stream = new LiveStream<>(calls.get(), requestId, running, monitor);
+    LiveStream<Q, A> stream = new LiveStream<>(calls.get(), record, monitor);
     stream.begin(headers.get(), first.apply(resumption), isFinished);
     return stream;
   }
@@ -53,6 +50,11 @@ final class LiveOpener<Q, A> implements Session.Opener<Q, A> {
   @Override
   public long inTime(long delay) {
     return ResumeBackoff.inTime(delay, deadline);
+  }
+
+  @Override
+  public void resuming(DashgateException broken, long delay) {
+    record.resuming(broken.code(), Duration.ofMillis(delay));
   }
 
   static CallOptions options() {

@@ -4,7 +4,6 @@ import io.grpc.ClientCall;
 import io.grpc.Metadata;
 import java.util.ArrayDeque;
 import java.util.Queue;
-import java.util.Set;
 
 /** One stream of a live session. Its state is guarded by the monitor of the session. */
 final class LiveStream<Q, A> extends Exchange<Q, A> {
@@ -21,9 +20,8 @@ final class LiveStream<Q, A> extends Exchange<Q, A> {
   /** Why it ended; null if successfully. */
   private DashgateException fault;
 
-  LiveStream(
-      ClientCall<Q, A> call, String requestId, Set<Exchange<?, ?>> running, Object monitor) {
-    super(call, requestId, running);
+  LiveStream(ClientCall<Q, A> call, CallRecord record, Object monitor) {
+    super(call, record);
     this.monitor = monitor;
   }
 
@@ -84,6 +82,12 @@ final class LiveStream<Q, A> extends Exchange<Q, A> {
     synchronized (monitor) {
       monitor.notifyAll();
     }
+  }
+
+  /** The session knows, which has the events of all streams. */
+  @Override
+  DashgateException incomplete() {
+    return null;
   }
 
   @Override

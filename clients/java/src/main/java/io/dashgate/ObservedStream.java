@@ -4,7 +4,6 @@ import io.dashgate.v1.ConverseStreamRequest;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.grpc.ClientCall;
 import io.grpc.Metadata;
-import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
@@ -23,11 +22,10 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
 
   private ObservedStream(
       ClientCall<ConverseStreamRequest, ConverseStreamResponse> call,
-      String requestId,
-      Set<Exchange<?, ?>> running,
+      CallRecord record,
       Consumer<? super ConverseStreamResponse> consumer,
       IdleClock idle) {
-    super(call, requestId, running);
+    super(call, record);
     this.consumer = consumer;
     this.idle = idle;
     this.waitingSince = idle.now();
@@ -37,11 +35,11 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
       ClientCall<ConverseStreamRequest, ConverseStreamResponse> call,
       Metadata headers,
       ConverseStreamRequest request,
-      Set<Exchange<?, ?>> running,
+      CallRecord record,
       Consumer<? super ConverseStreamResponse> consumer,
       IdleClock idle) {
     ObservedStream stream =
-        new ObservedStream(call, request.getRequestId(), running, consumer, idle);
+        new ObservedStream(call, record, consumer, idle);
     stream.start(headers);
     stream.watch(idle.limit().toNanos());
     stream.future.whenComplete((answer, fault) -> stream.release());
@@ -68,16 +66,19 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
 
   @Override
   void ended(DashgateException fault) {
-    boolean truncated = fault == null && !fold.isComplete();
-    DashgateException why = truncated ? StreamRules.truncated(requestId()) : fault;
-    if (why == null) {
+    if (fault == null) {
       future.complete(fold.answer(received()));
       return;
     }
     if (fold.hasOutput()) {
-      why.outputHasStarted();
+      fault.outputHasStarted();
     }
-    future.completeExceptionally(why);
+    future.completeExceptionally(fault);
+  }
+
+  @Override
+  DashgateException incomplete() {
+    return fold.isComplete() ? null : StreamRules.truncated(requestId());
   }
 
   /** Checks again after this time; {@link #release} stops it. */

@@ -10,6 +10,7 @@ import io.grpc.Contexts;
 import io.grpc.Deadline;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
@@ -24,6 +25,7 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
   private final StreamProgress progress;
   private final Supplier<ClientCall<ConverseStreamRequest, ConverseStreamResponse>> calls;
   private final Runnable leave;
+  private final CallRecord record;
   /** Null for none. */
   private final Deadline deadline;
 
@@ -55,10 +57,12 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
       StreamProgress progress,
       Supplier<ClientCall<ConverseStreamRequest, ConverseStreamResponse>> calls,
       Runnable leave,
+      CallRecord record,
       Deadline deadline) {
     this.progress = progress;
     this.calls = calls;
     this.leave = leave;
+    this.record = record;
     this.deadline = deadline;
     this.current = calls.get();
   }
@@ -177,6 +181,7 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
     if (delay == StreamProgress.FIRST) {
       return false;
     }
+    record.resuming(status.getCode(), Duration.ofMillis(delay));
     pause = new CompletableFuture<>();
     // It is called at once if the context is cancelled now, and then ends this delay.
     context.addListener(contextCancelled, Runnable::run);

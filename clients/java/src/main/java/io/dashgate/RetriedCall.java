@@ -1,6 +1,7 @@
 package io.dashgate;
 
 import io.grpc.Attributes;
+import io.grpc.CallOptions;
 import io.grpc.ClientCall;
 import io.grpc.Context;
 import io.grpc.Deadline;
@@ -20,6 +21,9 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   private final RetryRule rule;
   private final Supplier<ClientCall<Q, A>> calls;
   private final Deadline deadline;
+  /** Null for a call of a generated stub. */
+  private final CallRecord record;
+
   private final Context context = Context.current();
   private final Context.CancellationListener contextCancelled =
       cancelled -> cancel("Context cancelled", cancelled.cancellationCause());
@@ -41,8 +45,10 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   /** The delay before the next attempt, or null. */
   private CompletableFuture<Boolean> pause;
 
-  RetriedCall(RetryRule rule, Supplier<ClientCall<Q, A>> calls, Deadline deadline) {
+  RetriedCall(RetryRule rule, Supplier<ClientCall<Q, A>> calls, CallOptions options) {
     this.rule = rule;
+    this.record = options.getOption(CallRecord.OPTION);
+    Deadline deadline = options.getDeadline();
     this.calls = calls;
     Deadline outer = context.getDeadline();
     this.deadline =
@@ -128,6 +134,9 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     // If the deadline would expire during the delay, the error so far is more informative.
     if (wait.isEmpty() || !fits(wait.get())) {
       return false;
+    }
+    if (record != null) {
+      record.retrying(status, wait.get());
     }
     pause = new CompletableFuture<>();
     pause

@@ -29,7 +29,7 @@ final class Retries implements ClientInterceptor {
             && SERVICES.contains(method.getServiceName())
             && method.getType().clientSendsOneMessage();
     return again
-        ? new RetriedCall<>(policy.new Pauses(), () -> next.newCall(method, options), options.getDeadline())
+        ? new RetriedCall<>(policy.new Pauses(), () -> next.newCall(method, options), options)
         : next.newCall(method, options);
   }
 

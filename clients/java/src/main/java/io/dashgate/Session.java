@@ -51,6 +51,9 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
 
     /** Returns the delay in milliseconds, or what is left of the deadline if that is less. */
     long inTime(long delay);
+
+    /** Notes that the session is resumed after this error. */
+    void resuming(DashgateException broken, long delay);
   }
 
   /** Records an event. Returns false if it was received on an earlier stream. */
@@ -245,6 +248,7 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
       monitor.notifyAll();
       throw e;
     }
+    opener.resuming(stream.fault(), delay);
     recovering = true;
     Context.CancellationListener wake = cancelled -> wakeUp();
     // It is called at once if the context is cancelled now.

@@ -3,7 +3,6 @@ package io.dashgate;
 import io.grpc.ClientCall;
 import io.grpc.Metadata;
 import io.grpc.Status;
-import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 
@@ -12,8 +11,8 @@ class UnaryExchange<Q, A> extends Exchange<Q, A> {
   private final CompletableFuture<A> future = new CompletableFuture<>();
   private volatile A answer;
 
-  UnaryExchange(ClientCall<Q, A> call, String requestId, Set<Exchange<?, ?>> running) {
-    super(call, requestId, running);
+  UnaryExchange(ClientCall<Q, A> call, CallRecord record) {
+    super(call, record);
   }
 
   final CompletableFuture<A> begin(Metadata headers) {
@@ -63,12 +62,16 @@ class UnaryExchange<Q, A> extends Exchange<Q, A> {
   void ended(DashgateException fault) {
     if (fault != null) {
       future.completeExceptionally(fault);
-    } else if (answer == null) {
-      future.completeExceptionally(
-          DashgateException.own(
-              Status.Code.INTERNAL, "", "the call ended well, but without an answer", requestId()));
     } else {
       future.complete(answer);
     }
+  }
+
+  @Override
+  final DashgateException incomplete() {
+    return answer == null
+        ? DashgateException.own(
+            Status.Code.INTERNAL, "", "the call ended well, but without an answer", requestId())
+        : null;
   }
 }

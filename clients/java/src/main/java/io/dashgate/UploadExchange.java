@@ -9,7 +9,6 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.util.Arrays;
-import java.util.Set;
 
 /** An upload that sends the next chunk when the connection is ready, so that none is buffered. */
 final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMediaResponse> {
@@ -23,11 +22,10 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
 
   UploadExchange(
       ClientCall<UploadMediaRequest, UploadMediaResponse> call,
-      String requestId,
-      Set<Exchange<?, ?>> running,
+      CallRecord record,
       String model,
       Upload upload) {
-    super(call, requestId, running);
+    super(call, record);
     this.upload = upload;
     this.model = model;
   }

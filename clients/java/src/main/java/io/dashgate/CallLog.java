@@ -1,0 +1,85 @@
+package io.dashgate;
+
+import java.util.Locale;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * The log of a client, which the variable {@code DASHGATE_LOG} switches on. Lines have no content,
+ * no keys and no messages, and go to the logger {@code io.dashgate}. All have the level INFO: the
+ * variable decides, and the logging of Java hides lower levels by default.
+ */
+final class CallLog {
+  /** The name of the variable. */
+  static final String VARIABLE = "DASHGATE_LOG";
+
+  private static final System.Logger LOGGER = System.getLogger("io.dashgate");
+
+  private final Level level;
+  private final String target;
+
+  /** How much is logged. */
+  enum Level {
+    OFF,
+    /** The end of each call. */
+    INFO,
+    /** Also retries, resumed streams and connections. */
+    DEBUG;
+
+    /** Returns the level of a value of the variable; null and unknown values are OFF. */
+    static Level of(String value) {
+      switch (value == null ? "" : value.toLowerCase(Locale.ROOT)) {
+        case "info":
+          return INFO;
+        case "debug":
+          return DEBUG;
+        default:
+          return OFF;
+      }
+    }
+  }
+
+  CallLog(Level level, String target) {
+    this.level = level;
+    this.target = target;
+  }
+
+  /** Logs the end of a call; {@code fault} is null if it succeeded. */
+  void ended(CallRecord call, DashgateException fault, long nanos) {
+    if (level != Level.OFF) {
+      String status = fault == null ? "OK" : (fault.code() + " " + fault.rawReason()).trim();
+      write(call.method() + " " + status + " " + millis(nanos) + ", " + of(call));
+    }
+  }
+
+  void retrying(CallRecord call, String status, long nanos) {
+    if (level == Level.DEBUG) {
+      write(call.method() + " retry in " + millis(nanos) + " after " + status + ", " + of(call));
+    }
+  }
+
+  void resuming(CallRecord call, String status, long nanos) {
+    if (level == Level.DEBUG) {
+      write(call.method() + " resume in " + millis(nanos) + " after " + status + ", " + of(call));
+    }
+  }
+
+  /** Logs that the pool opens a connection; the first has the number 1. */
+  void connecting(int number) {
+    if (level == Level.DEBUG) {
+      write("connection " + number + ", " + target);
+    }
+  }
+
+  private String of(CallRecord call) {
+    return "request id " + call.requestId() + ", " + target;
+  }
+
+  private static String millis(long nanos) {
+    return TimeUnit.NANOSECONDS.toMillis(nanos) + " ms";
+  }
+
+  private static void write(String line) {
+    // An id or a reason of somebody else must not begin a new line.
+    LOGGER.log(System.Logger.Level.INFO, "dashgate: " + line.replaceAll("\\p{Cntrl}", "?"));
+  }
+}

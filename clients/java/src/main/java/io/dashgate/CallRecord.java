@@ -1,0 +1,49 @@
+package io.dashgate;
+
+import io.grpc.CallOptions;
+import io.grpc.Status;
+import java.time.Duration;
+
+/** What is known of a call outside of its messages: for its errors and the log. */
+final class CallRecord {
+  /** The record of the call that an interceptor sees; null for those of generated stubs. */
+  static final CallOptions.Key<CallRecord> OPTION = CallOptions.Key.create("dashgate-call");
+
+  private final RunningCalls running;
+  private final String method;
+  private final String requestId;
+  private volatile long startedAt;
+
+  CallRecord(RunningCalls running, String method, String requestId) {
+    this.running = running;
+    this.method = method;
+    this.requestId = requestId;
+  }
+
+  String method() {
+    return method;
+  }
+
+  String requestId() {
+    return requestId;
+  }
+
+  void started(Exchange<?, ?> call) {
+    startedAt = System.nanoTime();
+    running.add(call);
+  }
+
+  /** Notes the end; {@code fault} is null if the call succeeded. */
+  void ended(Exchange<?, ?> call, DashgateException fault) {
+    running.remove(call);
+    running.log().ended(this, fault, System.nanoTime() - startedAt);
+  }
+
+  void retrying(Status status, Duration delay) {
+    running.log().retrying(this, status.getCode().name(), delay.toNanos());
+  }
+
+  void resuming(Status.Code code, Duration delay) {
+    running.log().resuming(this, code.name(), delay.toNanos());
+  }
+}
