@@ -3,6 +3,7 @@ package dashgate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"reflect"
@@ -15,6 +16,7 @@ import (
 	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -32,15 +34,22 @@ type gateway struct {
 	converse func(context.Context) (*dashgatev1.ConverseResponse, error)
 	events   []*dashgatev1.ConverseStreamResponse
 	silent   bool
+	// header and trailer are metadata of the responses.
+	header, trailer map[string]string
 	// parts are the events of one call after the other, if there are any, and how each ends.
 	parts []part
 	came  chan struct{}
 	ended chan struct{}
 
-	lock     sync.Mutex
-	names    []string
-	metadata []grpcmetadata.MD
-	chunks   []int
+	lock  sync.Mutex
+	names []string
+	// conversations are the requests of Converse.
+	conversations []*dashgatev1.ConverseRequest
+	metadata      []grpcmetadata.MD
+	chunks        []int
+	uploads       int
+	// stalled is whether uploads are not read.
+	stalled  bool
 	uploaded *dashgatev1.MediaDescription
 	// after has the after_sequence of each stream, cancelled the request ids of CancelCall.
 	after     []int32
@@ -67,6 +76,13 @@ func (g *gateway) Converse(
 	ctx context.Context, request *dashgatev1.ConverseRequest,
 ) (*dashgatev1.ConverseResponse, error) {
 	g.saw(ctx, request.GetRequestId())
+	g.lock.Lock()
+	g.conversations = append(g.conversations, request)
+	g.lock.Unlock()
+	if err := grpc.SetHeader(ctx, grpcmetadata.New(g.header)); err != nil {
+		return nil, err
+	}
+	_ = grpc.SetTrailer(ctx, grpcmetadata.New(g.trailer))
 	return g.converse(ctx)
 }
 
@@ -75,6 +91,10 @@ func (g *gateway) ConverseStream(
 	stream grpc.ServerStreamingServer[dashgatev1.ConverseStreamResponse],
 ) error {
 	g.saw(stream.Context(), request.GetRequestId())
+	if err := stream.SetHeader(grpcmetadata.New(g.header)); err != nil {
+		return err
+	}
+	stream.SetTrailer(grpcmetadata.New(g.trailer))
 	g.lock.Lock()
 	g.after = append(g.after, request.GetAfterSequence())
 	now := part{events: g.events}
@@ -110,11 +130,20 @@ func (g *gateway) UploadMedia(
 	stream grpc.ClientStreamingServer[dashgatev1.UploadMediaRequest, dashgatev1.UploadMediaResponse],
 ) error {
 	g.saw(stream.Context(), "")
+	if g.stalled {
+		<-stream.Context().Done()
+	}
 	total := 0
 	for {
 		message, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return stream.SendAndClose(&dashgatev1.UploadMediaResponse{SizeBytes: int64(total)})
+			g.lock.Lock()
+			g.uploads++
+			uri := fmt.Sprintf("oss://%d", g.uploads)
+			g.lock.Unlock()
+			return stream.SendAndClose(&dashgatev1.UploadMediaResponse{
+				Uri: uri, SizeBytes: int64(total), ExpiresAt: timestamppb.New(time.Now().Add(48 * time.Hour)),
+			})
 		}
 		if err != nil {
 			return err

@@ -141,13 +141,22 @@ func (s *Stream) Recv() (*dashgatev1.ConverseStreamResponse, error) {
 
 // Close closes the stream, and cancels the call if it has not ended.
 func (s *Stream) Close() {
-	if s.end == nil {
-		s.cancel(context.Canceled)
-		// gRPC releases the call when its end has been read.
-		for s.end == nil {
-			_, _ = s.Recv()
+	if s.end != nil {
+		return
+	}
+	s.cancel(context.Canceled)
+	// gRPC releases the call when its end has been read. What comes until then is not of the answer.
+	for {
+		event, err := s.events.Recv()
+		if err != nil {
+			break
+		}
+		if event.GetCompleted() != nil {
+			// There is no call any more that must be ended.
+			s.state.wanted = false
 		}
 	}
+	s.finish(contextError(s.ctx, s.RequestID))
 }
 
 // ending is the end of the stream after this error: an *Error or io.EOF.
