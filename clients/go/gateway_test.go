@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -51,6 +52,9 @@ type gateway struct {
 	// stalled is whether uploads are not read.
 	stalled  bool
 	uploaded *dashgatev1.MediaDescription
+	// requests are those that manage conversations, refusals the errors of the first of them.
+	requests []proto.Message
+	refusals []error
 	// after has the after_sequence of each stream, cancelled the request ids of CancelCall.
 	after     []int32
 	cancelled []string
@@ -203,6 +207,7 @@ func calls(name string) *dashgatev1.ConverseResponse {
 	return &dashgatev1.ConverseResponse{Choices: []*dashgatev1.Choice{{Message: message}}}
 }
 
+// refuse returns an error with details, and sets its pushback.
 func refuse(
 	ctx context.Context, code codes.Code, pushback string, details ...protoadapt.MessageV1,
 ) error {
