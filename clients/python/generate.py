@@ -1,6 +1,7 @@
 """Generates code from the schema: `python generate.py PROTO FOLDER`."""
 
 import pathlib
+import subprocess
 import sys
 import tempfile
 
@@ -18,17 +19,34 @@ def main(proto: pathlib.Path, folder: pathlib.Path) -> None:
         old.unlink()
     sources = sorted((proto / "dashgate" / "v1").glob("*.proto"))
     services = [source for source in sources if source.stem.endswith("_service")]
-    run(proto, sources, f"--python_out={folder}", f"--mypy_out=quiet:{folder}")
+    run_old(proto, sources, f"--python_out={folder}")
+    run(proto, sources, f"--mypy_out=quiet:{folder}")
     run(proto, services, f"--grpc_python_out={folder}", f"--mypy_grpc_out=quiet:{folder}")
     (package / "__init__.py").write_text(HEADER + names(proto, sources), encoding="utf-8")
 
 
 def run(proto: pathlib.Path, sources: list[pathlib.Path], *outputs: str) -> None:
-    """Run the compiler, with its own include folder."""
-    include = pathlib.Path(protoc.__file__).parent / "_proto"
-    arguments = ["protoc", f"-I{proto}", f"-I{include}", *outputs, *map(str, sources)]
-    if protoc.main(arguments) != 0:
+    """Run the compiler of grpcio-tools."""
+    if protoc.main(arguments(proto, sources, outputs)) != 0:
         sys.exit("protoc failed")
+
+
+def run_old(proto: pathlib.Path, sources: list[pathlib.Path], *outputs: str) -> None:
+    """Run the compiler whose messages work with protobuf 5, 6 and 7.
+
+    It is the last one without a check that allows a major version and the next only.
+    """
+    compiler = pathlib.Path(sys.executable).with_name("protoc")
+    command = [str(compiler), *arguments(proto, sources, outputs)[1:]]
+    subprocess.run(command, check=True)  # noqa: S603 - the compiler of this environment
+
+
+def arguments(
+    proto: pathlib.Path, sources: list[pathlib.Path], outputs: tuple[str, ...]
+) -> list[str]:
+    """Return the arguments of a compiler, with the include folder of grpcio-tools."""
+    include = pathlib.Path(protoc.__file__).parent / "_proto"
+    return ["protoc", f"-I{proto}", f"-I{include}", *outputs, *map(str, sources)]
 
 
 def names(proto: pathlib.Path, sources: list[pathlib.Path]) -> str:

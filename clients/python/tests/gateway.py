@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -90,6 +91,9 @@ class Gateway(
         self.parts: list[Callable[[Any], Iterator[Event]]] = []
         self.cancelled: list[str] = []
         self.cancel_came = threading.Event()
+        self.uploading: Callable[[grpc.ServicerContext], None] = lambda _context: None
+        self.refusals: list[tuple[Any, ...]] = []
+        self.managed: Callable[[Any], Any] = lambda _request: None
         self.live: Callable[[Any, Any], Iterator[v1.ConverseLiveResponse]] = echo
 
     def _came(self, request: Any, context: grpc.ServicerContext) -> None:
@@ -123,23 +127,30 @@ class Gateway(
     def SynthesizeLive(self, request_iterator: Any, context: Any) -> Any:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "not played")
 
-    def _not_played(self, request: Any, context: Any) -> Any:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "not played")
+    def _managed(self, request: Any, context: Any) -> Any:
+        """Answer a call of the management of conversations, after the errors that are set."""
+        self._came(request, context)
+        if self.refusals:
+            fail(context, *self.refusals.pop(0))
+        return self.managed(request)
 
-    CreateConversation = _not_played
-    GetConversation = _not_played
-    ListConversations = _not_played
-    UpdateConversation = _not_played
-    DeleteConversation = _not_played
-    ListTurns = _not_played
-    DeleteTurn = _not_played
-    ForkConversation = _not_played
-    CancelTurn = _not_played
+    CreateConversation = _managed
+    GetConversation = _managed
+    ListConversations = _managed
+    UpdateConversation = _managed
+    DeleteConversation = _managed
+    ListTurns = _managed
+    DeleteTurn = _managed
+    ForkConversation = _managed
+    CancelTurn = _managed
 
     def UploadMedia(self, request_iterator: Any, context: Any) -> v1.UploadMediaResponse:
         self._came(list(request_iterator), context)
+        self.uploading(context)
         size = sum(len(request.chunk) for request in self.requests[-1])
-        return v1.UploadMediaResponse(uri="oss://x", size_bytes=size)
+        response = v1.UploadMediaResponse(uri="oss://x", size_bytes=size)
+        response.expires_at.FromSeconds(int(time.time()) + 2 * 24 * 3600)
+        return response
 
 
 @contextmanager

@@ -23,7 +23,7 @@ _ROLES = {
 _REMOTE = ("http://", "https://", "oss://")
 
 
-def parse_messages(messages: str | Sequence[Mapping[str, Any]]) -> list[v1.Message]:
+def parse_messages(messages: str | Sequence[object]) -> list[v1.Message]:
     """Return the messages of a list, or of its JSON text."""
     given: Any = messages
     if isinstance(messages, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from google.protobuf import json_format
@@ -51,7 +51,7 @@ class Conversation:
         self.declare(*tools)
 
     @classmethod
-    def from_messages(cls, model: str, messages: str | Sequence[Mapping[str, Any]]) -> Conversation:
+    def from_messages(cls, model: str, messages: str | Sequence[object]) -> Conversation:
         """Return a conversation from a list of messages, or from its JSON text.
 
         The list has the form of OpenAI's chat completions or of DashScope's `messages`. A path is
