@@ -3,6 +3,7 @@ import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
+import com.google.protobuf.DynamicMessage;
 import io.dashgate.Answer;
 import io.dashgate.AnswerStream;
 import io.dashgate.CallSettings;
@@ -12,7 +13,7 @@ import io.dashgate.ConversationSettings;
 import io.dashgate.DashgateClient;
 import io.dashgate.DashgateClientBuilder;
 import io.dashgate.DashgateException;
-import io.dashgate.Tool;
+import io.dashgate.TypedAnswer;
 import io.dashgate.Upload;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.Model;
@@ -86,7 +87,7 @@ public final class Runner {
         dialogue(client, call);
         break;
       case "tools":
-        tools(client, call);
+        new ToolsJob(result, list("tool_calls")).run(client, call);
         break;
       case "upload":
         upload(client, call);
@@ -99,6 +100,9 @@ public final class Runner {
         break;
       case "model":
         model(client, call);
+        break;
+      case "structured":
+        structured(client, call);
         break;
       case "messages":
         messages(call);
@@ -224,42 +228,6 @@ public final class Runner {
     return Conversation.named(name, model);
   }
 
-  private void tools(DashgateClient client, JsonObject call) throws Exception {
-    Job.known(call, "do", "model", "question", "tools", "results", "max_rounds", "options");
-    JsonArray called = list("tool_calls");
-    JsonObject results = call.getAsJsonObject("results");
-    List<Tool> tools = new ArrayList<>();
-    for (JsonElement element : call.getAsJsonArray("tools")) {
-      JsonObject tool = element.getAsJsonObject();
-      Job.known(tool, "name", "description", "parameters");
-      String name = tool.get("name").getAsString();
-      tools.add(
-          Tool.of(
-              name,
-              Job.text(tool, "description"),
-              Job.text(tool, "parameters"),
-              arguments -> {
-                JsonObject entry = new JsonObject();
-                entry.addProperty("name", name);
-                entry.addProperty("arguments", arguments);
-                called.add(entry);
-                return results.get(name).getAsString();
-              }));
-    }
-    Conversation conversation = new Conversation(call.get("model").getAsString());
-    conversation.user(call.get("question").getAsString());
-    CallSettings settings = Job.settings(call);
-    try {
-      Answer answer =
-          call.has("max_rounds")
-              ? client.runTools(conversation, tools, call.get("max_rounds").getAsInt(), settings)
-              : client.runTools(conversation, tools, 8, settings);
-      answers().add(ResultJson.answer(answer));
-    } finally {
-      result.add("conversation", ResultJson.json(conversation.raw()));
-    }
-  }
-
   private void upload(DashgateClient client, JsonObject call) throws Exception {
     Job.known(
         call, "do", "model", "file", "mime_type", "name", "then", "request_id", "timeout_ms",
@@ -319,6 +287,17 @@ public final class Runner {
     } finally {
       threads.shutdownNow();
     }
+  }
+
+  private void structured(DashgateClient client, JsonObject call) throws IOException {
+    Job.known(call, "do", "model", "question", "repair");
+    Conversation conversation = new Conversation(call.get("model").getAsString());
+    conversation.user(call.get("question").getAsString());
+    TypedAnswer<DynamicMessage> city =
+        client.converseAs(
+            City.type(), conversation, Job.flag(call, "repair"), CallSettings.create());
+    answers().add(ResultJson.answer(city.answer()));
+    result.add("value", ResultJson.json(city.value()));
   }
 
   private void messages(JsonObject call) throws IOException {

@@ -2,7 +2,6 @@ package io.dashgate;
 
 import io.dashgate.v1.ConverseStreamRequest;
 import io.dashgate.v1.ConverseStreamResponse;
-import io.dashgate.v1.Delta;
 import io.grpc.ClientCall;
 import io.grpc.Metadata;
 import io.grpc.Status;
@@ -108,7 +107,7 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
    * @return the texts; may be iterated once
    */
   public Iterable<String> textDeltas() {
-    return () -> new Texts(this);
+    return () -> new TextDeltas(this);
   }
 
   /**
@@ -252,37 +251,6 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
 
     End(DashgateException fault) {
       this.fault = fault;
-    }
-  }
-
-  /** The text deltas of the events. */
-  private static final class Texts implements Iterator<String> {
-    private final AnswerStream stream;
-    private String next = "";
-
-    Texts(AnswerStream stream) {
-      this.stream = stream;
-    }
-
-    @Override
-    public boolean hasNext() {
-      while (next.isEmpty() && stream.hasNext()) {
-        Delta delta = stream.next().getDelta();
-        if (delta.getChoiceIndex() == 0) {
-          next = delta.getText();
-        }
-      }
-      return !next.isEmpty();
-    }
-
-    @Override
-    public String next() {
-      if (!hasNext()) {
-        throw new NoSuchElementException("the answer is complete");
-      }
-      String text = next;
-      next = "";
-      return text;
     }
   }
 }

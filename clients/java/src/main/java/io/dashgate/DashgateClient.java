@@ -28,9 +28,6 @@ import java.util.function.Consumer;
  * <p>A failed call throws a {@link DashgateException}; a future is completed with one.
  */
 public final class DashgateClient extends ConversationsClient implements AutoCloseable {
-  /** The default number of rounds of a tool loop. */
-  private static final int MAX_ROUNDS = 8;
-
   DashgateClient(Calls calls) {
     super(calls);
   }
@@ -209,6 +206,52 @@ public final class DashgateClient extends ConversationsClient implements AutoClo
   }
 
   /**
+   * Returns the answer as a value of a type, whose JSON Schema the model gets. The conversation is
+   * not changed.
+   *
+   * @param <T> the value
+   * @param type the type, for example of a protobuf message
+   * @param conversation the messages, the question last
+   * @return the value with its answer
+   */
+  public <T> TypedAnswer<T> converseAs(OutputType<T> type, Conversation conversation) {
+    return converseAs(type, conversation, false, CallSettings.create());
+  }
+
+  /**
+   * Returns the answer as a value of a type, whose JSON Schema the model gets. The conversation is
+   * not changed. An answer that is not of the type is {@code INTERNAL} with {@code OUTPUT_INVALID},
+   * the message of the parser and the usage.
+   *
+   * @param <T> the value
+   * @param type the type, for example of a protobuf message
+   * @param conversation the messages, the question last
+   * @param repair whether the model is first shown the error, once
+   * @param settings options of each call; the response format is replaced
+   * @return the value with its answer
+   */
+  public <T> TypedAnswer<T> converseAs(
+      OutputType<T> type, Conversation conversation, boolean repair, CallSettings settings) {
+    return UnaryExchange.await(converseAsAsync(type, conversation, repair, settings));
+  }
+
+  /**
+   * Returns a future of an answer as a value, as {@link #converseAs(OutputType, Conversation,
+   * boolean, CallSettings)}.
+   *
+   * @param <T> the value
+   * @param type the type, for example of a protobuf message
+   * @param conversation the messages, the question last
+   * @param repair whether the model is first shown the error, once
+   * @param settings options of each call; the response format is replaced
+   * @return the value with its answer; cancelling or completing the future cancels the call
+   */
+  public <T> CompletableFuture<TypedAnswer<T>> converseAsAsync(
+      OutputType<T> type, Conversation conversation, boolean repair, CallSettings settings) {
+    return new StructuredCall<>(type, this::converseAsync).make(conversation, repair, settings);
+  }
+
+  /**
    * Runs the tools that the model calls, in at most 8 rounds, until it returns an answer without
    * tool calls.
    *
@@ -217,22 +260,87 @@ public final class DashgateClient extends ConversationsClient implements AutoClo
    * @return the last answer, which has no tool calls
    */
   public Answer runTools(Conversation conversation, Collection<Tool> tools) {
-    return runTools(conversation, tools, MAX_ROUNDS, CallSettings.create());
+    return runTools(conversation, tools, ToolSettings.create());
   }
 
   /**
-   * Declares the tools and runs those that the model calls, in order, until it returns an answer
-   * without tool calls.
+   * Declares the tools and runs those that the model calls, until it returns an answer without tool
+   * calls.
    *
    * @param conversation the messages, the question last; answers and results are appended
    * @param tools the tools that the model may call
-   * @param maxRounds the maximum number of rounds of tool calls; then {@code TOOL_ROUNDS} is thrown
-   * @param settings options of each call; no request id, because there are several calls
+   * @param settings the number of rounds, and options of each call
    * @return the last answer, which has no tool calls
    */
   public Answer runTools(
-      Conversation conversation, Collection<Tool> tools, int maxRounds, CallSettings settings) {
-    return new ToolLoop(this, tools).run(conversation, maxRounds, settings);
+      Conversation conversation, Collection<Tool> tools, ToolSettings settings) {
+    ToolLoop loop = new ToolLoop(conversation, tools, settings);
+    Answer answer;
+    do {
+      answer = converse(conversation, loop.calls());
+    } while (loop.proceed(answer));
+    return answer;
+  }
+
+  /**
+   * Runs a tool loop, as {@link #runTools(Conversation, Collection, ToolSettings)}. Functions run
+   * in a thread of the common pool.
+   *
+   * @param conversation the messages, the question last; do not change it until the future is
+   *     complete
+   * @param tools the tools that the model may call
+   * @param settings the number of rounds, and options of each call
+   * @return the last answer; cancelling or completing the future cancels the call that is running
+   */
+  public CompletableFuture<Answer> runToolsAsync(
+      Conversation conversation, Collection<Tool> tools, ToolSettings settings) {
+    return new ToolLoop(conversation, tools, settings)
+        .runAsync(calls -> converseAsync(conversation, calls));
+  }
+
+  /**
+   * Runs a tool loop with streams.
+   *
+   * @param conversation the messages, the question last; answers and results are appended
+   * @param tools the tools that the model may call
+   * @return the events of all rounds; read it to its end or close it
+   */
+  public ToolStream streamTools(Conversation conversation, Collection<Tool> tools) {
+    return streamTools(conversation, tools, ToolSettings.create());
+  }
+
+  /**
+   * Runs a tool loop with streams.
+   *
+   * @param conversation the messages, the question last; answers and results are appended
+   * @param tools the tools that the model may call
+   * @param settings the number of rounds, and options of each call
+   * @return the events of all rounds; read it to its end or close it
+   */
+  public ToolStream streamTools(
+      Conversation conversation, Collection<Tool> tools, ToolSettings settings) {
+    ToolLoop loop = new ToolLoop(conversation, tools, settings);
+    return new ToolStream(loop, () -> stream(conversation, loop.calls()));
+  }
+
+  /**
+   * Runs a tool loop with streams, whose events are passed to a consumer.
+   *
+   * @param conversation the messages, the question last; do not change it until the future is
+   *     complete
+   * @param tools the tools that the model may call
+   * @param settings the number of rounds, and options of each call
+   * @param consumer receives the events of all rounds, as in {@link #streamAsync}
+   * @return the last answer; cancelling or completing the future cancels the call that is running
+   */
+  public CompletableFuture<Answer> streamToolsAsync(
+      Conversation conversation,
+      Collection<Tool> tools,
+      ToolSettings settings,
+      Consumer<? super ConverseStreamResponse> consumer) {
+    Objects.requireNonNull(consumer, "consumer");
+    return new ToolLoop(conversation, tools, settings)
+        .runAsync(calls -> streamAsync(conversation, calls, consumer));
   }
 
   /**

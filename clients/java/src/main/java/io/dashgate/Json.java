@@ -3,6 +3,8 @@ package io.dashgate;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.Message;
 import com.google.protobuf.MessageOrBuilder;
+import com.google.protobuf.Struct;
+import com.google.protobuf.Value;
 import com.google.protobuf.util.JsonFormat;
 
 /** Writes and reads the JSON form of messages. */
@@ -19,6 +21,12 @@ final class Json {
       // Only for an Any, which the schema does not use.
       throw new IllegalArgumentException(e);
     }
+  }
+
+  /** Returns the result of a tool that is an error, for the model. */
+  static String error(String what) {
+    Value text = Value.newBuilder().setStringValue(what).build();
+    return write(Struct.newBuilder().putFields("error", text));
   }
 
   /** Reads a text into a message; fields that the schema does not define are errors. */

@@ -35,6 +35,11 @@ final class JsonNode {
     return new JsonNode(place, value(place, value));
   }
 
+  /** Returns the JSON text. */
+  String json() {
+    return Json.write(value);
+  }
+
   boolean isText() {
     return value.hasStringValue();
   }

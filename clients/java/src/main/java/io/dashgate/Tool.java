@@ -37,6 +37,29 @@ public final class Tool {
   }
 
   /**
+   * Creates a tool whose function takes a value, for example a protobuf message.
+   *
+   * @param <T> the arguments
+   * @param name letters, digits, {@code _} and {@code -}, at most 64
+   * @param description what it does and when to call it
+   * @param arguments their type, whose schema the model gets. Arguments that are not of the type
+   *     are answered with an error, which the model sees, and the function is not run
+   * @param function receives the arguments, and returns the result
+   * @return the tool
+   */
+  public static <T> Tool of(
+      String name, String description, OutputType<T> arguments, Function<T, String> function) {
+    Objects.requireNonNull(function, "function");
+    return of(
+        name,
+        description,
+        arguments.schema(),
+        text ->
+            arguments.parse(
+                text, function, error -> Json.error("the arguments are invalid: " + error)));
+  }
+
+  /**
    * Returns the name.
    *
    * @return the name

@@ -1,99 +1,83 @@
 package io.dashgate;
 
 import io.dashgate.v1.ToolCall;
+import io.grpc.Context;
 import io.grpc.Status;
 import java.util.Collection;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.UUID;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ForkJoinPool;
+import java.util.function.Function;
 
-/** Calls the model and its tools alternately. */
+/** The rounds of calls of the model and of its tools. */
 final class ToolLoop {
-  /** The results of functions that brought none: no call stays unanswered. */
-  private static final String FAILED = "{\"error\":\"the function failed\"}";
+  private final Conversation conversation;
+  private final ToolRound round;
+  private final ToolSettings settings;
+  private int rounds;
 
-  private static final String NOT_RUN = "{\"error\":\"the function was not run\"}";
-
-  private final DashgateClient client;
-  private final Map<String, Tool> tools = new LinkedHashMap<>();
-
-  ToolLoop(DashgateClient client, Collection<Tool> tools) {
-    this.client = client;
-    for (Tool tool : tools) {
-      if (this.tools.put(tool.name(), tool) != null) {
-        throw new IllegalArgumentException("there are two tools named " + tool.name());
-      }
-    }
+  ToolLoop(Conversation conversation, Collection<Tool> tools, ToolSettings settings) {
+    this.conversation = conversation;
+    this.round = new ToolRound(tools, settings.parallel());
+    this.settings = settings;
+    tools.forEach(tool -> conversation.tools(tool.declaration()));
   }
 
-  Answer run(Conversation conversation, int maxRounds, CallSettings settings) {
-    if (maxRounds < 1) {
-      throw new IllegalArgumentException("maxRounds must be 1 or more, not " + maxRounds);
-    }
-    if (settings.requestId() != null) {
-      throw new IllegalArgumentException(
-          "a request id names one call, and a tool loop makes several: leave it out");
-    }
-    tools.values().forEach(tool -> conversation.tools(tool.declaration()));
-    for (int round = 0; ; round++) {
-      // Each round is a call with its own request id, also if the metadata has one.
-      CallSettings own =
-          round == 0 ? settings : settings.requestId(UUID.randomUUID().toString());
-      Answer answer = client.converse(conversation, own);
-      conversation.append(answer);
-      if (answer.toolCalls().isEmpty()) {
-        return answer;
-      }
-      if (round == maxRounds) {
-        answerAll(conversation, answer.toolCalls(), NOT_RUN);
-        throw DashgateException.own(
-            Status.Code.FAILED_PRECONDITION,
-            "TOOL_ROUNDS",
-            "the model still asks for tools after " + maxRounds + " rounds of them",
-            answer.requestId());
-      }
-      run(conversation, answer.toolCalls());
-    }
+  /** Returns the options of the next call. */
+  CallSettings calls() {
+    // Each round is a call with its own request id, also if the metadata has one.
+    return rounds == 0
+        ? settings.calls()
+        : settings.calls().requestId(UUID.randomUUID().toString());
   }
 
-  private void run(Conversation conversation, List<ToolCall> calls) {
-    for (int at = 0; at < calls.size(); at++) {
-      String result;
-      try {
-        result = result(calls.get(at));
-      } catch (RuntimeException | Error e) {
-        conversation.toolResult(calls.get(at), FAILED);
-        answerAll(conversation, calls.subList(at + 1, calls.size()), NOT_RUN);
-        throw e;
-      }
-      conversation.toolResult(calls.get(at), result);
+  /**
+   * Appends an answer, and runs the functions that it requests. Returns whether the model is called
+   * again, with their results.
+   */
+  boolean proceed(Answer answer) {
+    conversation.append(answer);
+    List<ToolCall> calls = answer.toolCalls();
+    if (calls.isEmpty()) {
+      return false;
     }
-  }
-
-  private static void answerAll(Conversation conversation, List<ToolCall> calls, String result) {
-    calls.forEach(call -> conversation.toolResult(call, result));
-  }
-
-  private String result(ToolCall call) {
-    Tool tool = tools.get(call.getName());
-    return tool == null
-        ? "{\"error\":\"there is no tool " + escaped(call.getName()) + "\"}"
-        : tool.call(call.getArguments());
-  }
-
-  /** Escapes a text for a JSON string. */
-  private static String escaped(String text) {
-    StringBuilder escaped = new StringBuilder();
-    for (char character : text.toCharArray()) {
-      if (character == '"' || character == '\\') {
-        escaped.append('\\').append(character);
-      } else if (character < ' ') {
-        escaped.append(String.format("\\u%04x", (int) character));
-      } else {
-        escaped.append(character);
-      }
+    if (rounds == settings.maxRounds()) {
+      ToolRound.skip(conversation, calls);
+      throw DashgateException.own(
+          Status.Code.FAILED_PRECONDITION,
+          "TOOL_ROUNDS",
+          "the model still asks for tools after " + rounds + " rounds of them",
+          answer.requestId());
     }
-    return escaped.toString();
+    rounds++;
+    round.run(conversation, calls);
+    return true;
+  }
+
+  /** Runs the loop with calls that return futures. Functions run in a common thread pool. */
+  CompletableFuture<Answer> runAsync(Function<CallSettings, CompletableFuture<Answer>> call) {
+    return Futures.compose(
+        call.apply(calls()),
+        answer ->
+            Futures.compose(
+                proceedAsync(answer),
+                goesOn ->
+                    goesOn ? runAsync(call) : CompletableFuture.completedFuture(answer)));
+  }
+
+  private CompletableFuture<Boolean> proceedAsync(Answer answer) {
+    CompletableFuture<Boolean> goesOn = new CompletableFuture<>();
+    Runnable work =
+        () -> {
+          try {
+            goesOn.complete(proceed(answer));
+          } catch (RuntimeException | Error e) {
+            goesOn.completeExceptionally(e);
+          }
+        };
+    // Not in a thread of the channel, which a function may block.
+    ForkJoinPool.commonPool().execute(Context.current().wrap(work));
+    return goesOn;
   }
 }

@@ -3,18 +3,26 @@ package io.dashgate;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.dashgate.v1.Choice;
 import io.dashgate.v1.Content;
 import io.dashgate.v1.ConverseResponse;
+import io.dashgate.v1.HistoryPolicy;
 import io.dashgate.v1.Message;
 import io.dashgate.v1.Role;
 import io.dashgate.v1.ToolCall;
 import io.dashgate.v1.ToolChoiceMode;
+import io.grpc.Context;
 import io.grpc.Status;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.BrokenBarrierException;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterEach;
@@ -75,8 +83,7 @@ class ToolLoopTest {
                 client.runTools(
                     conversation,
                     List.of(tool("weather", arguments -> "rain")),
-                    1,
-                    CallSettings.create()));
+                    ToolSettings.create().maxRounds(1)));
     assertEquals(Status.Code.FAILED_PRECONDITION, fault.code());
     assertEquals("TOOL_ROUNDS", fault.rawReason());
     assertEquals(2, gateway.requests.size());
@@ -114,12 +121,110 @@ class ToolLoopTest {
     assertThrows(
         IllegalArgumentException.class,
         () -> client.runTools(conversation, List.of(tool, tool)));
-    assertThrows(
-        IllegalArgumentException.class,
-        () -> client.runTools(conversation, List.of(tool), 8, named));
-    assertThrows(
-        IllegalArgumentException.class,
-        () -> client.runTools(conversation, List.of(tool), 0, CallSettings.create()));
+    assertThrows(IllegalArgumentException.class, () -> ToolSettings.create().calls(named));
+    assertThrows(IllegalArgumentException.class, () -> ToolSettings.create().maxRounds(0));
+  }
+
+  @Test
+  void runsAsynchronously() {
+    plays(
+        asks(call("1", "weather", "{}")),
+        Message.newBuilder().addContent(Contents.text("sunny")));
+    List<Tool> tools = List.of(tool("weather", arguments -> "clear"));
+    Answer answer = client.runToolsAsync(conversation, tools, ToolSettings.create()).join();
+    assertEquals("sunny", answer.text());
+    assertEquals(List.of("{}"), called);
+    assertEquals(5, conversation.messages().size());
+    plays(asks(call("1", "weather", "{}")));
+    IllegalStateException own = new IllegalStateException("no thermometer");
+    gateway.requests.clear();
+    CompletionException fault =
+        assertThrows(
+            CompletionException.class,
+            client.runToolsAsync(
+                    conversation, List.of(tool("weather", failing(own))), ToolSettings.create())
+                ::join);
+    assertSame(own, fault.getCause());
+  }
+
+  @Test
+  void runsFunctionsAtTheSameTimeAndKeepsTheirOrder() {
+    plays(
+        asks(call("1", "weather", "a"), call("2", "weather", "b"), call("3", "none", "")),
+        Message.newBuilder().addContent(Contents.text("sunny")));
+    CyclicBarrier both = new CyclicBarrier(2);
+    Context.Key<String> key = Context.key("who");
+    List<Tool> tools =
+        List.of(
+            Tool.of(
+                "weather",
+                "tells something",
+                "",
+                arguments -> {
+                  await(both);
+                  return arguments + key.get();
+                }));
+    Context.current()
+        .withValue(key, "!")
+        .run(
+            () ->
+                client.runTools(conversation, tools, ToolSettings.create().parallel(true)));
+    List<Message> messages = conversation.messages();
+    assertEquals("a!", text(messages.get(3)));
+    assertEquals("b!", text(messages.get(4)));
+    assertEquals("{\"error\":\"there is no tool none\"}", text(messages.get(5)));
+  }
+
+  @Test
+  void answersAllCallsWhenOneOfThemFails() {
+    plays(asks(call("1", "bad", "a"), call("2", "weather", "b")));
+    IllegalStateException own = new IllegalStateException("no thermometer");
+    List<Tool> tools =
+        List.of(tool("weather", arguments -> "clear"), tool("bad", failing(own)));
+    assertSame(
+        own,
+        assertThrows(
+            IllegalStateException.class,
+            () -> client.runTools(conversation, tools, ToolSettings.create().parallel(true))));
+    List<Message> messages = conversation.messages();
+    assertEquals("{\"error\":\"the function failed\"}", text(messages.get(3)));
+    assertEquals("clear", text(messages.get(4)));
+  }
+
+  @Test
+  void givesATypedValueToAFunction() {
+    plays(
+        asks(
+            call("1", "limit", "{\"maxTurns\":3,\"media\":\"HISTORY_MEDIA_NONE\"}"),
+            call("2", "limit", "{\"maxTurns\":3}"),
+            call("3", "limit", "three")),
+        Message.newBuilder().addContent(Contents.text("done")));
+    Tool limit =
+        Tool.of(
+            "limit",
+            "Limits the history.",
+            OutputType.of(HistoryPolicy.getDefaultInstance()),
+            policy -> policy.getMaxTurns() + " turns");
+    client.runTools(conversation, List.of(limit));
+    List<Message> messages = conversation.messages();
+    assertEquals("3 turns", text(messages.get(3)));
+    assertEquals(
+        "{\"error\":\"the arguments are invalid: $.media: is missing\"}", text(messages.get(4)));
+    assertTrue(text(messages.get(5)).contains("the arguments are invalid"));
+  }
+
+  private static Function<String, String> failing(RuntimeException fault) {
+    return arguments -> {
+      throw fault;
+    };
+  }
+
+  private static void await(CyclicBarrier barrier) {
+    try {
+      barrier.await(FakeGateway.WAIT_SECONDS, TimeUnit.SECONDS);
+    } catch (InterruptedException | BrokenBarrierException | TimeoutException e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   @Test
