@@ -24,6 +24,17 @@ pub(crate) struct Outage {
     /// Whether the gateway's process is killed, and another one started at its end.
     #[serde(default)]
     kill: bool,
+    /// Whether connections are taken and never answered, instead of closed.
+    #[serde(default)]
+    silent: bool,
+}
+
+/// What a connection meets.
+#[derive(Clone)]
+enum Meets {
+    Gateway(String),
+    Closed,
+    Silence,
 }
 
 /// Starts another gateway like the first one.
@@ -50,7 +61,8 @@ impl OutageProxy {
             .await
             .map_err(|error| error.to_string())?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        let (up, is_up) = watch::channel(Some(gateway.address().to_owned()));
+        let target = gateway.address().to_owned();
+        let (up, is_up) = watch::channel(Meets::Gateway(target));
         let behind = Arc::new(Mutex::new(Some(gateway)));
         let first = Arc::new(Notify::new());
         let plan = go_through(
@@ -99,7 +111,7 @@ impl Drop for OutageProxy {
 async fn go_through(
     outages: Vec<Outage>,
     first: Arc<Notify>,
-    up: watch::Sender<Option<String>>,
+    up: watch::Sender<Meets>,
     behind: Behind,
     restart: Restart,
 ) {
@@ -109,7 +121,10 @@ async fn go_through(
     let began = Instant::now();
     for outage in outages {
         sleep_until(began + Duration::from_millis(outage.after_ms)).await;
-        let address = up.send_replace(None);
+        let before = up.send_replace(match outage.silent {
+            true => Meets::Silence,
+            false => Meets::Closed,
+        });
         if outage.after_ms == 0 {
             first.notified().await;
         }
@@ -119,7 +134,7 @@ async fn go_through(
             drop(spawn_blocking(move || drop(gone)).await);
         }
         sleep(Duration::from_millis(outage.ms)).await;
-        let address = match outage.kill {
+        let after = match outage.kill {
             true => {
                 let restart = Arc::clone(&restart);
                 let Ok(Ok(server)) = spawn_blocking(move || restart()).await else {
@@ -127,20 +142,27 @@ async fn go_through(
                 };
                 let address = server.address().to_owned();
                 *behind.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
-                Some(address)
+                Meets::Gateway(address)
             }
-            false => address,
+            false => before,
         };
-        up.send_replace(address);
+        up.send_replace(after);
     }
     // The connections end with the last address.
     std::future::pending::<()>().await;
 }
 
 /// Passes on what comes, until the gateway behind it is gone.
-async fn connection(mut client: TcpStream, mut up: watch::Receiver<Option<String>>) {
-    let Some(target) = up.borrow_and_update().clone() else {
-        return;
+async fn connection(mut client: TcpStream, mut up: watch::Receiver<Meets>) {
+    let meets = up.borrow_and_update().clone();
+    let target = match meets {
+        Meets::Gateway(target) => target,
+        Meets::Closed => return,
+        Meets::Silence => {
+            // It is closed when the gateway is back.
+            let _back = up.changed().await;
+            return;
+        }
     };
     let Ok(mut server) = TcpStream::connect(target).await else {
         return;
