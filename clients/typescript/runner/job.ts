@@ -105,6 +105,7 @@ export async function connect(target: string, options: Reader | undefined): Prom
     timeoutMs: options.number("timeout_ms"),
     idleTimeoutMs: options.number("idle_timeout_ms"),
     metadata: options.texts("metadata") as Metadata | undefined,
+    maxRetries: options.number("max_retries"),
     ...(tls && { tls: await trust(tls) }),
   };
   options.done();

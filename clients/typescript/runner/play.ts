@@ -2,18 +2,27 @@
  * The calls of a job, with the public functions of the library.
  */
 import { fromJson, type JsonValue } from "@bufbuild/protobuf";
-import { Conversation, type CallOptions, type Client, type ConverseOptions } from "dashgate";
+import {
+  Conversation,
+  type AnswerStream,
+  type CallOptions,
+  type Client,
+  type ConverseOptions,
+} from "dashgate";
 import {
   ConversationSchema,
   ConverseStreamResponseSchema,
   GenerationOptionsSchema,
+  HistoryPolicySchema,
   ModelSchema,
   UploadMediaResponseSchema,
 } from "dashgate/v1";
 
 import { contents, JobFault, Reader } from "./job.js";
 import { live, speak } from "./live.js";
-import { answerJson, json, type Result } from "./result.js";
+import { answerJson, json, partialJson, type Result } from "./result.js";
+import { stored } from "./stored.js";
+import { messages, structured, tools } from "./texts.js";
 
 type Doer = (client: Client, call: Reader, result: Result) => Promise<void>;
 
@@ -27,6 +36,9 @@ const DOES: Readonly<Record<string, Doer>> = {
   many,
   models,
   model,
+  stored,
+  messages,
+  structured,
   sniff,
   live,
   speak,
@@ -56,13 +68,14 @@ async function stream(client: Client, call: Reader, result: Result): Promise<voi
   const events: JsonValue[] = [];
   result.events = events;
   const answer = client.stream(conversation, { ...options, resume });
-  for await (const event of answer) {
-    events.push(json(ConverseStreamResponseSchema, event));
-    if (events.length === afterEvents) {
-      cancel();
+  await whole(answer, result, async () => {
+    for await (const event of answer) {
+      events.push(json(ConverseStreamResponseSchema, event));
+      if (events.length === afterEvents) {
+        cancel();
+      }
     }
-  }
-  result.answers = [answerJson(await answer.final())];
+  });
 }
 
 async function deltas(client: Client, call: Reader, result: Result): Promise<void> {
@@ -72,13 +85,27 @@ async function deltas(client: Client, call: Reader, result: Result): Promise<voi
   const pieces: string[] = [];
   result.deltas = pieces;
   const answer = client.stream(conversation, { ...options, resume });
-  for await (const piece of answer.textDeltas()) {
-    pieces.push(piece);
-    if (pieces.length === afterEvents) {
-      cancel();
+  await whole(answer, result, async () => {
+    for await (const piece of answer.textDeltas()) {
+      pieces.push(piece);
+      if (pieces.length === afterEvents) {
+        cancel();
+      }
     }
+  });
+}
+
+/** Reads a stream; if it fails, the answer so far is a part of the result. */
+async function whole(answer: AnswerStream, result: Result, read: () => Promise<void>) {
+  try {
+    await read();
+    result.answers = [answerJson(await answer.final())];
+  } catch (failure) {
+    if (answer.partial !== undefined) {
+      result.partial = partialJson(answer.partial);
+    }
+    throw failure;
   }
-  result.answers = [answerJson(await answer.final())];
 }
 
 async function many(client: Client, call: Reader, result: Result): Promise<void> {
@@ -97,16 +124,18 @@ async function many(client: Client, call: Reader, result: Result): Promise<void>
 }
 
 async function dialogue(client: Client, call: Reader, result: Result): Promise<void> {
-  const conversation = new Conversation(
-    call.must("model", call.text("model")),
-    call.text("system"),
-  );
+  const name = call.text("name");
+  const model = call.text("model") ?? "";
+  const conversation = new Conversation(model, { system: call.text("system"), name });
   const turns = call.list("turns") as unknown[][];
   const streamed = call.flag("stream");
   const options = settings(call);
   call.done();
   result.answers = [];
   try {
+    if (name !== undefined) {
+      await client.createConversation({ id: name.replace(/^conversations\//, ""), model });
+    }
     for (const turn of turns) {
       conversation.user(...(await contents(turn)));
       const answer = streamed
@@ -117,37 +146,9 @@ async function dialogue(client: Client, call: Reader, result: Result): Promise<v
     }
   } finally {
     result.conversation = json(ConversationSchema, conversation.raw);
-  }
-}
-
-async function tools(client: Client, call: Reader, result: Result): Promise<void> {
-  const conversation = new Conversation(call.must("model", call.text("model")));
-  conversation.user(call.must("question", call.text("question")));
-  const results = call.texts("results") ?? {};
-  const called: { name: string; arguments: string }[] = [];
-  result.tool_calls = called;
-  const declared = call.list("tools").map((one) => {
-    const tool = new Reader(one, "tool");
-    const name = tool.must("name", tool.text("name"));
-    const description = tool.text("description") ?? "";
-    const parameters = tool.text("parameters");
-    tool.done();
-    const run = (argumentsJson: string): string => {
-      called.push({ name, arguments: argumentsJson });
-      const given = results[name];
-      if (given === undefined) {
-        throw new JobFault(`results: nothing for ${name}`);
-      }
-      return given;
-    };
-    return { name, description, parameters, run };
-  });
-  const maxRounds = call.number("max_rounds");
-  call.done();
-  try {
-    result.answers = [answerJson(await client.runTools(conversation, declared, { maxRounds }))];
-  } finally {
-    result.conversation = json(ConversationSchema, conversation.raw);
+    if (name !== undefined) {
+      result.last_turn = conversation.lastTurn;
+    }
   }
 }
 
@@ -229,8 +230,12 @@ function asked(call: Reader) {
 
 function settings(call: Reader): ConverseOptions {
   const options = call.any("options") as JsonValue | undefined;
+  const history = call.any("history") as JsonValue | undefined;
   return {
     ...callOptions(call),
+    maxRetries: call.number("max_retries"),
+    expectedTurn: call.number("expected_turn"),
+    ...(history !== undefined && { history: fromJson(HistoryPolicySchema, history) }),
     ...(options !== undefined && { options: fromJson(GenerationOptionsSchema, options) }),
   };
 }

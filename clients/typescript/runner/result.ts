@@ -18,6 +18,10 @@ export interface Result {
   models?: JsonValue[];
   mime_types?: string[];
   conversation?: JsonValue;
+  stored?: JsonValue[];
+  last_turn?: number;
+  value?: JsonValue;
+  partial?: JsonValue;
   error?: JsonValue;
   elapsed_ms?: number;
 }
@@ -32,6 +36,11 @@ export function json<Desc extends DescMessage>(
 
 /** Converts an answer to JSON, with its public properties. */
 export function answerJson(answer: Answer): JsonValue {
+  return { ...partialJson(answer), headers: { ...answer.headers } };
+}
+
+/** Converts an answer that is not complete to JSON. */
+export function partialJson(answer: Answer) {
   return {
     text: answer.text,
     reasoning_text: answer.reasoningText,

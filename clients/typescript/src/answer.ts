@@ -13,16 +13,21 @@ import { ConverseResponseSchema, FinishReason } from "./gen/dashgate/v1/conversa
 import type { Message } from "./gen/dashgate/v1/conversation_pb.js";
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import type { Usage } from "./gen/dashgate/v1/usage_pb.js";
+import type { ResponseHeaders } from "./headers.js";
 import type { Warning } from "./gen/dashgate/v1/warning_pb.js";
 
 /** The complete answer of a model. Properties are values of the first choice: that of index 0. */
 export class Answer {
   /** The response of the schema; that of a stream is accumulated from its events. */
   readonly raw: ConverseResponse;
+  /** The initial metadata and the trailers of the response: texts by name, in lower case. */
+  readonly headers: ResponseHeaders;
   readonly #first: Choice | undefined;
 
-  constructor(raw: ConverseResponse) {
+  /** Wraps a response. */
+  constructor(raw: ConverseResponse, headers: ResponseHeaders = {}) {
     this.raw = raw;
+    this.headers = headers;
     this.#first = raw.choices.find((choice) => choice.index === 0);
   }
 

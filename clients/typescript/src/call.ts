@@ -5,6 +5,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 
 import { DashgateError } from "./error.js";
 import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
+import type { CallLog } from "./log.js";
 import type { Metadata } from "./metadata.js";
 import { Attempts, type RetryBudget } from "./retry.js";
 
@@ -32,19 +33,34 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The limits of a call that the client sets. */
+export interface CallDefaults {
+  readonly timeoutMs: number | undefined;
+  readonly maxRetries: number;
+}
+
+/** The variation of the delay of throttled calls: many are throttled at the same time. */
+const THROTTLE_JITTER = 0.1;
+
 /** A call in progress. Its creator must call `end`. */
 export class Call {
   readonly requestId: string;
+  readonly log: CallLog;
   readonly #controller = new AbortController();
   readonly #release = new Set<() => void>();
   readonly #deadline: number | undefined;
   readonly #boundMs: number | undefined;
+  /** How often the call may still be made again because it was throttled. */
+  #retriesLeft: number;
   #failure: { readonly reason: unknown } | undefined;
   #stopped: ((reason: unknown) => void) | undefined;
+  #isOver = false;
 
-  constructor(options: CallOptions, defaultTimeoutMs: number | undefined) {
+  constructor(options: CallOptions, defaults: CallDefaults, log: (requestId: string) => CallLog) {
     this.requestId = givenId(options) ?? uuid();
-    const timeoutMs = checkedTimeout("timeoutMs", options.timeoutMs) ?? defaultTimeoutMs;
+    this.log = log(this.requestId);
+    this.#retriesLeft = defaults.maxRetries;
+    const timeoutMs = checkedTimeout("timeoutMs", options.timeoutMs) ?? defaults.timeoutMs;
     if (timeoutMs !== undefined && timeoutMs !== Infinity) {
       const bound = Math.min(Math.ceil(timeoutMs), MAX_TIMEOUT_MS);
       this.#boundMs = bound;
@@ -118,13 +134,32 @@ export class Call {
       } catch (thrown) {
         this.check();
         const error = this.#converted(thrown);
-        const wait = mayRetry() ? attempts.failed(error) : undefined;
+        const wait = this.#throttled(error) ?? (mayRetry() ? attempts.failed(error) : undefined);
         if (wait === undefined) {
           throw error;
         }
+        this.log.retried(error, wait);
         await this.sleep(wait);
       }
     }
+  }
+
+  /** Forbids to make the call again if it is throttled: a part of the answer has arrived. */
+  received(): void {
+    this.#retriesLeft = 0;
+  }
+
+  /** Returns the delay before a throttled call is made again, if that is before the deadline. */
+  #throttled({ code, retryAfterMs }: DashgateError): number | undefined {
+    if (code !== "RESOURCE_EXHAUSTED" || retryAfterMs === undefined || this.#retriesLeft === 0) {
+      return undefined;
+    }
+    const wait = retryAfterMs * (1 + THROTTLE_JITTER * Math.random());
+    if (wait >= (this.timeoutMs ?? Infinity)) {
+      return undefined;
+    }
+    this.#retriesLeft -= 1;
+    return wait;
   }
 
   /** Registers a function to call when the call ends. */
@@ -133,7 +168,12 @@ export class Call {
   }
 
   /** Releases timers and signals, and cancels what is still running. */
-  end(): void {
+  end(failure?: { readonly reason: unknown }): void {
+    if (this.#isOver) {
+      return;
+    }
+    this.#isOver = true;
+    this.log.ended(failure);
     for (const release of this.#release) {
       release();
     }
@@ -229,6 +269,14 @@ export function checkedTimeout(name: string, ms: number | undefined): number | u
     throw new TypeError(`${name}: a number of milliseconds above 0, not ${ms}`);
   }
   return ms;
+}
+
+/** Returns a number of retries after a check. */
+export function checkedRetries(count: number | undefined): number | undefined {
+  if (count !== undefined && !(Number.isInteger(count) && count >= 0)) {
+    throw new TypeError(`maxRetries: an integer of 0 or more, not ${count}`);
+  }
+  return count;
 }
 
 /** `crypto.randomUUID` is not available on pages loaded over plain HTTP. */

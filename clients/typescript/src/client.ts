@@ -2,28 +2,13 @@
 /**
  * The common part of the clients for Node.js and browsers: everything except the transport.
  */
-import type {
-  DescMessage,
-  DescMethodBiDiStreaming,
-  DescMethodUnary,
-  MessageInitShape,
-  MessageShape,
-} from "@bufbuild/protobuf";
 import { clone, create } from "@bufbuild/protobuf";
-import type { Client as RawClient, Transport } from "@connectrpc/connect";
-import { createClient } from "@connectrpc/connect";
+import { createClient, type Transport as ConnectTransport } from "@connectrpc/connect";
 
 import { Answer } from "./answer.js";
-import {
-  Call,
-  checkedTimeout,
-  DEFAULT_TIMEOUT_MS,
-  givenId,
-  uuid,
-  type CallOptions,
-} from "./call.js";
+import { givenId, type CallOptions } from "./call.js";
+import { callHeaders, type Caller } from "./caller.js";
 import { Conversation } from "./conversation.js";
-import { DashgateError } from "./error.js";
 import { CallService } from "./gen/dashgate/v1/call_service_pb.js";
 import type { Conversation as RawConversation } from "./gen/dashgate/v1/conversation_pb.js";
 import { ConversationSchema } from "./gen/dashgate/v1/conversation_pb.js";
@@ -32,109 +17,54 @@ import {
   ConverseRequestSchema,
   ConverseStreamRequestSchema,
 } from "./gen/dashgate/v1/conversation_service_pb.js";
-import type { GenerationOptionsSchema } from "./gen/dashgate/v1/generation_pb.js";
 import { LiveService } from "./gen/dashgate/v1/live_service_pb.js";
 import { MediaService } from "./gen/dashgate/v1/media_service_pb.js";
-import { ModelSchema, type Model } from "./gen/dashgate/v1/model_pb.js";
 import { ModelService } from "./gen/dashgate/v1/model_service_pb.js";
-import { setApiKey, setMetadata, type Metadata } from "./metadata.js";
-import { LEAVE_LIMIT_MS } from "./resume.js";
-import { RetryBudget } from "./retry.js";
+import { responseHeaders } from "./headers.js";
+import { ResourceClient } from "./resources.js";
+import type { Schema } from "./schema.js";
+import type { ConverseOptions, StreamOptions } from "./settings.js";
 import { AnswerStream } from "./stream.js";
-import { DEFAULT_MAX_ROUNDS, runToolLoop, type Tool } from "./tools.js";
-
-/** Four heartbeats of the gateway. */
-const DEFAULT_IDLE_TIMEOUT_MS = 60_000;
-
-/** Settings of a client. */
-export interface ClientSettings {
-  /** The API key, sent as `authorization: Bearer KEY`, also without TLS. */
-  readonly apiKey?: string | undefined;
-  /**
-   * The deadline of each call in milliseconds. Default: 10 minutes for unary calls, none for
-   * streams.
-   */
-  readonly timeoutMs?: number | undefined;
-  /**
-   * A stream that receives nothing for this long, not even a heartbeat, fails. Default: 60 seconds.
-   */
-  readonly idleTimeoutMs?: number | undefined;
-  /** Metadata of every call. */
-  readonly metadata?: Metadata | undefined;
-}
-
-/** Options of a call. */
-export interface ConverseOptions extends CallOptions {
-  /** The generation options, for example `{ temperature: 0.2 }`. Default: those of the model. */
-  readonly options?: MessageInitShape<typeof GenerationOptionsSchema> | undefined;
-}
-
-/** Options of `stream`. */
-export interface StreamOptions extends ConverseOptions {
-  /**
-   * Whether a stream whose connection is lost continues on another one, after the last event that
-   * was received. Leaving such a stream also cancels the call by its request id, for all streams
-   * that have the same. Default: true.
-   */
-  readonly resume?: boolean | undefined;
-}
-
-/** Options of `runTools`. */
-export interface ToolsOptions extends Omit<ConverseOptions, "requestId"> {
-  /** The maximum number of rounds of tool calls. Default: 8. */
-  readonly maxRounds?: number | undefined;
-}
-
-/** Options of `listModels`. */
-export interface ListModelsOptions extends CallOptions {
-  /** How many models are fetched at once. Default: the gateway's page size. */
-  readonly pageSize?: number | undefined;
-}
+import {
+  converseStructured,
+  type ConverseAsOptions,
+  type StructuredAnswer,
+} from "./structured.js";
+import { ToolStream } from "./tool_stream.js";
+import {
+  runToolLoop,
+  ToolRounds,
+  type StreamToolsOptions,
+  type Tool,
+  type ToolsOptions,
+} from "./tools.js";
+import type { ServiceClient } from "./transport.js";
 
 /** The calls, over any transport. */
-export class BaseClient implements Disposable {
+export abstract class BaseClient extends ResourceClient implements Disposable {
   /**
    * The generated client of ConversationService, with this client's key and metadata; without
    * retries.
    */
-  readonly conversations: RawClient<typeof ConversationService>;
+  readonly conversations: ServiceClient<typeof ConversationService>;
   /** The generated client of MediaService, with this client's key and metadata. */
-  readonly media: RawClient<typeof MediaService>;
+  readonly media: ServiceClient<typeof MediaService>;
   /** The generated client of LiveService, with this client's key and metadata. Not for browsers. */
-  readonly sessions: RawClient<typeof LiveService>;
+  readonly sessions: ServiceClient<typeof LiveService>;
   /** The generated client of ModelService, with this client's key and metadata; without retries. */
-  readonly models: RawClient<typeof ModelService>;
+  readonly models: ServiceClient<typeof ModelService>;
   /** The generated client of CallService, with this client's key and metadata. */
-  readonly calls: RawClient<typeof CallService>;
-  readonly #transport: Transport;
-  readonly #timeoutMs: number | undefined;
-  readonly #idleTimeoutMs: number;
-  readonly #budget = new RetryBudget();
-  readonly #shut: () => void;
-  readonly #calls = new Set<Call>();
-  /** The calls that end another one. */
-  readonly #leaving = new Set<Promise<unknown>>();
-  #closed = false;
+  readonly calls: ServiceClient<typeof CallService>;
 
-  protected constructor(
-    transport: Transport,
-    settings: ClientSettings,
-    userAgent: Readonly<Record<string, string>>,
-    shut: () => void,
-  ) {
-    const headers = new Headers(userAgent);
-    setApiKey(headers, settings.apiKey);
-    setMetadata(headers, settings.metadata);
-    this.#transport = withHeaders(transport, headers);
-    this.conversations = createClient(ConversationService, this.#transport);
-    this.media = createClient(MediaService, this.#transport);
-    this.sessions = createClient(LiveService, this.#transport);
-    this.models = createClient(ModelService, this.#transport);
-    this.calls = createClient(CallService, this.#transport);
-    this.#timeoutMs = checkedTimeout("timeoutMs", settings.timeoutMs);
-    this.#idleTimeoutMs =
-      checkedTimeout("idleTimeoutMs", settings.idleTimeoutMs) ?? DEFAULT_IDLE_TIMEOUT_MS;
-    this.#shut = shut;
+  /** @internal */
+  protected constructor(caller: Caller) {
+    super(caller);
+    const transport: ConnectTransport = caller.transport;
+    this.conversations = createClient(ConversationService, transport);
+    this.media = createClient(MediaService, transport);
+    this.sessions = createClient(LiveService, transport);
+    this.models = createClient(ModelService, transport);
+    this.calls = createClient(CallService, transport);
   }
 
   /** Returns the next answer when complete. Throws a `DashgateError` if the call failed. */
@@ -143,14 +73,17 @@ export class BaseClient implements Disposable {
     options: ConverseOptions = {},
   ): Promise<Answer> {
     const headers = callHeaders(options.metadata);
-    const request = create(ConverseRequestSchema, requestOf(conversation, options));
-    return this.unary(options, async (call) => {
+    const fields = requestOf(conversation, options);
+    const request = create(ConverseRequestSchema, fields);
+    const { converse } = ConversationService.method;
+    const { caller } = this;
+    return caller.run(converse.name, options, async (call) => {
       request.requestId = call.requestId;
-      const { converse } = ConversationService.method;
-      const { message } = await call.attempt(this.#budget, () =>
-        this.#transport.unary(converse, call.signal, call.timeoutMs, headers, request),
+      await caller.resolveFiles(fields.conversation, call, headers);
+      const { message, header, trailer } = await call.attempt(caller.budget, () =>
+        caller.transport.unary(converse, call.signal, call.timeoutMs, headers, request),
       );
-      return new Answer(message);
+      return new Answer(message, responseHeaders(header, trailer));
     });
   }
 
@@ -161,26 +94,29 @@ export class BaseClient implements Disposable {
   stream(conversation: Conversation | RawConversation, options: StreamOptions = {}): AnswerStream {
     const { resume = true } = options;
     const headers = callHeaders(options.metadata);
-    const request = create(ConverseStreamRequestSchema, requestOf(conversation, options));
+    const fields = requestOf(conversation, options);
+    const request = create(ConverseStreamRequestSchema, fields);
     request.resumable = resume;
     const { converseStream } = ConversationService.method;
+    const { caller } = this;
     return new AnswerStream({
-      budget: this.#budget,
-      idleTimeoutMs: this.#idleTimeoutMs,
+      budget: caller.budget,
+      idleTimeoutMs: caller.idleTimeoutMs,
       resume,
       named: givenId(options) !== undefined,
       leave: (requestId) => {
-        this.#leave(requestId, headers);
+        caller.leave(requestId, headers);
       },
       begin: () => {
-        const call = this.#begin(options, this.#timeoutMs);
+        const call = caller.begin(converseStream.name, options);
         request.requestId = call.requestId;
         return call;
       },
+      prepare: (call) => caller.resolveFiles(fields.conversation, call, headers),
       open: async ({ signal, timeoutMs }, afterSequence) => {
         request.afterSequence = afterSequence;
         const input = only(request);
-        return this.#transport.stream(converseStream, signal, timeoutMs, headers, input);
+        return caller.transport.stream(converseStream, signal, timeoutMs, headers, input);
       },
     });
   }
@@ -193,45 +129,58 @@ export class BaseClient implements Disposable {
   async cancelCall(requestId: string, options: Omit<CallOptions, "requestId"> = {}): Promise<void> {
     const headers = callHeaders(options.metadata);
     const { cancelCall } = CallService.method;
-    await this.unary({ ...options, requestId }, ({ signal, timeoutMs }) =>
-      this.#transport.unary(cancelCall, signal, timeoutMs, headers, { requestId }),
+    const { transport } = this.caller;
+    await this.caller.run(
+      cancelCall.name,
+      { ...options, requestId },
+      async ({ signal, timeoutMs }) => {
+        await transport.unary(cancelCall, signal, timeoutMs, headers, { requestId });
+      },
     );
   }
 
   /**
-   * Returns the models that can be used, in the order of their names. A page is fetched when its
-   * first model is needed; `timeoutMs` applies to each page.
-   */
-  async *listModels(options: ListModelsOptions = {}): AsyncGenerator<Model, void> {
-    const { pageSize = 0 } = options;
-    let pageToken = "";
-    do {
-      const request = { pageSize, pageToken };
-      const page = await this.#query(ModelService.method.listModels, request, options);
-      yield* page.models;
-      pageToken = page.nextPageToken;
-    } while (pageToken !== "");
-  }
-
-  /** Returns what the gateway knows of a model. Throws a `DashgateError` if the call failed. */
-  async getModel(name: string, options: CallOptions = {}): Promise<Model> {
-    const { model } = await this.#query(ModelService.method.getModel, { name }, options);
-    return model ?? create(ModelSchema);
-  }
-
-  /**
-   * Declares the tools and runs those that the model calls, in order, until it returns an answer
-   * without tool calls. All messages are appended to the conversation. Errors of a tool are thrown
-   * unchanged.
+   * Declares the tools and runs those that the model calls, until it returns an answer without tool
+   * calls. All messages are appended to the conversation. Errors of a tool are thrown unchanged.
    */
   async runTools(
     conversation: Conversation,
     tools: readonly Tool[],
     options: ToolsOptions = {},
   ): Promise<Answer> {
-    const { maxRounds = DEFAULT_MAX_ROUNDS, ...rest } = options;
-    return runToolLoop(conversation, tools, maxRounds, (isFirst) =>
-      this.converse(conversation, isFirst ? rest : { ...rest, requestId: uuid() }),
+    const rounds = new ToolRounds(conversation, tools, options);
+    return runToolLoop(rounds, (isFirst) =>
+      this.converse(conversation, isFirst ? options : laterCall(options)),
+    );
+  }
+
+  /**
+   * As `runTools`, with streams: the events are those of all rounds, and `final()` is the last
+   * answer. The functions run while the stream is read.
+   */
+  streamTools(
+    conversation: Conversation,
+    tools: readonly Tool[],
+    options: StreamToolsOptions = {},
+  ): ToolStream {
+    const rounds = new ToolRounds(conversation, tools, options);
+    return new ToolStream(rounds, (isFirst) =>
+      this.stream(conversation, isFirst ? options : laterCall(options)),
+    );
+  }
+
+  /**
+   * Returns the next answer as a value of a type, which the model is told as a JSON Schema. If the
+   * answer is not of the type, the error has the reason `OUTPUT_INVALID`. The conversation is not
+   * changed.
+   */
+  async converseAs<T>(
+    schema: Schema<T>,
+    conversation: Conversation,
+    options: ConverseAsOptions = {},
+  ): Promise<StructuredAnswer<T>> {
+    return converseStructured(schema, conversation, options, (asked, call, isFirst) =>
+      this.converse(asked, isFirst ? call : laterCall(call)),
     );
   }
 
@@ -241,130 +190,44 @@ export class BaseClient implements Disposable {
    * that, within 2 seconds.
    */
   close(): void {
-    this.#closed = true;
-    for (const call of this.#calls) {
-      call.stop(closed("CANCELLED"));
-    }
-    if (this.#leaving.size === 0) {
-      this.#shut();
-    } else {
-      void Promise.allSettled(this.#leaving).then(this.#shut);
-    }
+    this.caller.close();
   }
 
   /** Closes the connection. */
   [Symbol.dispose](): void {
     this.close();
   }
-
-  /** Runs a call with the default deadline of unary calls. */
-  protected async unary<T>(options: CallOptions, run: (call: Call) => Promise<T>): Promise<T> {
-    const call = this.#begin(options, this.#timeoutMs ?? DEFAULT_TIMEOUT_MS);
-    try {
-      return await run(call);
-    } catch (thrown) {
-      throw call.failure(thrown);
-    } finally {
-      call.end();
-    }
-  }
-
-  /** Begins a session, whose streams have one request id and one deadline. */
-  protected session<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodBiDiStreaming<I, O>,
-    options: CallOptions,
-  ): {
-    call: Call;
-    open: (input: AsyncIterable<MessageInitShape<I>>) => Promise<AsyncIterable<MessageShape<O>>>;
-  } {
-    const headers = callHeaders(options.metadata);
-    const call = this.#begin(options, this.#timeoutMs);
-    headers.set("x-request-id", call.requestId);
-    const open = async (input: AsyncIterable<MessageInitShape<I>>) => {
-      const { signal, timeoutMs } = call;
-      return (await this.#transport.stream(method, signal, timeoutMs, headers, input)).message;
-    };
-    return { call, open };
-  }
-
-  /** Makes a unary call whose request has no field for the request id. */
-  async #query<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodUnary<I, O>,
-    request: MessageInitShape<I>,
-    options: CallOptions,
-  ): Promise<MessageShape<O>> {
-    const headers = callHeaders(options.metadata);
-    return this.unary(options, async (call) => {
-      headers.set("x-request-id", call.requestId);
-      const { message } = await call.attempt(this.#budget, () =>
-        this.#transport.unary(method, call.signal, call.timeoutMs, headers, request),
-      );
-      return message;
-    });
-  }
-
-  /** Ends a call whose stream was left. If it fails, the gateway ends it after some seconds. */
-  #leave(requestId: string, headers: Headers): void {
-    const { cancelCall } = CallService.method;
-    const ended = this.#transport
-      .unary(cancelCall, undefined, LEAVE_LIMIT_MS, headers, { requestId })
-      .then(
-        () => undefined,
-        () => undefined,
-      );
-    this.#leaving.add(ended);
-    void ended.then(() => this.#leaving.delete(ended));
-  }
-
-  #begin(options: CallOptions, defaultTimeoutMs: number | undefined): Call {
-    if (this.#closed) {
-      throw closed("FAILED_PRECONDITION");
-    }
-    const call = new Call(options, defaultTimeoutMs);
-    this.#calls.add(call);
-    call.onEnd(() => this.#calls.delete(call));
-    return call;
-  }
 }
 
-function closed(code: "CANCELLED" | "FAILED_PRECONDITION"): DashgateError {
-  return new DashgateError("the client was closed", { code, rawReason: "CLIENT_CLOSED" });
-}
-
-/** Returns the headers of one call. */
-export function callHeaders(metadata: Metadata | undefined): Headers {
-  const headers = new Headers();
-  setMetadata(headers, metadata);
-  return headers;
+/** The options of a later call of a loop, which has its own request id. */
+function laterCall<T extends StreamOptions>(options: T): T {
+  const entries = Object.entries(options.metadata ?? {});
+  const others = entries.filter(([name]) => name.toLowerCase() !== "x-request-id");
+  const metadata = Object.fromEntries(others);
+  return { ...options, metadata, requestId: undefined, expectedTurn: undefined };
 }
 
 /** Copies the request: messages appended during a call must not change what a retry sends. */
 function requestOf(
   conversation: Conversation | RawConversation,
-  { options }: ConverseOptions,
-): { conversation: RawConversation; options?: NonNullable<ConverseOptions["options"]> } {
-  const raw = conversation instanceof Conversation ? conversation.raw : conversation;
-  return { conversation: clone(ConversationSchema, raw), ...(options && { options }) };
+  { options, expectedTurn, history }: ConverseOptions,
+) {
+  const raw = clone(
+    ConversationSchema,
+    conversation instanceof Conversation ? conversation.raw : conversation,
+  );
+  const known = expectedTurn ?? (raw.name !== "" && raw.lastTurn > 0 ? raw.lastTurn : undefined);
+  // It is for the caller only.
+  raw.lastTurn = 0;
+  return {
+    conversation: raw,
+    ...(options && { options }),
+    ...(known !== undefined && { expectedTurn: known }),
+    ...(history && { history }),
+  };
 }
 
 /** A stream of one message. */
 async function* only<T>(message: T): AsyncGenerator<T, void> {
   yield await Promise.resolve(message);
-}
-
-/** Adds headers to all calls of a transport, including those of the generated clients. */
-function withHeaders(transport: Transport, headers: Headers): Transport {
-  const merged = (own: HeadersInit | undefined): Headers => {
-    const all = new Headers(headers);
-    new Headers(own).forEach((value, name) => {
-      all.set(name, value);
-    });
-    return all;
-  };
-  return {
-    unary: (method, signal, timeoutMs, own, input, values) =>
-      transport.unary(method, signal, timeoutMs, merged(own), input, values),
-    stream: (method, signal, timeoutMs, own, input, values) =>
-      transport.stream(method, signal, timeoutMs, merged(own), input, values),
-  };
 }

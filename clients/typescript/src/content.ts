@@ -51,14 +51,26 @@ export interface VideoOptions extends MediaOptions {
   readonly totalPixels?: number | undefined;
 }
 
-/** The content of a path or a `file:` URL. */
-export interface OpenedFile {
+/** Bytes, and the name that they were found with. */
+export interface NamedBytes {
   readonly data: Uint8Array;
   readonly name: string;
 }
 
-/** Reads a path, or throws where there is no file system. */
-export type PathReader = (path: string | URL) => Promise<OpenedFile>;
+/** The fields that all media share. */
+export interface Medium {
+  mimeType: string;
+  source: Source;
+}
+
+type Source = { case: "uri"; value: string } | { case: "data"; value: Uint8Array<ArrayBuffer> };
+
+/** Reads a path or a `file:` URL, or throws where there is no file system. */
+export type PathReader = (
+  path: string | URL,
+  mimeType: string | undefined,
+  kind: MediaKind,
+) => Promise<Medium>;
 
 /** Returns a text part. */
 export function text(words: string): Content {
@@ -99,14 +111,6 @@ export async function videoContent(
   return create(ContentSchema, { kind: { case: "video", value } });
 }
 
-type Source = { case: "uri"; value: string } | { case: "data"; value: Uint8Array<ArrayBuffer> };
-
-interface Medium {
-  mimeType: string;
-  source: Source;
-}
-
-/** Returns the fields that all parts share. */
 async function medium(
   source: MediaSource,
   mimeType: string | undefined,
@@ -117,7 +121,18 @@ async function medium(
   if (uri !== undefined) {
     return { mimeType: mimeType ?? "", source: { case: "uri", value: uri } };
   }
-  const { data, name } = await opened(source, read);
+  if (typeof source === "string" || source instanceof URL) {
+    return read(source, mimeType, kind);
+  }
+  return mediumOf(await opened(source), mimeType, kind);
+}
+
+/** A medium that is sent as bytes. */
+export function mediumOf(
+  { data, name }: NamedBytes,
+  mimeType: string | undefined,
+  kind: MediaKind,
+): Medium {
   return {
     mimeType: mimeType ?? sniff(data, name, kind),
     source: { case: "data", value: data as Uint8Array<ArrayBuffer> },
@@ -135,7 +150,7 @@ function asUri(source: MediaSource): string | undefined {
   return ADDRESS.test(address) ? address : undefined;
 }
 
-async function opened(source: MediaSource, read: PathReader): Promise<OpenedFile> {
+async function opened(source: Exclude<MediaSource, string | URL>): Promise<NamedBytes> {
   if (source instanceof Uint8Array) {
     return { data: source, name: "" };
   }
@@ -145,9 +160,6 @@ async function opened(source: MediaSource, read: PathReader): Promise<OpenedFile
   if (source instanceof Blob) {
     const name = "name" in source && typeof source.name === "string" ? source.name : "";
     return { data: new Uint8Array(await source.arrayBuffer()), name };
-  }
-  if (typeof source === "string" || source instanceof URL) {
-    return read(source);
   }
   const pieces: Uint8Array[] = [];
   for await (const piece of source) {

@@ -1,7 +1,7 @@
 /**
  * A conversation as a value to which messages are appended.
  */
-import { clone, create } from "@bufbuild/protobuf";
+import { clone, create, fromJson, toJson, type JsonValue } from "@bufbuild/protobuf";
 
 import type { Answer } from "./answer.js";
 import { text } from "./content.js";
@@ -11,6 +11,7 @@ import { ConversationSchema, MessageSchema, Role } from "./gen/dashgate/v1/conve
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import { FunctionToolSchema, ToolChoiceSchema, ToolSchema } from "./gen/dashgate/v1/tool_pb.js";
 import { ToolChoiceMode } from "./gen/dashgate/v1/tool_pb.js";
+import { parseMessages } from "./messages.js";
 
 /** The declaration of a function that the model may call. */
 export interface ToolDeclaration {
@@ -31,17 +32,30 @@ const MODES = {
   required: ToolChoiceMode.REQUIRED,
 } as const;
 
+/** What a conversation may have besides its model. */
+export interface ConversationOptions {
+  /** The system message. */
+  readonly system?: string | undefined;
+  /**
+   * The name of a stored conversation, `conversations/{id}`: only new messages are sent, and the
+   * gateway stores them with the answer. The model may then be empty.
+   */
+  readonly name?: string | undefined;
+}
+
 /**
- * A conversation: the messages and the tools that the model may call. The gateway stores no
- * conversations: each call sends all of it. A string is equivalent to `text(...)` in all methods.
+ * A conversation: the messages and the tools that the model may call. Each call sends all of it;
+ * with a `name`, the gateway has the history, and the messages are the new ones. A string is
+ * equivalent to `text(...)` in all methods.
  */
 export class Conversation {
   /** The message that is sent. May be modified. */
   readonly raw: RawConversation;
 
-  /** Creates a conversation with a model, and optionally with a system message. */
-  constructor(model: string, system?: string) {
-    this.raw = create(ConversationSchema, { model });
+  /** Creates a conversation with a model, and optionally with a system message or a name. */
+  constructor(model: string, options: string | ConversationOptions = {}) {
+    const { system, name = "" } = typeof options === "string" ? { system: options } : options;
+    this.raw = create(ConversationSchema, { model, name });
     if (system !== undefined) {
       this.#add(Role.SYSTEM, [system]);
     }
@@ -52,6 +66,28 @@ export class Conversation {
     const conversation = new Conversation(raw.model);
     (conversation as { raw: RawConversation }).raw = raw;
     return conversation;
+  }
+
+  /**
+   * Creates a conversation from a list of messages in the form of OpenAI's chat completions or of
+   * DashScope, as values or as JSON text. `data:` URIs become bytes; paths are refused. Throws a
+   * `TypeError` with the place of whatever is unknown.
+   */
+  static fromMessages(model: string, messages: string | readonly unknown[]): Conversation {
+    const conversation = new Conversation(model);
+    conversation.raw.messages = parseMessages(messages);
+    return conversation;
+  }
+
+  /** Reads a conversation from the JSON form of the schema: a value, or JSON text. */
+  static fromJSON(json: string | JsonValue): Conversation {
+    const raw = typeof json === "string" ? (JSON.parse(json) as JsonValue) : json;
+    return Conversation.of(fromJson(ConversationSchema, raw));
+  }
+
+  /** The conversation in the JSON form of the schema, for `JSON.stringify`. */
+  toJSON(): JsonValue {
+    return toJson(ConversationSchema, this.raw);
   }
 
   /** Returns an independent copy. */
@@ -69,9 +105,23 @@ export class Conversation {
     return this.#add(Role.ASSISTANT, content);
   }
 
-  /** Appends an answer of the model. */
+  /**
+   * Of a stored conversation: the number of the latest turn that this program knows, which the next
+   * call expects; 0 if it knows none.
+   */
+  get lastTurn(): number {
+    return this.raw.lastTurn;
+  }
+
+  /**
+   * Appends an answer of the model. A stored conversation has it already: its messages are removed,
+   * and `lastTurn` is that of the answer. Tools and tool choice stay.
+   */
   append(answer: Answer): this {
-    if (answer.message !== undefined) {
+    if (this.raw.name !== "") {
+      this.raw.messages = [];
+      this.raw.lastTurn = answer.raw.historyUsed?.turn ?? this.raw.lastTurn;
+    } else if (answer.message !== undefined) {
       this.raw.messages.push(clone(MessageSchema, answer.message));
     }
     return this;

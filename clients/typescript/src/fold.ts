@@ -35,6 +35,7 @@ export class Fold {
   #completed: Completed | undefined;
   #searchInfo: SearchInfo | undefined;
   #hasOutput = false;
+  #isEmpty = true;
   readonly #choices = new Map<number, ChoiceFold>();
 
   /** Whether the last event was received. */
@@ -47,8 +48,14 @@ export class Fold {
     return this.#hasOutput;
   }
 
+  /** Whether nothing but heartbeats was received. */
+  get isEmpty(): boolean {
+    return this.#isEmpty;
+  }
+
   /** Adds the next event; unknown events are skipped. */
   add({ event }: ConverseStreamResponse): void {
+    this.#isEmpty &&= event.case === "heartbeat";
     if (event.case === "started") {
       this.#started = event.value;
     } else if (event.case === "delta") {
@@ -62,7 +69,7 @@ export class Fold {
     }
   }
 
-  /** Returns the accumulated response. */
+  /** Returns the response that was accumulated so far; it does not change with later events. */
   response(): ConverseResponse {
     const choices = [...this.#choices].sort(([one], [other]) => one - other);
     return create(ConverseResponseSchema, {
@@ -76,6 +83,7 @@ export class Fold {
       extra: this.#completed?.extra,
       warnings: this.#completed?.warnings ?? [],
       searchInfo: this.#searchInfo,
+      historyUsed: this.#completed?.historyUsed,
     });
   }
 
@@ -168,7 +176,7 @@ class ChoiceFold {
       content: [...this.#content.map((part) => this.#joined(part)), ...this.#spoken()],
       reasoningText: this.#reasoning.join(""),
       toolCalls: this.#calls(),
-      annotations: this.#annotations,
+      annotations: [...this.#annotations],
       ...(this.#extra && { extra: this.#extra }),
     });
     return create(ChoiceSchema, {
@@ -176,7 +184,7 @@ class ChoiceFold {
       message,
       finishReason: this.end?.finishReason ?? FinishReason.UNSPECIFIED,
       rawFinishReason: this.end?.rawFinishReason ?? "",
-      logprobs: this.#logprobs,
+      logprobs: this.#logprobs && clone(LogprobsSchema, this.#logprobs),
       extra: this.end?.extra,
     });
   }
@@ -194,12 +202,11 @@ class ChoiceFold {
   }
 
   #joined(part: Content): Content {
-    const pieces = this.#words.get(part);
-    if (pieces === undefined) {
-      return part;
-    }
     const whole = clone(ContentSchema, part);
-    whole.kind = { case: "text", value: pieces.join("") };
+    const pieces = this.#words.get(part);
+    if (pieces !== undefined) {
+      whole.kind = { case: "text", value: pieces.join("") };
+    }
     return whole;
   }
 

@@ -20,7 +20,7 @@ export { LiveSession, SpeechSession } from "./live.js";
 export type { ResponseOptions } from "./live.js";
 export { Client } from "./node/client.js";
 export type { ClientOptions } from "./node/client.js";
-export type { TlsOptions } from "./node/connection.js";
+export type { NodeOptions, TlsOptions } from "./node/connection.js";
 export { audio, image, video } from "./node/content.js";
 export type { UploadOptions, UploadSource } from "./node/upload.js";
 export type { UploadMediaResponse } from "./gen/dashgate/v1/media_service_pb.js";

@@ -253,13 +253,14 @@ class Session<I extends DescMessage, O extends DescMessage, E extends MessageSha
         if (delay === undefined) {
           this.#end = { reason: this.#progress.final(failure) };
         } else {
+          call.log.resumed(failure, delay);
           await call.sleep(delay);
         }
       }
     }
     this.#outbox.close();
     this.#changed.notify();
-    call.end();
+    call.end(this.#end === "complete" ? undefined : this.#end);
   }
 
   async #receive(): Promise<void> {

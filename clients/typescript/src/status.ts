@@ -73,15 +73,15 @@ export function particularsOf(
   };
 }
 
-/** Adds the headers of a response to the error that broke it. */
-export function addHeaders(thrown: unknown, headers: Headers): void {
-  if (thrown instanceof ConnectError) {
-    headers.forEach((value, name) => {
-      if (!thrown.metadata.has(name)) {
-        thrown.metadata.set(name, value);
-      }
-    });
-  }
+/** The error that broke a stream, with the headers that came before it. */
+export function withHeaders(thrown: unknown, headers: Headers): ConnectError {
+  const error = ConnectError.from(thrown);
+  headers.forEach((value, name) => {
+    if (!error.metadata.has(name)) {
+      error.metadata.set(name, value);
+    }
+  });
+  return error;
 }
 
 /** The text, unless it is empty. */

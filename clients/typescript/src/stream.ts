@@ -7,18 +7,26 @@ import type { Call } from "./call.js";
 import { DashgateError } from "./error.js";
 import type { ConverseStreamResponse } from "./gen/dashgate/v1/conversation_service_pb.js";
 import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
+import { responseHeaders, type ResponseHeaders } from "./headers.js";
 import { Resumption } from "./resume.js";
 import type { RetryBudget } from "./retry.js";
+import { withHeaders } from "./status.js";
+
+/** The response of one connection. The trailers are complete when the messages were read. */
+export interface Opened {
+  readonly header: Headers;
+  readonly trailer: Headers;
+  readonly message: AsyncIterable<ConverseStreamResponse>;
+}
 
 /** Opens the stream after this event; called once for each attempt. */
-export type Open = (
-  call: Call,
-  afterSequence: number,
-) => Promise<{ header: Headers; message: AsyncIterable<ConverseStreamResponse> }>;
+export type Open = (call: Call, afterSequence: number) => Promise<Opened>;
 
 /** The functions of the client that a stream uses. */
 export interface StreamSettings {
   readonly begin: () => Call;
+  /** Called once, before the first attempt. */
+  readonly prepare: (call: Call) => Promise<void>;
   readonly open: Open;
   readonly budget: RetryBudget;
   /** Ends the call at the gateway, without waiting. */
@@ -42,12 +50,14 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   readonly #state: Resumption;
   readonly #events: AsyncGenerator<ConverseStreamResponse, void>;
   #call: Call | undefined;
+  #opened: Opened | undefined;
   #left = false;
   #sent = false;
   /** Whether the headers of the current connection promised that the stream can be resumed. */
   #announced = false;
   #failure: { readonly reason: unknown } | undefined;
 
+  /** @internal */
   constructor(settings: StreamSettings) {
     this.#settings = settings;
     this.#state = new Resumption(settings.resume, settings.named);
@@ -64,6 +74,25 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     return this.#state.resumes;
   }
 
+  /**
+   * The initial metadata and the trailers of the response, after the first event: texts by name, in
+   * lower case. The trailers are there at the end.
+   */
+  get headers(): ResponseHeaders {
+    return this.#opened === undefined
+      ? {}
+      : responseHeaders(this.#opened.header, this.#opened.trailer);
+  }
+
+  /**
+   * The answer as far as it was received, also after an error or a cancellation; unset before the
+   * first event. Choices that did not end have no finish reason.
+   */
+  get partial(): Answer | undefined {
+    const { fold } = this.#state;
+    return fold.isEmpty ? undefined : new Answer(fold.response(), this.headers);
+  }
+
   /** Iterates over the events. */
   [Symbol.asyncIterator](): AsyncIterator<ConverseStreamResponse, void> {
     return {
@@ -77,22 +106,14 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   }
 
   /** Iterates over the text deltas of the first choice, without empty ones. */
-  async *textDeltas(): AsyncGenerator<string, void> {
-    for await (const { event } of this) {
-      if (event.case !== "delta" || event.value.choiceIndex !== 0) {
-        continue;
-      }
-      const { part } = event.value;
-      if (part.case === "text" && part.value !== "") {
-        yield part.value;
-      }
-    }
+  textDeltas(): AsyncGenerator<string, void> {
+    return textDeltas(this);
   }
 
   /** Reads the remaining events and returns the complete answer. */
   async final(): Promise<Answer> {
     while (!(await this.#next()).done);
-    return new Answer(this.#state.fold.response());
+    return new Answer(this.#state.fold.response(), this.headers);
   }
 
   /** Cancels the call. Readers get an `AbortError`. */
@@ -102,6 +123,8 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
       this.#failure ??= { reason };
     }
     this.#call?.stop(reason);
+    // A reader that waits gets the reason; without one, the call ends here.
+    void this.#events.return();
   }
 
   /** Cancels the call if it has not ended. */
@@ -125,12 +148,17 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
       this.#leave(call, reason);
     });
     try {
+      await this.#prepare(call);
       for (;;) {
         let delay: number | undefined;
         try {
           yield* this.#connection(call);
         } catch (thrown) {
-          delay = this.#state.failed(call.failure(thrown));
+          const failure = call.failure(thrown);
+          delay = this.#state.failed(failure);
+          if (delay !== undefined) {
+            call.log.resumed(failure, delay);
+          }
         }
         if (delay === undefined) {
           return;
@@ -142,7 +170,15 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
       this.#failure ??= { reason: failure };
       throw this.#failure.reason;
     } finally {
-      call.end();
+      call.end(this.#failure);
+    }
+  }
+
+  async #prepare(call: Call): Promise<void> {
+    try {
+      await this.#settings.prepare(call);
+    } catch (thrown) {
+      throw call.failure(thrown);
     }
   }
 
@@ -152,11 +188,12 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     const begun = await call.attempt(this.#settings.budget, () => this.#begun(call), isFirst);
     let result = begun.result;
     while (!result.done) {
+      call.received();
       if (this.#state.received(result.value)) {
         yield result.value;
         call.check();
       }
-      result = await this.#bounded(call, () => begun.events.next());
+      result = await this.#bounded(call, () => this.#received(begun.events));
     }
     if (!this.#state.fold.complete) {
       throw truncated(call);
@@ -178,11 +215,22 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     return this.#bounded(call, async () => {
       this.#sent = true;
       this.#announced = false;
-      const { header, message } = await this.#settings.open(call, this.#state.sequence);
-      this.#announced = this.#state.announced(header);
-      const events = message[Symbol.asyncIterator]();
-      return { events, result: await events.next() };
+      this.#opened = await this.#settings.open(call, this.#state.sequence);
+      this.#announced = this.#state.announced(this.#opened.header);
+      const events = this.#opened.message[Symbol.asyncIterator]();
+      return { events, result: await this.#received(events) };
     });
+  }
+
+  /** Reads the next event. An error has the headers that came before it. */
+  async #received(
+    events: AsyncIterator<ConverseStreamResponse>,
+  ): Promise<IteratorResult<ConverseStreamResponse, unknown>> {
+    try {
+      return await events.next();
+    } catch (thrown) {
+      throw withHeaders(thrown, this.#opened?.header ?? new Headers());
+    }
   }
 
   /** Waits for the next event, at most for the idle timeout. */
@@ -198,6 +246,21 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
       return await wait();
     } finally {
       stop();
+    }
+  }
+}
+
+/** The texts of the first choice, without empty ones. */
+export async function* textDeltas(
+  events: AsyncIterable<ConverseStreamResponse>,
+): AsyncGenerator<string, void> {
+  for await (const { event } of events) {
+    if (event.case !== "delta" || event.value.choiceIndex !== 0) {
+      continue;
+    }
+    const { part } = event.value;
+    if (part.case === "text" && part.value !== "") {
+      yield part.value;
     }
   }
 }

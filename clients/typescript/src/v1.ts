@@ -15,6 +15,7 @@ export * from "./gen/dashgate/v1/live_service_pb.js";
 export * from "./gen/dashgate/v1/media_service_pb.js";
 export * from "./gen/dashgate/v1/model_pb.js";
 export * from "./gen/dashgate/v1/model_service_pb.js";
+export * from "./gen/dashgate/v1/stored_turn_pb.js";
 export * from "./gen/dashgate/v1/tool_pb.js";
 export * from "./gen/dashgate/v1/usage_pb.js";
 export * from "./gen/dashgate/v1/warning_pb.js";

@@ -1,4 +1,4 @@
-/** Uploads and tools. */
+/** Uploads. */
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { createReadStream } from "node:fs";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { Readable } from "node:stream";
 import { test } from "node:test";
 
 import { Code, ConnectError } from "@connectrpc/connect";
-import { Client, Conversation, DashgateError, Role, type Tool, type UploadSource } from "dashgate";
+import { Client, DashgateError, type UploadSource } from "dashgate";
 import type { UploadMediaRequest } from "dashgate/v1";
 
 import { event, isLeftOf, played } from "./tools/gateway.js";
@@ -109,77 +109,4 @@ test("an upload that is refused early ends early, and is not repeated", async ()
   );
   equal(calls, 1);
   await closed.happened;
-});
-
-/** A model that calls these tools, one list per round, and then answers "done". */
-async function looped(
-  rounds: string[][],
-  tools: Tool[],
-  maxRounds?: number,
-  conversation = new Conversation("m").user("go"),
-) {
-  let round = 0;
-  await using gateway = await played({
-    conversations: {
-      converse: () => {
-        const calls = rounds[round] ?? [];
-        round += 1;
-        const toolCalls = calls.map((name, index) => ({ index, id: `c${index}`, name }));
-        const content = [{ kind: { case: "text" as const, value: "done" } }];
-        return { choices: [{ message: { role: Role.ASSISTANT, content, toolCalls } }] };
-      },
-    },
-  });
-  using client = new Client(gateway.address);
-  const run = client.runTools(conversation, tools, { maxRounds });
-  return { run: await run, conversation };
-}
-
-const tool = (name: string, run: Tool["run"] = () => `${name} ran`): Tool => ({
-  name,
-  description: "d",
-  run,
-});
-
-test("tools are run in order until the model calls no more", async () => {
-  const { run, conversation } = await looped([["a", "gone"], ["a"]], [tool("a")]);
-  equal(run.text, "done");
-  const turns = conversation.raw.messages.map(({ role, content, toolCallId }) => {
-    const first = content[0]?.kind;
-    return [role, first?.value, toolCallId];
-  });
-  deepEqual(turns, [
-    [2, "go", ""],
-    [3, "done", ""],
-    [4, "a ran", "c0"],
-    [4, '{"error":"there is no tool gone"}', "c1"],
-    [3, "done", ""],
-    [4, "a ran", "c0"],
-    [3, "done", ""],
-  ]);
-  equal(conversation.raw.tools.length, 1);
-});
-
-test("a fault of a tool reaches the caller as it is", async () => {
-  const fault = new Error("no such city");
-  const failing = tool("a", () => Promise.reject(fault));
-  const conversation = new Conversation("m").user("What?");
-  await rejects(looped([["a", "a"]], [failing], undefined, conversation), fault);
-  // No call stays unanswered.
-  const results = conversation.raw.messages.slice(-2).map((one) => one.content[0]?.kind.value);
-  deepEqual(results, ['{"error":"the function failed"}', '{"error":"the function was not run"}']);
-});
-
-test("a model that does not stop is stopped", async () => {
-  const endless = Array.from({ length: 20 }, () => ["a"]);
-  let runs = 0;
-  const counted = tool("a", () => String((runs += 1)));
-  await rejects(looped(endless, [counted], 3), {
-    name: "DashgateError",
-    code: "FAILED_PRECONDITION",
-    rawReason: "TOOL_ROUNDS",
-  });
-  equal(runs, 3);
-  await rejects(looped(endless, [counted]), { rawReason: "TOOL_ROUNDS" });
-  equal(runs, 3 + 8);
 });

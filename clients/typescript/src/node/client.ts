@@ -2,16 +2,21 @@
  * The client for Node.js: gRPC over HTTP/2.
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { Transport } from "@connectrpc/connect";
 
 import type { Call, CallOptions } from "../call.js";
-import { BaseClient, callHeaders, type ClientSettings } from "../client.js";
+import { callHeaders, Caller } from "../caller.js";
+import { BaseClient } from "../client.js";
+import { ConversationService } from "../gen/dashgate/v1/conversation_service_pb.js";
 import type { LiveSetupSchema } from "../gen/dashgate/v1/live_pb.js";
 import { LiveService, type SynthesisSetupSchema } from "../gen/dashgate/v1/live_service_pb.js";
-import type { UploadMediaResponse } from "../gen/dashgate/v1/media_service_pb.js";
+import { MediaService, type UploadMediaResponse } from "../gen/dashgate/v1/media_service_pb.js";
 import { LiveSession, SpeechSession } from "../live.js";
+import { Log } from "../log.js";
+import type { ClientSettings } from "../settings.js";
+import type { Transport } from "../transport.js";
 import { USER_AGENT } from "../version.js";
-import { connectTo, type Connection, type TlsOptions } from "./connection.js";
+import { connectTo, type Connection, type NodeOptions, type TlsOptions } from "./connection.js";
+import { uploading } from "./files.js";
 import { pooled } from "./pool.js";
 import { DEFAULT_TARGET, parseTarget } from "./target.js";
 import { openUpload, uploadMessages, type UploadOptions, type UploadSource } from "./upload.js";
@@ -25,6 +30,11 @@ export interface ClientOptions extends ClientSettings {
   readonly apiKey?: string | undefined;
   /** If set, TLS is used for every target. */
   readonly tls?: TlsOptions | undefined;
+  /**
+   * Options of the HTTP/2 and TLS connections of Node.js. They replace those of this package one by
+   * one.
+   */
+  readonly nodeOptions?: NodeOptions | undefined;
 }
 
 /**
@@ -38,9 +48,21 @@ export class Client extends BaseClient {
    *   which its owner closes.
    */
   constructor(target?: string | Transport, options: ClientOptions = {}) {
-    const { transport, close } = connection(target, options.tls);
     const apiKey = options.apiKey ?? process.env["DASHGATE_API_KEY"];
-    super(transport, { ...options, apiKey }, { "user-agent": USER_AGENT }, close);
+    const log = logTo(target);
+    const { transport, close } = connection(target, options, log);
+    const platform = { transport, shut: close, userAgent: { "user-agent": USER_AGENT }, log };
+    super(new Caller(platform, { ...options, apiKey }));
+    this.caller.resolveFiles = uploading({
+      upload: (...upload) => this.#upload(...upload),
+      modelOf: async (name, call, headers) => {
+        const { getConversation } = ConversationService.method;
+        const { conversation } = await this.caller.query(getConversation, { name }, call, {
+          headers,
+        });
+        return conversation?.model ?? "";
+      },
+    });
   }
 
   /**
@@ -53,7 +75,7 @@ export class Client extends BaseClient {
   ): LiveSession {
     const full = typeof setup === "string" ? { model: setup } : setup;
     return new LiveSession({
-      ...this.session(LiveService.method.converseLive, options),
+      ...this.caller.session(LiveService.method.converseLive, options),
       first: (resume) => ({ event: { case: "setup", value: resume ? { resume } : full } }),
       resume: full.resume,
     });
@@ -66,7 +88,7 @@ export class Client extends BaseClient {
   ): SpeechSession {
     const full = typeof setup === "string" ? { model: setup } : setup;
     return new SpeechSession({
-      ...this.session(LiveService.method.synthesizeLive, options),
+      ...this.caller.session(LiveService.method.synthesizeLive, options),
       first: (resume) => ({ event: { case: "setup", value: resume ? { resume } : full } }),
       resume: full.resume,
     });
@@ -82,10 +104,18 @@ export class Client extends BaseClient {
     source: UploadSource,
     options: UploadOptions = {},
   ): Promise<UploadMediaResponse> {
-    const headers = callHeaders(options.metadata);
+    return this.#upload(model, source, options, callHeaders(options.metadata));
+  }
+
+  async #upload(
+    model: string,
+    source: UploadSource,
+    options: UploadOptions,
+    headers: Headers,
+  ): Promise<UploadMediaResponse> {
     const file = await openUpload(source);
     try {
-      return await this.unary(options, (call) => {
+      return await this.caller.run(MediaService.method.uploadMedia.name, options, (call) => {
         headers.set("x-request-id", call.requestId);
         const { signal, timeoutMs } = call;
         const messages = faithful(call, uploadMessages(model, file, options));
@@ -103,19 +133,38 @@ export class Client extends BaseClient {
 
 function connection(
   target: string | Transport | undefined,
-  tls: TlsOptions | undefined,
+  options: ClientOptions,
+  log: Log,
 ): Connection {
+  const { tls, nodeOptions, interceptors } = options;
   if (typeof target === "object") {
-    if (tls !== undefined) {
-      throw new TypeError("tls: a transport that exists has its own");
+    for (const [name, value] of Object.entries({ tls, nodeOptions, interceptors })) {
+      if (value !== undefined) {
+        throw new TypeError(`${name}: a transport that exists has its own`);
+      }
     }
     return { transport: target, close: () => undefined };
   }
-  // An empty variable is treated as unset.
+  const parsed = parseTarget(targetOf(target), tls !== undefined);
+  let opened = 0;
+  const onConnect = () => {
+    opened += 1;
+    log.connection(opened);
+  };
+  return pooled(() => connectTo(parsed, { tls, nodeOptions, interceptors, onConnect }));
+}
+
+/** The target, or that of the environment. An empty variable is treated as unset. */
+function targetOf(target: string | undefined): string {
   const { DASHGATE_ADDR: named = "" } = process.env;
-  const place = target ?? (named === "" ? DEFAULT_TARGET : named);
-  const parsed = parseTarget(place, tls !== undefined);
-  return pooled(() => connectTo(parsed, tls));
+  return target ?? (named === "" ? DEFAULT_TARGET : named);
+}
+
+function logTo(target: string | Transport | undefined): Log {
+  const address = typeof target === "object" ? "own transport" : targetOf(target);
+  return new Log(process.env["DASHGATE_LOG"], address, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
 }
 
 /** An error of the source ends the call and is thrown unchanged. */

@@ -2,15 +2,26 @@
  * The HTTP/2 connection to the gateway: opened with the first call, kept alive during calls, and
  * reopened after a loss.
  */
-import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from "node:http2";
+import type {
+  ClientHttp2Stream,
+  IncomingHttpHeaders,
+  OutgoingHttpHeaders,
+  SecureClientSessionOptions,
+} from "node:http2";
 import * as net from "node:net";
 import type { Duplex } from "node:stream";
 import * as tls from "node:tls";
 
-import { Code, ConnectError, decodeBinaryHeader, type Transport } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  decodeBinaryHeader,
+  type Interceptor as ConnectInterceptor,
+} from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
 import { StatusSchema } from "../gen/dashgate/client/v1/error_details_pb.js";
+import type { Interceptor, Transport } from "../transport.js";
 import type { Target } from "./target.js";
 
 /** TLS settings. PEM text or bytes, not paths. */
@@ -52,23 +63,41 @@ export interface Connection {
   readonly close: () => void;
 }
 
+/** Options of the HTTP/2 and TLS connections of Node.js. */
+export type NodeOptions = SecureClientSessionOptions;
+
+/** How to connect. */
+export interface ConnectionOptions {
+  readonly tls: TlsOptions | undefined;
+  readonly nodeOptions: NodeOptions | undefined;
+  readonly interceptors: readonly Interceptor[] | undefined;
+  /** Called for each connection that is opened. */
+  readonly onConnect: () => void;
+}
+
 /** Returns a transport to the target, which connects with the first call. */
-export function connectTo(target: Target, options: TlsOptions | undefined): Connection {
+export function connectTo(target: Target, options: ConnectionOptions): Connection {
+  const { nodeOptions = {}, interceptors = [], onConnect } = options;
   const manager = new Http2SessionManager(
     target.origin,
     { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS },
     {
-      createConnection: () => socketTo(target, options),
+      createConnection: () => {
+        onConnect();
+        return socketTo(target, options.tls, nodeOptions);
+      },
       maxSessionMemory: SESSION_MEMORY_MB,
       // Until the gateway's SETTINGS arrive: streams above its limit are refused, not queued.
       peerMaxConcurrentStreams: 1,
-      settings: { enablePush: false, initialWindowSize: WINDOW_BYTES },
+      ...nodeOptions,
+      settings: { enablePush: false, initialWindowSize: WINDOW_BYTES, ...nodeOptions.settings },
     },
   );
   const transport = createGrpcTransport({
     baseUrl: target.origin,
     readMaxBytes: READ_MAX_BYTES,
     sessionManager: reachable(manager),
+    interceptors: [...(interceptors as readonly ConnectInterceptor[])],
   });
   const close = () => {
     manager.abort(new ConnectError("the client was closed", Code.Canceled));
@@ -124,14 +153,14 @@ function succeeds(read: () => unknown): boolean {
   }
 }
 
-function socketTo(target: Target, options: TlsOptions | undefined): Duplex {
+function socketTo(target: Target, options: TlsOptions | undefined, more: NodeOptions): Duplex {
   const { hostname, port } = new URL(target.origin);
   const host = hostname.replace(/^\[(.*)\]$/, "$1");
   const place =
     target.path === undefined
       ? { host, port: Number(port) || (target.secure ? 443 : 80) }
       : { path: target.path };
-  const socket = target.secure ? secured(place, host, options ?? {}) : net.connect(place);
+  const socket = target.secure ? secured(place, host, options ?? {}, more) : net.connect(place);
   const timer = setTimeout(() => {
     const late = new Error(`no connection within ${CONNECT_TIMEOUT_MS} ms`);
     socket.destroy(Object.assign(late, { code: "ETIMEDOUT" }));
@@ -143,7 +172,12 @@ function socketTo(target: Target, options: TlsOptions | undefined): Duplex {
   return socket;
 }
 
-function secured(place: object, host: string, options: TlsOptions): tls.TLSSocket {
+function secured(
+  place: object,
+  host: string,
+  options: TlsOptions,
+  more: NodeOptions,
+): tls.TLSSocket {
   const { ca, cert, key, serverName } = options;
   const name = serverName ?? (net.isIP(host) === 0 ? host : undefined);
   return tls.connect({
@@ -154,6 +188,7 @@ function secured(place: object, host: string, options: TlsOptions): tls.TLSSocke
     ...(ca === undefined ? systemRoots() : { ca: pem(ca) }),
     ...(cert !== undefined && { cert: pem(cert) }),
     ...(key !== undefined && { key: pem(key) }),
+    ...more,
   });
 }
 

@@ -4,14 +4,17 @@
 import {
   audioContent,
   imageContent,
+  mediumOf,
   videoContent,
   type ImageOptions,
   type MediaOptions,
   type MediaSource,
-  type OpenedFile,
+  type Medium,
   type VideoOptions,
 } from "../content.js";
 import type { Content } from "../gen/dashgate/v1/content_pb.js";
+import { sniff, type MediaKind } from "../sniff.js";
+import { attached, LARGE_BYTES } from "./files.js";
 import { fileName, pathOf, withFile } from "./paths.js";
 
 /** Returns an audio part from a path, bytes or a URI. */
@@ -32,7 +35,24 @@ export function video(
   return videoContent(source, options, read);
 }
 
-async function read(source: string | URL): Promise<OpenedFile> {
+/** The first bytes, which are enough to detect the type. */
+const HEAD_BYTES = 512;
+
+/** Reads a file, or attaches it if it is large. */
+function read(
+  source: string | URL,
+  mimeType: string | undefined,
+  kind: MediaKind,
+): Promise<Medium> {
   const path = pathOf(source);
-  return { data: await withFile(path, (file) => file.readFile()), name: fileName(path) };
+  const name = fileName(path);
+  return withFile(path, async (file): Promise<Medium> => {
+    const { size } = await file.stat();
+    if (size <= LARGE_BYTES) {
+      return mediumOf({ data: await file.readFile(), name }, mimeType, kind);
+    }
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+    const type = mimeType ?? sniff(buffer.subarray(0, bytesRead), name, kind);
+    return { mimeType: type, source: { case: "uri", value: attached(path, type) } };
+  });
 }

@@ -3,8 +3,8 @@
  * at once.
  */
 import type { DescMessage } from "@bufbuild/protobuf";
-import type { StreamResponse, Transport } from "@connectrpc/connect";
 
+import type { StreamResponse, Transport } from "../transport.js";
 import type { Connection } from "./connection.js";
 
 /** How many calls a gateway takes at once on a connection. */

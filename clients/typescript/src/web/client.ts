@@ -1,10 +1,13 @@
 /**
  * The client for browsers: gRPC-Web over fetch.
  */
-import type { Transport } from "@connectrpc/connect";
+import type { Interceptor as ConnectInterceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
-import { BaseClient, type ClientSettings } from "../client.js";
+import { Caller } from "../caller.js";
+import { BaseClient } from "../client.js";
+import type { ClientSettings } from "../settings.js";
+import type { Interceptor, Transport } from "../transport.js";
 import { USER_AGENT } from "../version.js";
 
 /**
@@ -17,16 +20,24 @@ export class Client extends BaseClient {
    * gateway must allow the page's origin if it is another. Or an existing transport.
    */
   constructor(target?: string | Transport, settings: ClientSettings = {}) {
-    const transport = typeof target === "object" ? target : over(target);
+    const { interceptors } = settings;
+    if (typeof target === "object" && interceptors !== undefined) {
+      throw new TypeError("interceptors: a transport that exists has its own");
+    }
+    const transport = typeof target === "object" ? target : over(target, interceptors);
     // Pages cannot set User-Agent.
-    super(transport, settings, { "x-user-agent": USER_AGENT }, () => undefined);
+    const userAgent = { "x-user-agent": USER_AGENT };
+    super(new Caller({ transport, userAgent, shut: () => undefined }, settings));
   }
 }
 
-function over(target: string | undefined): Transport {
+function over(target: string | undefined, interceptors: readonly Interceptor[] = []): Transport {
   const baseUrl = target ?? globalThis.location.origin;
   if (!/^https?:\/\//i.test(baseUrl)) {
     throw new TypeError("target: write it as https://host:port or http://host:port");
   }
-  return createGrpcWebTransport({ baseUrl });
+  return createGrpcWebTransport({
+    baseUrl,
+    interceptors: [...(interceptors as readonly ConnectInterceptor[])],
+  });
 }

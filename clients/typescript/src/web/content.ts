@@ -8,7 +8,7 @@ import {
   type ImageOptions,
   type MediaOptions,
   type MediaSource,
-  type OpenedFile,
+  type Medium,
   type VideoOptions,
 } from "../content.js";
 import type { Content } from "../gen/dashgate/v1/content_pb.js";
@@ -31,7 +31,7 @@ export function video(
   return videoContent(source, options, refuse);
 }
 
-function refuse(path: string | URL): Promise<OpenedFile> {
+function refuse(path: string | URL): Promise<Medium> {
   const why = "is no address of a medium, and a browser has no paths; give a File, a Blob or bytes";
   return Promise.reject(new TypeError(`${String(path)} ${why}`));
 }
