@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pathlib
 
+import pytest
+
 from dashgate import _media_types
 from dashgate._endpoint import service_config
 
@@ -36,3 +38,9 @@ def test_the_service_config_is_the_common_one() -> None:
         "ForkConversation",
     ]
     assert not last
+
+
+@pytest.mark.parametrize("name", ["LICENSE-MIT", "LICENSE-APACHE"])
+def test_the_licences_are_those_of_the_project(name: str) -> None:
+    here = pathlib.Path(__file__).parents[1]
+    assert (here / name).read_bytes() == (ROOT / name).read_bytes()

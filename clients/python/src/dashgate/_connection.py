@@ -21,10 +21,12 @@ from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
 from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
 from dashgate.v1.model_service_pb2_grpc import ModelServiceStub
 
-Interceptors: TypeAlias = (
-    "Sequence[grpc.UnaryUnaryClientInterceptor | grpc.UnaryStreamClientInterceptor"
-    " | grpc.StreamUnaryClientInterceptor | grpc.StreamStreamClientInterceptor]"
-)
+Interceptors: TypeAlias = Sequence[
+    grpc.UnaryUnaryClientInterceptor
+    | grpc.UnaryStreamClientInterceptor
+    | grpc.StreamUnaryClientInterceptor
+    | grpc.StreamStreamClientInterceptor
+]
 """Interceptors of gRPC, the outermost first. One object may be of several kinds."""
 
 # After a fork, a channel of the parent process must not be used or closed: closing would wait for

@@ -17,10 +17,10 @@ import grpc
 
 from dashgate._version import __version__
 
-PEM: TypeAlias = "bytes | str | os.PathLike[str]"
+PEM: TypeAlias = bytes | str | os.PathLike[str]
 """PEM as bytes, or the path of a PEM file."""
 
-ChannelOptions: TypeAlias = "Sequence[tuple[str, Any]]"
+ChannelOptions: TypeAlias = Sequence[tuple[str, Any]]
 """The names and values of gRPC's options of a channel."""
 
 _Channel = TypeVar("_Channel")
@@ -47,17 +47,16 @@ _NOT_RETRIED = [
 
 @dataclass(frozen=True)
 class TLS:
-    """TLS settings. Each PEM is bytes or the path of a file.
-
-    `ca`: the root certificates; default: the system's. `certificate` and `key`: the client
-    certificate and its key, for mutual TLS. `server_name`: the name to verify in the server's
-    certificate; default: the target's host.
-    """
+    """TLS settings. Each PEM is bytes or the path of a file."""
 
     ca: PEM | None = None
+    """The root certificates; default: the system's."""
     certificate: PEM | None = None
+    """The client certificate, for mutual TLS."""
     key: PEM | None = field(default=None, repr=False)
+    """The key of the client certificate."""
     server_name: str = ""
+    """The name to verify in the server's certificate; default: the target's host."""
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):

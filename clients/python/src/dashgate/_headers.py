@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-Metadatum: TypeAlias = "Iterable[Any]"
+Metadatum: TypeAlias = Iterable[Any]
 """The pairs of initial metadata or trailers, in the types of either kind of channel."""
 
 

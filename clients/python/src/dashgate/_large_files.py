@@ -30,7 +30,7 @@ MOST_UPLOADS = 1000
 # An upload is not used in the last hour, because the call takes time as well.
 _RESERVE = 3600.0
 
-Medium: TypeAlias = "v1.Audio | v1.Image | v1.Video"
+Medium: TypeAlias = v1.Audio | v1.Image | v1.Video
 
 
 class _Files:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Their deadline. The gateway ends a call by itself after some seconds.
 LEAVE_LIMIT = 2.0
 
-SentMetadata: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
+SentMetadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 
 class Leaving:

@@ -18,7 +18,7 @@ from dashgate._log import CallLog
 from dashgate._settings import Metadata, Settings
 from dashgate.errors import Error
 
-LiveEvent: TypeAlias = "v1.ConverseLiveResponse | v1.SynthesizeLiveResponse"
+LiveEvent: TypeAlias = v1.ConverseLiveResponse | v1.SynthesizeLiveResponse
 
 Request = TypeVar("Request")
 Response = TypeVar("Response", bound=LiveEvent)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from dashgate._log import configure_log
 
-Metadata: TypeAlias = Mapping[str, "str | bytes"]
+Metadata: TypeAlias = Mapping[str, str | bytes]
 """The names and values of metadata."""
 
 # The gateway's own timeout for DashScope is shorter, so this limit is for a gateway that hangs.

@@ -11,7 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from dashgate import v1
 
-Ttl: TypeAlias = "float | datetime.timedelta"
+Ttl: TypeAlias = float | datetime.timedelta
 """A duration, in seconds or as `datetime.timedelta`."""
 
 

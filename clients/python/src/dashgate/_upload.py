@@ -27,7 +27,7 @@ class AsyncReader(Protocol):
         """Return at most `size` bytes; empty at the end."""
 
 
-UploadSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Reader"
+UploadSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Reader
 """The path of a file, bytes, or a reader."""
 
 

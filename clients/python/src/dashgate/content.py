@@ -27,7 +27,7 @@ class Reader(Protocol):
         """Return at most `size` bytes; empty at the end."""
 
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Reader"
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Reader
 """A URI (`http:`, `https:`, `oss:`, `data:`, `file:`), the path of a file, bytes, or a reader, such
 as an open file, which is read to its end."""
 

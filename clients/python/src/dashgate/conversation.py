@@ -13,7 +13,7 @@ from dashgate.answer import Answer
 from dashgate.content import text
 from dashgate.tools import Tool
 
-Part: TypeAlias = "str | v1.Content"
+Part: TypeAlias = str | v1.Content
 """A part of a message. A string is equivalent to `text(string)`."""
 
 _CHOICES = {
