@@ -23,6 +23,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", client.converse(&conversation).await?.text());
     // endregion
 
+    // region messages
+    let messages = r#"[
+        {"role": "system", "content": "Answer in one sentence."},
+        {"role": "user", "content": [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+        ]}
+    ]"#;
+    let imported = Conversation::from_messages("qwen3-vl-plus", messages)?;
+    let restored = Conversation::from_json(&imported.to_json()?)?;
+    assert_eq!(restored, imported);
+    // endregion
+
     // region upload
     let uploaded = client.upload("qwen-audio-turbo", large_recording).await?;
     let mut conversation = Conversation::new("qwen-audio-turbo");

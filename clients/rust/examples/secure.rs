@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use dashgate_client::{Client, Conversation, Tls};
+use tonic::Request;
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptorLayer;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,6 +24,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .metadata("x-dashscope-workspace", "ws-1")
         .build()?;
     // endregion
+
+    // region layers
+    let with_layers = Client::builder()
+        .layer(InterceptorLayer::new(|mut request: Request<()>| {
+            let team = MetadataValue::from_static("speech");
+            request.metadata_mut().insert("x-team", team);
+            Ok(request)
+        }))
+        .configure_endpoint(|endpoint| endpoint.connect_timeout(Duration::from_secs(2)))
+        .max_retries(3)
+        .build()?;
+    // endregion
+    println!("{with_layers:?}");
 
     let mut conversation = Conversation::new("qwen3.6-plus");
     conversation.user("Who is there?");

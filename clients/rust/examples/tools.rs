@@ -34,9 +34,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         for violation in error.field_violations() {
             println!("  {}: {}", violation.field, violation.description);
         }
-        match error.retry_after() {
-            Some(pause) => println!("  retry in {pause:?}"),
-            None => println!("  do not retry; request id {}", error.request_id()),
+        match (error.retryable(), error.retry_after()) {
+            (true, Some(pause)) => println!("  retry in {pause:?}"),
+            (true, None) => println!("  retry later"),
+            (false, _) => println!("  do not retry; request id {}", error.request_id()),
         }
     }
     // endregion

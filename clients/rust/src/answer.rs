@@ -2,9 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::headers::Headers;
 use crate::v1::{
-    Choice, ConverseResponse, FinishReason, Message, Timing, ToolCall, Usage, Warning, audio,
-    content,
+    Choice, ConverseResponse, FinishReason, HistoryUsed, Message, Timing, ToolCall, Usage, Warning,
+    audio, content,
 };
 
 /// The complete answer of a model: the response of a unary call, or the accumulated events of a
@@ -17,10 +18,11 @@ pub struct Answer {
     text: String,
     message: Message,
     raw: ConverseResponse,
+    headers: Headers,
 }
 
 impl Answer {
-    pub(crate) fn new(raw: ConverseResponse) -> Self {
+    pub(crate) fn new(raw: ConverseResponse, headers: Headers) -> Self {
         let first = raw.choices.iter().find(|choice| choice.index == 0);
         let message = first.and_then(|choice| choice.message.clone());
         let message = message.unwrap_or_default();
@@ -32,6 +34,7 @@ impl Answer {
             text: texts.collect(),
             message,
             raw,
+            headers,
         }
     }
 
@@ -126,6 +129,16 @@ impl Answer {
     /// Returns all answers, in the order of their index.
     pub fn choices(&self) -> &[Choice] {
         &self.raw.choices
+    }
+
+    /// Returns the turn of a stored conversation, and the history that was sent with it.
+    pub fn history_used(&self) -> Option<&HistoryUsed> {
+        self.raw.history_used.as_ref()
+    }
+
+    /// Returns the metadata of the response: its headers and trailers, without binary ones.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
     }
 
     /// Returns the response of the schema.

@@ -1,23 +1,23 @@
-//! One call: its request, its settings and its attempts.
+//! One call of a model: its request and its settings.
 
-use std::error::Error as _;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
-use tonic::metadata::MetadataMap;
-use tonic::{Code, Request, Response, Status, Streaming, TimeoutExpired};
+use tonic::{Request, Response, Streaming};
 use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::client::Client;
 use crate::connections::Counted;
+use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::events::Events;
+use crate::headers;
 use crate::leave::Leave;
-use crate::retry::Attempts;
+use crate::terms::Terms;
+use crate::uploaded;
 use crate::v1;
 
 /// Marker of a call that returns the complete answer.
@@ -43,58 +43,29 @@ pub enum Streamed {}
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "no request is sent until it is awaited"]
 pub struct Call<Kind> {
     client: Client,
-    conversation: v1::Conversation,
-    options: Option<v1::GenerationOptions>,
-    request_id: Option<String>,
-    timeout: Option<Duration>,
-    metadata: Vec<(String, String)>,
+    conversation: Conversation,
+    settings: CallSettings,
     resume: bool,
     kind: PhantomData<fn() -> Kind>,
 }
 
-impl<Kind> Call<Kind> {
-    pub(crate) fn new(client: Client, conversation: v1::Conversation) -> Self {
-        Self {
-            client,
-            conversation,
-            options: None,
-            request_id: None,
-            timeout: None,
-            metadata: Vec::new(),
-            resume: true,
-            kind: PhantomData,
-        }
-    }
+/// What the calls of a model have in common.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallSettings {
+    pub(crate) options: Option<v1::GenerationOptions>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) max_retries: Option<u32>,
+    pub(crate) expected_turn: Option<i32>,
+    pub(crate) history: Option<v1::HistoryPolicy>,
+}
 
-    /// Sets the generation options. Default: those of the model.
-    pub fn options(mut self, options: v1::GenerationOptions) -> Self {
-        self.options = Some(options);
-        self
-    }
-
-    /// Sets the request id (idempotency key): a second call with the same id and content returns
-    /// the same answer and is not billed. Default: a UUID, the same for all attempts.
-    pub fn request_id(mut self, id: impl Into<String>) -> Self {
-        self.request_id = Some(id.into());
-        self
-    }
-
-    /// Sets the deadline of this call, including all attempts. Default: the client's.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Adds a metadata entry to this call.
-    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.metadata.push((name.into(), value.into()));
-        self
-    }
-
+impl CallSettings {
     /// The request id of the caller, also in the metadata of the call.
     fn given_id(&self) -> Option<String> {
         let is_name = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("x-request-id");
@@ -103,16 +74,108 @@ impl<Kind> Call<Kind> {
         given.or_else(|| in_metadata().map(|(_, value)| value.clone()))
     }
 
-    fn taken_apart(self, timeout: Option<Duration>) -> Result<(Terms, Asked), Error> {
-        let given = self.given_id();
-        let request_id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
-        let metadata = self.client.metadata(&self.metadata)?;
-        let terms = Terms::new(self.client, metadata, timeout, request_id);
-        Ok((terms, (self.conversation, self.options)))
+    /// The settings of the next call of a loop, which has a request id and a turn of its own.
+    pub(crate) fn next(&mut self) {
+        self.request_id = None;
+        self.expected_turn = None;
+        let is_name = |name: &str| name.eq_ignore_ascii_case("x-request-id");
+        self.metadata.retain(|(name, _)| !is_name(name));
     }
 }
 
-type Asked = (v1::Conversation, Option<v1::GenerationOptions>);
+impl<Kind> Call<Kind> {
+    pub(crate) fn new(client: Client, conversation: Conversation) -> Self {
+        Self {
+            client,
+            conversation,
+            settings: CallSettings::default(),
+            resume: true,
+            kind: PhantomData,
+        }
+    }
+
+    pub(crate) fn with(mut self, settings: CallSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Sets the generation options. Default: those of the model.
+    pub fn options(mut self, options: v1::GenerationOptions) -> Self {
+        self.settings.options = Some(options);
+        self
+    }
+
+    /// Sets the request id (idempotency key): a second call with the same id and content returns
+    /// the same answer and is not billed. Default: a UUID, the same for all attempts.
+    pub fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.settings.request_id = Some(id.into());
+        self
+    }
+
+    /// Sets the deadline of this call, including all attempts. Default: the client's.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// Adds a metadata entry to this call.
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.metadata.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets how often this call is made again if it is throttled. Default: the client's.
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.settings.max_retries = Some(retries);
+        self
+    }
+
+    /// Sets the latest turn of a stored conversation that the caller knows. If it is not the latest,
+    /// the call is `ABORTED` with the reason `STALE_CONVERSATION`. Default:
+    /// [`Conversation::last_turn`], or not compared.
+    pub fn expected_turn(mut self, turn: i32) -> Self {
+        self.settings.expected_turn = Some(turn);
+        self
+    }
+
+    /// Sets which part of the history of a stored conversation is sent to the model. Default: the
+    /// latest 100 turns, with their media.
+    pub fn history(mut self, history: v1::HistoryPolicy) -> Self {
+        self.settings.history = Some(history);
+        self
+    }
+
+    /// The terms of the call, and what it sends.
+    fn taken_apart(
+        self,
+        method: &'static str,
+        timeout: Option<Duration>,
+    ) -> Result<(Terms, Asked), Error> {
+        let settings = self.settings;
+        let given = settings.given_id();
+        let request_id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
+        let metadata = self.client.metadata(&settings.metadata)?;
+        let max_retries = self.client.max_retries();
+        let mut terms = Terms::new(self.client, method, metadata, timeout, request_id);
+        terms.max_retries = settings.max_retries.unwrap_or(max_retries);
+        let last_turn = self.conversation.last_turn();
+        let asked = Asked {
+            conversation: self.conversation.into(),
+            options: settings.options,
+            expected_turn: settings.expected_turn.or(last_turn),
+            history: settings.history,
+        };
+        Ok((terms, asked))
+    }
+}
+
+/// What a call sends.
+struct Asked {
+    conversation: v1::Conversation,
+    options: Option<v1::GenerationOptions>,
+    expected_turn: Option<i32>,
+    history: Option<v1::HistoryPolicy>,
+}
 
 impl IntoFuture for Call<Whole> {
     type Output = Result<Answer, Error>;
@@ -120,24 +183,36 @@ impl IntoFuture for Call<Whole> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let timeout = self.timeout.unwrap_or_else(|| self.client.whole_timeout());
-            let (terms, (conversation, options)) = self.taken_apart(Some(timeout))?;
-            let request = v1::ConverseRequest {
-                conversation: Some(conversation),
-                options,
-                request_id: terms.request_id.clone(),
-                ..v1::ConverseRequest::default()
-            };
-            let (service, _counted) = terms.client.conversations();
-            let send = move |request: Request<v1::ConverseRequest>| {
-                let mut service = service.clone();
-                async move { service.converse(request).await }
-            };
-            let response = terms.attempt(request, send).await?;
-            terms.client.credit().earn();
-            Ok(Answer::new(response.into_inner()))
+            let timeout = self.settings.timeout;
+            let timeout = timeout.unwrap_or_else(|| self.client.whole_timeout());
+            let (terms, asked) = self.taken_apart("Converse", Some(timeout))?;
+            let mut log = terms.log();
+            let result = answered(&terms, asked).await;
+            log.end(result.as_ref());
+            result
         })
     }
+}
+
+async fn answered(terms: &Terms, mut asked: Asked) -> Result<Answer, Error> {
+    uploaded::replace(terms, &mut asked.conversation).await?;
+    let request = v1::ConverseRequest {
+        conversation: Some(asked.conversation),
+        options: asked.options,
+        request_id: terms.request_id.clone(),
+        expected_turn: asked.expected_turn,
+        history: asked.history,
+        ..v1::ConverseRequest::default()
+    };
+    let (service, _counted) = terms.client.conversations();
+    let send = move |request: Request<v1::ConverseRequest>| {
+        let mut service = service.clone();
+        async move { service.converse(request).await }
+    };
+    let response = terms.attempt(request, send).await?.response;
+    terms.client.credit().earn();
+    let headers = headers::texts(response.metadata());
+    Ok(Answer::new(response.into_inner(), headers))
 }
 
 impl Call<Streamed> {
@@ -157,26 +232,46 @@ impl IntoFuture for Call<Streamed> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let timeout = self.timeout.or_else(|| self.client.timeout());
-            let (resume, is_named) = (self.resume, self.given_id().is_some());
-            let (terms, (conversation, options)) = self.taken_apart(timeout)?;
-            let request = v1::ConverseStreamRequest {
-                conversation: Some(conversation),
-                options,
-                request_id: terms.request_id.clone(),
-                resumable: resume,
-                ..v1::ConverseStreamRequest::default()
-            };
-            let id = (terms.request_id.as_str(), is_named);
-            let mut leave = Leave::new(&terms.client, &terms.metadata, id, resume);
-            match opened(&terms, request.clone()).await {
-                Ok(source) => Ok(Events::new(source, (terms, request), leave)),
+            let timeout = self.settings.timeout.or_else(|| self.client.timeout());
+            let (resume, is_named) = (self.resume, self.settings.given_id().is_some());
+            let (terms, asked) = self.taken_apart("ConverseStream", timeout)?;
+            let mut log = terms.log();
+            let result = streamed(terms, asked, resume, is_named).await;
+            match result {
+                Ok(events) => Ok(events.with_log(log)),
                 Err(error) => {
-                    leave.failed(&error);
+                    log.end::<()>(Err(&error));
                     Err(error)
                 }
             }
         })
+    }
+}
+
+async fn streamed(
+    terms: Terms,
+    mut asked: Asked,
+    resume: bool,
+    is_named: bool,
+) -> Result<Events, Error> {
+    uploaded::replace(&terms, &mut asked.conversation).await?;
+    let request = v1::ConverseStreamRequest {
+        conversation: Some(asked.conversation),
+        options: asked.options,
+        request_id: terms.request_id.clone(),
+        expected_turn: asked.expected_turn,
+        history: asked.history,
+        resumable: resume,
+        ..v1::ConverseStreamRequest::default()
+    };
+    let id = (terms.request_id.as_str(), is_named);
+    let mut leave = Leave::new(&terms.client, &terms.metadata, id, resume);
+    match opened(&terms, request.clone()).await {
+        Ok(source) => Ok(Events::new(source, (terms, request), leave)),
+        Err(error) => {
+            leave.failed(&error);
+            Err(error)
+        }
     }
 }
 
@@ -190,142 +285,17 @@ pub(crate) async fn opened(
         let mut service = service.clone();
         async move { service.converse_stream(request).await }
     };
-    let response = terms.attempt(request, send).await?;
-    Ok(Open { response, counted })
+    let answered = terms.attempt(request, send).await?;
+    Ok(Open {
+        response: answered.response,
+        retries_left: answered.retries_left,
+        counted,
+    })
 }
 
 /// A stream of one connection.
 pub(crate) struct Open {
     pub(crate) response: Response<Streaming<v1::ConverseStreamResponse>>,
+    pub(crate) retries_left: u32,
     pub(crate) counted: Counted,
-}
-
-/// The settings of a call.
-#[derive(Clone, Debug)]
-pub(crate) struct Terms {
-    pub(crate) client: Client,
-    metadata: MetadataMap,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) request_id: String,
-}
-
-impl Terms {
-    pub(crate) fn new(
-        client: Client,
-        metadata: MetadataMap,
-        timeout: Option<Duration>,
-        request_id: String,
-    ) -> Self {
-        Self {
-            client,
-            metadata,
-            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            request_id,
-        }
-    }
-
-    /// Names the address in the error of a connection.
-    fn with_target(&self, status: Status) -> Status {
-        if status.code() != Code::Unavailable || status.source().is_none() {
-            return status;
-        }
-        let cause = chain(&status);
-        let message = format!("{}: {cause}", self.client.target());
-        Status::unavailable(message)
-    }
-
-    /// Sends a request until it succeeds or must not be retried.
-    pub(crate) async fn attempt<Message, Answered, Sending>(
-        &self,
-        message: Message,
-        send: impl Fn(Request<Message>) -> Sending,
-    ) -> Result<Answered, Error>
-    where
-        Message: Clone,
-        Sending: Future<Output = Result<Answered, Status>>,
-    {
-        let mut attempts = Attempts::first();
-        loop {
-            let mut request = Request::new(message.clone());
-            *request.metadata_mut() = self.metadata.clone();
-            if let Some(deadline) = self.deadline {
-                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-            }
-            let status = match within(self.deadline, &self.request_id, send(request)).await? {
-                Ok(answered) => return Ok(answered),
-                Err(status) => self.with_target(of_broken_connection(status)),
-            };
-            let pause = attempts.next(&status, self.client.credit());
-            let now = Instant::now();
-            let in_time = |pause: &Duration| {
-                let next = now.checked_add(*pause);
-                self.deadline
-                    .is_none_or(|deadline| next.is_some_and(|next| next < deadline))
-            };
-            match pause.filter(in_time) {
-                Some(pause) => sleep(pause).await,
-                None => return Err(failed(status, self.deadline, &self.request_id)),
-            }
-        }
-    }
-}
-
-/// The message of an error with those of its causes.
-fn chain(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.ends_with(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Waits for a future until the deadline.
-pub(crate) async fn within<T>(
-    deadline: Option<Instant>,
-    request_id: &str,
-    future: impl Future<Output = T>,
-) -> Result<T, Error> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline, future)
-            .await
-            .map_err(|_| Error::deadline(request_id)),
-        None => Ok(future.await),
-    }
-}
-
-/// Converts the status of a connection that broke: tonic reports it as `CANCELLED` or `UNKNOWN`. A
-/// status of the gateway has no source; one of a broken connection has.
-pub(crate) fn of_broken_connection(status: Status) -> Status {
-    let is_vague = matches!(status.code(), Code::Cancelled | Code::Unknown);
-    if is_vague && status.source().is_some() && !is_of_the_clock(&status) {
-        return Status::unavailable(format!("the connection broke: {}", status.message()));
-    }
-    status
-}
-
-/// Converts a status to an error. tonic reports `CANCELLED` when its own timer of the deadline
-/// expires first.
-pub(crate) fn failed(status: Status, deadline: Option<Instant>, request_id: &str) -> Error {
-    let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
-    let is_late = is_late && status.code() == Code::Cancelled;
-    if is_late || is_of_the_clock(&status) {
-        return Error::deadline(request_id);
-    }
-    Error::of_call(status, request_id)
-}
-
-fn is_of_the_clock(status: &Status) -> bool {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if error.is::<TimeoutExpired>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }

@@ -1,11 +1,15 @@
 //! The connections of a client: another one is opened when all have as many calls as a gateway
 //! takes at once.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::log::Level;
+use crate::transport::{Transport, Wrap};
 
 /// How many calls a gateway takes at once on a connection.
 const CALLS_PER_CONNECTION: usize = 100;
@@ -21,6 +25,8 @@ pub(crate) struct Counted {
 #[derive(Debug)]
 pub(crate) struct Lane {
     channel: Channel,
+    /// The channel with the layers of the client, which may have a state of their own.
+    transport: Transport,
     calls: Arc<()>,
 }
 
@@ -29,9 +35,9 @@ impl Lane {
         Arc::strong_count(&self.calls).saturating_sub(1)
     }
 
-    fn taken(&self) -> (Channel, Counted) {
+    fn taken(&self) -> (Transport, Counted) {
         let calls = Arc::clone(&self.calls);
-        (self.channel.clone(), Counted { _calls: calls })
+        (self.transport.clone(), Counted { _calls: calls })
     }
 
     /// Whether the runtime has ended on which the channel was made: its task is gone with it.
@@ -47,44 +53,102 @@ impl Lane {
 #[derive(Debug)]
 pub(crate) enum Connections {
     /// A channel that its owner closes.
-    Given(Channel),
-    Own(Box<Endpoint>, Mutex<Vec<Lane>>),
+    Given(Channel, Transport),
+    Own(Box<Pool>),
+}
+
+/// Connections that the client opens.
+pub(crate) struct Pool {
+    endpoint: Endpoint,
+    target: String,
+    /// The innermost first.
+    layers: Vec<Wrap>,
+    log: Level,
+    lanes: Mutex<Lanes>,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    open: Vec<Lane>,
+    opened: usize,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Pool")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connections {
-    pub(crate) fn to(endpoint: Endpoint) -> Self {
-        Self::Own(Box::new(endpoint), Mutex::default())
+    /// Connections to an endpoint; the first of the layers is the outermost.
+    pub(crate) fn to(endpoint: Endpoint, target: String, layers: &[Wrap], log: Level) -> Self {
+        Self::Own(Box::new(Pool {
+            endpoint,
+            target,
+            layers: layers.iter().rev().map(Arc::clone).collect(),
+            log,
+            lanes: Mutex::default(),
+        }))
     }
 
-    /// Returns the channel for a call. Must be called on a Tokio runtime.
-    pub(crate) fn take(&self) -> (Channel, Counted) {
-        let (endpoint, lanes) = match self {
-            Self::Given(channel) => {
+    /// A channel that exists; the first of the layers is the outermost.
+    pub(crate) fn given(channel: Channel, layers: &[Wrap]) -> Self {
+        let transport = layered(&channel, layers.iter().rev());
+        Self::Given(channel, transport)
+    }
+
+    /// Returns what a call is sent to. Must be called on a Tokio runtime.
+    pub(crate) fn take(&self) -> (Transport, Counted) {
+        match self {
+            Self::Given(_, transport) => {
                 let calls = Counted {
                     _calls: Arc::default(),
                 };
-                return (channel.clone(), calls);
+                (transport.clone(), calls)
             }
-            Self::Own(endpoint, lanes) => (endpoint, lanes),
-        };
-        let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.retain(|lane| !lane.is_dead());
-        let fewest = lanes.iter().min_by_key(|lane| lane.calls());
-        match fewest {
-            Some(lane) if lane.calls() < CALLS_PER_CONNECTION || lanes.len() >= MAX_CONNECTIONS => {
-                lane.taken()
-            }
-            _ => {
-                let lane = Lane {
-                    channel: endpoint.connect_lazy(),
-                    calls: Arc::default(),
-                };
-                let taken = lane.taken();
-                lanes.push(lane);
-                taken
-            }
+            Self::Own(pool) => pool.lane(Lane::taken),
         }
     }
+
+    /// Returns the channel with the fewest calls. Must be called on a Tokio runtime.
+    pub(crate) fn channel(&self) -> Channel {
+        match self {
+            Self::Given(channel, _) => channel.clone(),
+            Self::Own(pool) => pool.lane(|lane| lane.channel.clone()),
+        }
+    }
+}
+
+impl Pool {
+    fn lane<T>(&self, of: impl FnOnce(&Lane) -> T) -> T {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.open.retain(|lane| !lane.is_dead());
+        let fewest = lanes.open.iter().min_by_key(|lane| lane.calls());
+        if let Some(lane) = fewest
+            && (lane.calls() < CALLS_PER_CONNECTION || lanes.open.len() >= MAX_CONNECTIONS)
+        {
+            return of(lane);
+        }
+        let channel = self.endpoint.connect_lazy();
+        let lane = Lane {
+            transport: layered(&channel, self.layers.iter()),
+            channel,
+            calls: Arc::default(),
+        };
+        let result = of(&lane);
+        lanes.open.push(lane);
+        lanes.opened += 1;
+        self.log.connection(lanes.opened, &self.target);
+        result
+    }
+}
+
+/// The channel with layers, the innermost first.
+fn layered<'a>(channel: &Channel, layers: impl Iterator<Item = &'a Wrap>) -> Transport {
+    let channel = Transport::new(channel.clone());
+    layers.fold(channel, |transport, wrap| wrap(transport))
 }
 
 #[cfg(test)]
@@ -92,13 +156,14 @@ mod tests {
     use super::*;
 
     fn connections() -> Connections {
-        Connections::to(Endpoint::from_static("http://127.0.0.1:1"))
+        let endpoint = Endpoint::from_static("http://127.0.0.1:1");
+        Connections::to(endpoint, String::new(), &[], Level::Off)
     }
 
     fn count(connections: &Connections) -> usize {
         match connections {
-            Connections::Given(_) => 1,
-            Connections::Own(_, lanes) => lanes.lock().unwrap().len(),
+            Connections::Given(..) => 1,
+            Connections::Own(pool) => pool.lanes.lock().unwrap().open.len(),
         }
     }
 
@@ -128,12 +193,12 @@ mod tests {
                 .unwrap();
             runtime.block_on(async {
                 drop(connections.take());
-                let Connections::Own(_, lanes) = &connections else {
+                let Connections::Own(pool) = &connections else {
                     panic!("given");
                 };
-                let lanes = lanes.lock().unwrap();
-                assert_eq!(lanes.len(), 1);
-                assert!(!lanes[0].is_dead());
+                let lanes = pool.lanes.lock().unwrap();
+                assert_eq!(lanes.open.len(), 1);
+                assert!(!lanes.open[0].is_dead());
             });
         }
     }

@@ -5,8 +5,10 @@ use crate::content::Contents;
 use crate::v1;
 use crate::v1::{Content, Message, Role, ToolCall, ToolChoice, ToolChoiceMode, tool_choice};
 
-/// A conversation: the messages and the tools that the model may call. The gateway stores no
-/// conversations: each call sends all of it.
+/// A conversation: the messages and the tools that the model may call.
+///
+/// A conversation without a name is sent whole with each call. One with a
+/// [name](Self::stored) is kept by a gateway with a store: its messages are the new ones only.
 ///
 /// ```
 /// use dashgate_client::{Conversation, Media, text, v1};
@@ -17,15 +19,45 @@ use crate::v1::{Content, Message, Role, ToolCall, ToolChoice, ToolChoiceMode, to
 /// assert_eq!(conversation.raw().messages.len(), 2);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Conversation(v1::Conversation);
+pub struct Conversation {
+    raw: v1::Conversation,
+    last_turn: Option<i32>,
+}
 
 impl Conversation {
     /// Creates an empty conversation with this model.
     pub fn new(model: impl Into<String>) -> Self {
-        Self(v1::Conversation {
+        Self::from(v1::Conversation {
             model: model.into(),
             ..v1::Conversation::default()
         })
+    }
+
+    /// Creates a conversation that the gateway stores: `conversations/ID`. Its model is that of the
+    /// stored conversation; [`model`](Self::model) sets another one.
+    pub fn stored(name: impl Into<String>) -> Self {
+        Self::from(v1::Conversation {
+            name: name.into(),
+            ..v1::Conversation::default()
+        })
+    }
+
+    /// Sets the model.
+    pub fn model(&mut self, model: impl Into<String>) -> &mut Self {
+        self.raw.model = model.into();
+        self
+    }
+
+    /// Returns the latest turn of a stored conversation that this object knows: that of the last
+    /// answer that was appended.
+    pub fn last_turn(&self) -> Option<i32> {
+        self.last_turn
+    }
+
+    /// Sets the latest turn that is known; with `None`, it is not compared.
+    pub fn set_last_turn(&mut self, turn: Option<i32>) -> &mut Self {
+        self.last_turn = turn;
+        self
     }
 
     /// Appends a system message: instructions for the whole conversation.
@@ -44,15 +76,23 @@ impl Conversation {
         self.say(Role::Assistant, content.contents())
     }
 
-    /// Appends an answer of the model.
+    /// Appends an answer of the model. The messages of a stored conversation are removed, because
+    /// the gateway has stored them with the answer.
     pub fn append(&mut self, answer: &Answer) -> &mut Self {
-        self.0.messages.push(answer.message().clone());
+        if self.raw.name.is_empty() {
+            self.raw.messages.push(answer.message().clone());
+            return self;
+        }
+        self.raw.messages.clear();
+        if let Some(used) = answer.history_used() {
+            self.last_turn = Some(used.turn);
+        }
         self
     }
 
     /// Appends the result of a tool call.
     pub fn tool_result(&mut self, call: &ToolCall, result: impl Into<String>) -> &mut Self {
-        self.0.messages.push(Message {
+        self.raw.messages.push(Message {
             role: Role::Tool.into(),
             content: vec![Content::from(result.into())],
             tool_call_id: call.id.clone(),
@@ -63,29 +103,29 @@ impl Conversation {
 
     /// Declares a tool. [`crate::Client::run_tools`] does this itself.
     pub fn tool(&mut self, tool: impl Into<v1::Tool>) -> &mut Self {
-        self.0.tools.push(tool.into());
+        self.raw.tools.push(tool.into());
         self
     }
 
     /// Sets whether the model must, may or must not call a tool.
     pub fn tool_choice(&mut self, mode: ToolChoiceMode) -> &mut Self {
         let kind = Some(tool_choice::Kind::Mode(mode.into()));
-        self.0.tool_choice = Some(ToolChoice { kind });
+        self.raw.tool_choice = Some(ToolChoice { kind });
         self
     }
 
     /// Returns the message that is sent.
     pub fn raw(&self) -> &v1::Conversation {
-        &self.0
+        &self.raw
     }
 
     /// Returns the message that is sent. May be modified.
     pub fn raw_mut(&mut self) -> &mut v1::Conversation {
-        &mut self.0
+        &mut self.raw
     }
 
     fn say(&mut self, role: Role, content: Vec<Content>) -> &mut Self {
-        self.0.messages.push(Message {
+        self.raw.messages.push(Message {
             role: role.into(),
             content,
             ..Message::default()
@@ -94,20 +134,43 @@ impl Conversation {
     }
 }
 
+/// A stored conversation that the gateway returned continues after its `last_turn`.
 impl From<v1::Conversation> for Conversation {
-    fn from(raw: v1::Conversation) -> Self {
-        Self(raw)
+    fn from(mut raw: v1::Conversation) -> Self {
+        let last_turn = (raw.last_turn > 0).then_some(raw.last_turn);
+        raw.last_turn = 0;
+        Self { raw, last_turn }
     }
 }
 
+impl From<&v1::Conversation> for Conversation {
+    fn from(raw: &v1::Conversation) -> Self {
+        Self::from(raw.clone())
+    }
+}
+
+impl From<&Conversation> for Conversation {
+    fn from(conversation: &Conversation) -> Self {
+        conversation.clone()
+    }
+}
+
+impl From<&mut Conversation> for Conversation {
+    fn from(conversation: &mut Conversation) -> Self {
+        conversation.clone()
+    }
+}
+
+/// The message that is sent.
 impl From<Conversation> for v1::Conversation {
     fn from(conversation: Conversation) -> Self {
-        conversation.0
+        conversation.raw
     }
 }
 
+/// The message that is sent.
 impl From<&Conversation> for v1::Conversation {
     fn from(conversation: &Conversation) -> Self {
-        conversation.0.clone()
+        conversation.raw.clone()
     }
 }

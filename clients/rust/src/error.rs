@@ -10,6 +10,8 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
+use crate::headers;
+use crate::headers::Headers;
 use crate::v1::{CallFailure, ErrorReason, Usage};
 
 pub use tonic_types::FieldViolation;
@@ -29,10 +31,8 @@ const CALL_FAILURE: &str = "dashgate.v1.CallFailure";
 /// match client.converse(&conversation).await {
 ///     Ok(answer) => println!("{}", answer.text()),
 ///     Err(error) if error.reason() == ErrorReason::ContentBlocked => println!("blocked"),
-///     Err(error) => match error.retry_after() {
-///         Some(pause) => println!("busy, retry in {pause:?}"),
-///         None => return Err(error.into()),
-///     },
+///     Err(error) if error.retryable() => println!("retry in {:?}", error.retry_after()),
+///     Err(error) => return Err(error.into()),
 /// }
 /// # Ok(())
 /// # }
@@ -49,6 +49,7 @@ struct Inner {
     earlier_usage: Option<Usage>,
     output_started: bool,
     request_id: String,
+    headers: Headers,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -69,9 +70,9 @@ impl Error {
         self.0.reason
     }
 
-    /// Returns the reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE` and `TOOL_ROUNDS` are
-    /// created by this crate only, and have no value of [`ErrorReason`]. Empty if the gRPC library
-    /// created the error.
+    /// Returns the reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE`, `TOOL_ROUNDS` and
+    /// `OUTPUT_INVALID` are created by this crate only, and have no value of [`ErrorReason`]. Empty if
+    /// the gRPC library created the error.
     pub fn raw_reason(&self) -> &str {
         let info = self.0.details.error_info();
         info.map_or("", |info| info.reason.as_str())
@@ -126,7 +127,18 @@ impl Error {
         id.filter(|id| !id.is_empty()).unwrap_or(&self.0.request_id)
     }
 
-    /// Returns the time to wait before a retry; `None` means: do not retry.
+    /// Returns whether the same call may succeed later. It is true with a
+    /// [`retry_after`](Self::retry_after), and if the gateway was not reached; the time is then not
+    /// known.
+    pub fn retryable(&self) -> bool {
+        self.retry_after().is_some()
+            || (self.code() == Code::Unavailable
+                && self.raw_reason().is_empty()
+                && pushback(&self.0.status) != Pushback::No)
+    }
+
+    /// Returns the time to wait before a retry; `None` if it is not known, or if the call must not be
+    /// retried: see [`retryable`](Self::retryable).
     pub fn retry_after(&self) -> Option<Duration> {
         let info = self.0.details.retry_info();
         info.and_then(|info| info.retry_delay)
@@ -140,6 +152,12 @@ impl Error {
     pub fn field_violations(&self) -> &[FieldViolation] {
         let bad = self.0.details.bad_request();
         bad.map_or(&[], |bad| bad.field_violations.as_slice())
+    }
+
+    /// Returns the metadata of the response: its headers and trailers, without binary ones. Empty if
+    /// there was no response.
+    pub fn headers(&self) -> &Headers {
+        &self.0.headers
     }
 
     /// Returns the raw status with its metadata.
@@ -161,10 +179,10 @@ impl Error {
     pub(crate) fn of_call(status: Status, request_id: &str) -> Self {
         let failure = call_failure(&status);
         let reason = failure.as_ref().map(CallFailure::reason);
-        Self::with_failure(status, reason, failure, request_id)
+        Self::of_status(status, reason, failure, request_id)
     }
 
-    fn with_failure(
+    fn of_status(
         status: Status,
         reason: Option<ErrorReason>,
         failure: Option<CallFailure>,
@@ -173,6 +191,7 @@ impl Error {
         // Details that cannot be decoded are ignored; the status keeps their bytes.
         let details = status.check_error_details().unwrap_or_default();
         Self(Arc::new(Inner {
+            headers: headers::texts(status.metadata()),
             status,
             details,
             reason: reason.unwrap_or_default(),
@@ -192,7 +211,7 @@ impl Error {
         };
         let reason = ErrorReason::from_str_name(reason);
         let status = Status::with_error_details(code, message, details);
-        Self::with_failure(status, reason, None, request_id)
+        Self::of_status(status, reason, None, request_id)
     }
 
     /// Marks the error of a stream that had received a part of the answer.
@@ -213,6 +232,27 @@ impl Error {
         self
     }
 
+    /// Adds what is known of the call.
+    pub(crate) fn with_failure(mut self, failure: CallFailure) -> Self {
+        // Not shared yet, as above.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.failure = Some(failure);
+        }
+        self
+    }
+
+    /// Adds the headers of the stream that failed.
+    pub(crate) fn with_headers(mut self, headers: &Headers) -> Self {
+        // Not shared yet, as above.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            for (name, value) in headers {
+                let present = inner.headers.entry(name.clone());
+                present.or_insert_with(|| value.clone());
+            }
+        }
+        self
+    }
+
     /// Creates the error of an invalid argument.
     pub(crate) fn of_argument(message: impl Into<String>) -> Self {
         Self::of_call(Status::invalid_argument(message), "")
@@ -223,21 +263,29 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner {
-            status: Status::invalid_argument(message),
-            details: ErrorDetails::new(),
-            reason: ErrorReason::Unspecified,
-            failure: None,
-            earlier_usage: None,
-            output_started: false,
-            request_id: String::new(),
-            source: Some(source.into()),
-        }))
+        Self::of_argument(message).with_source(source)
+    }
+
+    /// Adds the cause.
+    pub(crate) fn with_source(
+        mut self,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        // Not shared yet, as above.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.source = Some(source.into());
+        }
+        self
     }
 
     pub(crate) fn deadline(request_id: &str) -> Self {
         let message = "the deadline passed before the call was done";
-        Self::of_client(Code::DeadlineExceeded, "", message, request_id)
+        Self::of_client(
+            Code::DeadlineExceeded,
+            "DEADLINE_EXCEEDED",
+            message,
+            request_id,
+        )
     }
 }
 
@@ -274,18 +322,40 @@ pub(crate) fn pushback(status: &Status) -> Pushback {
 
 impl fmt::Display for Error {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{:?}", self.code())?;
-        if !self.raw_reason().is_empty() {
+        let code = code_name(self.code());
+        to.write_str(code)?;
+        if !self.raw_reason().is_empty() && self.raw_reason() != code {
             write!(to, " ({})", self.raw_reason())?;
         }
         write!(to, ": {}", self.message())?;
-        for violation in self.field_violations() {
-            write!(to, "; {}: {}", violation.field, violation.description)?;
-        }
-        if !self.request_id().is_empty() {
-            write!(to, " [call {}]", self.request_id())?;
+        let id = self.request_id();
+        if !id.is_empty() && !self.message().contains(id) {
+            write!(to, " [request id {id}]")?;
         }
         Ok(())
+    }
+}
+
+/// The name of a code in the specification of gRPC.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,14 +12,20 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Code, Streaming};
 
 use crate::answer::Answer;
-use crate::call::{Open, Terms, failed, of_broken_connection, opened};
+use crate::call::{Open, opened};
 use crate::connections::Counted;
 use crate::error::Error;
 use crate::fold::Fold;
+use crate::headers;
+use crate::headers::Headers;
 use crate::leave::Leave;
+use crate::log::CallLog;
 use crate::resume::{Next, Received, Resumption};
+use crate::retry::throttle_delay;
+use crate::terms::Terms;
+use crate::text_deltas::TextDeltas;
 use crate::v1::converse_stream_response::Event;
-use crate::v1::{ConverseStreamRequest, ConverseStreamResponse, delta};
+use crate::v1::{ConverseStreamRequest, ConverseStreamResponse};
 
 /// A streamed answer: a [`Stream`] of events. Dropping it cancels the call.
 ///
@@ -48,7 +54,10 @@ pub struct Events {
     deadline: Option<(Instant, Pin<Box<Sleep>>)>,
     idle: Pin<Box<Sleep>>,
     fold: Fold,
+    headers: Headers,
+    has_event: bool,
     failure: Option<Error>,
+    log: Option<CallLog>,
 }
 
 /// Where events come from.
@@ -84,24 +93,41 @@ impl fmt::Debug for Source {
 
 impl Events {
     pub(crate) fn new(
-        Open { response, counted }: Open,
+        open: Open,
         (terms, request): (Terms, ConverseStreamRequest),
         leave: Leave,
     ) -> Self {
         let deadline = terms.deadline;
-        let mut resumption = Resumption::default();
-        resumption.announced(response.metadata(), request.resumable);
-        Self {
-            source: Source::Open(Box::new((response.into_inner(), counted))),
+        let mut events = Self {
+            source: Source::Ended,
             leave,
-            resumption,
+            resumption: Resumption::default(),
             deadline: deadline.map(|deadline| (deadline, Box::pin(sleep_until(deadline)))),
             idle: Box::pin(sleep(terms.client.idle_timeout())),
             terms,
             request,
             fold: Fold::default(),
+            headers: Headers::new(),
+            has_event: false,
             failure: None,
-        }
+            log: None,
+        };
+        events.opened(open);
+        events
+    }
+
+    /// Writes the line of the log when the stream ends.
+    pub(crate) fn with_log(mut self, log: CallLog) -> Self {
+        self.log = Some(log);
+        self
+    }
+
+    fn opened(&mut self, open: Open) {
+        let metadata = open.response.metadata();
+        self.resumption.announced(metadata, self.request.resumable);
+        headers::add(&mut self.headers, metadata);
+        self.terms.max_retries = open.retries_left;
+        self.source = Source::Open(Box::new((open.response.into_inner(), open.counted)));
     }
 
     /// Returns the next event; `None` after the last one.
@@ -111,7 +137,12 @@ impl Events {
 
     /// Returns a stream of the text deltas of the first answer, without empty ones.
     pub fn text_deltas(&mut self) -> TextDeltas<'_> {
-        TextDeltas(self)
+        TextDeltas::borrowed(self)
+    }
+
+    /// Converts into a stream of the text deltas, for example for the body of an HTTP response.
+    pub fn into_text_deltas(self) -> TextDeltas<'static> {
+        TextDeltas::owned(self)
     }
 
     /// Reads the remaining events and returns the complete answer.
@@ -119,14 +150,30 @@ impl Events {
     /// # Errors
     ///
     /// The call failed, or the stream ended before it was complete.
-    pub async fn finish(mut self) -> Result<Answer, Error> {
+    pub async fn finish(&mut self) -> Result<Answer, Error> {
         while let Some(event) = self.next().await {
             event?;
         }
-        match self.failure {
-            Some(failure) => Err(failure),
-            None => Ok(Answer::new(self.fold.finish())),
+        match &self.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(self.assembled()),
         }
+    }
+
+    /// Returns the answer so far, also after an error; `None` before the first event that is no
+    /// heartbeat. Choices that have not ended have no finish reason.
+    pub fn partial(&self) -> Option<Answer> {
+        self.fold.has_begun().then(|| self.assembled())
+    }
+
+    fn assembled(&self) -> Answer {
+        Answer::new(self.fold.clone().finish(), self.headers.clone())
+    }
+
+    /// Returns the metadata of the response: its headers, and its trailers when the stream has ended.
+    /// Binary values are left out.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
     }
 
     /// Returns the request id of this call.
@@ -139,7 +186,7 @@ impl Events {
         self.resumption.resumes()
     }
 
-    fn poll_event(
+    pub(crate) fn poll_event(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<ConverseStreamResponse, Error>>> {
@@ -147,10 +194,8 @@ impl Events {
             let polled = match &mut self.source {
                 Source::Ended => return Poll::Ready(None),
                 Source::Opening(opening) => match opening.poll(context) {
-                    Poll::Ready(Ok(Open { response, counted })) => {
-                        let wanted = self.request.resumable;
-                        self.resumption.announced(response.metadata(), wanted);
-                        self.source = Source::Open(Box::new((response.into_inner(), counted)));
+                    Poll::Ready(Ok(open)) => {
+                        self.opened(open);
                         continue;
                     }
                     Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
@@ -158,12 +203,18 @@ impl Events {
                 },
                 Source::Open(open) => match Pin::new(&mut open.0).poll_next(context) {
                     Poll::Ready(Some(Err(status))) => {
-                        let status = of_broken_connection(status);
-                        let error = failed(status, self.terms.deadline, &self.terms.request_id);
-                        Poll::Ready(Some(Err(error)))
+                        Poll::Ready(Some(Err(self.terms.failed(status))))
                     }
                     Poll::Ready(Some(Ok(event))) => Poll::Ready(Some(Ok(event))),
-                    Poll::Ready(None) => Poll::Ready(None),
+                    Poll::Ready(None) => {
+                        // They were read with the end of the stream.
+                        if let Poll::Ready(Ok(Some(trailers))) =
+                            pin!(open.0.trailers()).poll(context)
+                        {
+                            headers::add(&mut self.headers, &trailers);
+                        }
+                        Poll::Ready(None)
+                    }
                     Poll::Pending => Poll::Pending,
                 },
             };
@@ -184,8 +235,16 @@ impl Events {
                 }
                 Poll::Pending => ready!(self.poll_clocks(context)),
             };
+            let error = match self.throttled(error) {
+                Ok(()) => continue,
+                Err(error) => error,
+            };
             match self.resumption.failed(error, self.fold.is_complete()) {
-                Next::Resume(delay) => self.open_after(delay),
+                Next::Resume(delay) => {
+                    let sequence = self.resumption.sequence();
+                    self.terms.name().resume(delay, sequence);
+                    self.open_after(delay);
+                }
                 Next::Complete => {
                     self.complete();
                     return Poll::Ready(None);
@@ -195,7 +254,23 @@ impl Events {
         }
     }
 
+    /// Makes the call again if it was throttled before any event, and may be.
+    fn throttled(&mut self, error: Error) -> Result<(), Error> {
+        if self.has_event {
+            return Err(error);
+        }
+        match throttle_delay(&error, &mut self.terms.max_retries) {
+            Some(delay) if self.terms.has_time_for(delay) => {
+                self.terms.name().retry(delay, &error);
+                self.open_after(delay);
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
     fn received(&mut self, event: &ConverseStreamResponse) -> Received {
+        self.has_event = true;
         self.rest(Duration::ZERO);
         let received = self.resumption.received(event, self.request.resumable);
         if matches!(received, Received::New) {
@@ -235,15 +310,22 @@ impl Events {
         self.terms.client.credit().earn();
         self.leave.disarm();
         self.source = Source::Ended;
+        if let Some(mut log) = self.log.take() {
+            log.end(Ok(&()));
+        }
     }
 
     fn fail(&mut self, error: Error) -> Error {
+        let error = error.with_headers(&self.headers);
         let error = match self.fold.has_output() {
             true => error.after_output(),
             false => error,
         };
         self.source = Source::Ended;
         self.leave.failed(&error);
+        if let Some(mut log) = self.log.take() {
+            log.end::<()>(Err(&error));
+        }
         self.failure = Some(error.clone());
         error
     }
@@ -270,41 +352,5 @@ impl Stream for Events {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_event(context)
-    }
-}
-
-/// The text deltas of an answer: also a [`Stream`].
-#[derive(Debug)]
-pub struct TextDeltas<'a>(&'a mut Events);
-
-impl TextDeltas<'_> {
-    /// Returns the next text delta; `None` after the last one.
-    pub async fn next(&mut self) -> Option<Result<String, Error>> {
-        poll_fn(|context| self.poll_text(context)).await
-    }
-
-    fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<String, Error>>> {
-        loop {
-            let event = match ready!(self.0.poll_event(context)) {
-                Some(Ok(event)) => event,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            };
-            if let Some(Event::Delta(delta)) = event.event
-                && delta.choice_index == 0
-                && let Some(delta::Part::Text(text)) = delta.part
-                && !text.is_empty()
-            {
-                return Poll::Ready(Some(Ok(text)));
-            }
-        }
-    }
-}
-
-impl Stream for TextDeltas<'_> {
-    type Item = Result<String, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_text(context)
     }
 }

@@ -15,16 +15,17 @@ use crate::v1::{
 const STREAMED_AUDIO: &str = "audio/pcm";
 
 /// Accumulates events.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Fold {
     answer: ConverseResponse,
     drafts: BTreeMap<i32, Draft>,
     completed: Option<Completed>,
+    has_begun: bool,
     has_output: bool,
 }
 
 /// An incomplete answer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Draft {
     content: Vec<Content>,
     reasoning: String,
@@ -37,7 +38,7 @@ struct Draft {
 }
 
 /// An incomplete audio part.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sound {
     bytes: BytesMut,
     file: Option<AudioFile>,
@@ -49,6 +50,11 @@ impl Fold {
         self.completed.is_some()
     }
 
+    /// Returns whether an event was received, heartbeats excepted.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// Returns whether a part of the answer was received.
     pub(crate) fn has_output(&self) -> bool {
         self.has_output
@@ -56,6 +62,7 @@ impl Fold {
 
     /// Adds the next event.
     pub(crate) fn add(&mut self, event: &ConverseStreamResponse) {
+        self.has_begun |= !matches!(event.event, Some(Event::Heartbeat(_)));
         match &event.event {
             Some(Event::Started(started)) => {
                 self.answer.model.clone_from(&started.model);
@@ -131,6 +138,7 @@ impl Fold {
         answer.extra_output = completed.extra_output;
         answer.extra = completed.extra;
         answer.warnings = completed.warnings;
+        answer.history_used = completed.history_used;
         answer
     }
 }

@@ -17,21 +17,27 @@
 //!
 //! - [`Client`] is cheap to clone, shared between tasks, and connects with its first call.
 //! - [`Client::converse`] returns the complete [`Answer`], [`Client::stream`] a [stream of
-//!   events](Events). [`Client::upload`] uploads a large file, and [`Client::run_tools`] runs
-//!   functions that the model calls.
+//!   events](Events). [`Client::run_tools`] and [`Client::stream_tools`] run functions that the model
+//!   calls, and [`Client::converse_in`] returns the answer as a value of a type.
+//! - [`Conversation::stored`] is a conversation that the gateway keeps;
+//!   [`Client::create_conversation`] and the methods beside it manage them.
 //! - [`Client::list_models`] and [`Client::get_model`] return the models that can be used.
 //! - [`Client::live`] is a spoken conversation, [`Client::speak`] speaks a text while it is written.
 //! - [`text`], [`audio`], [`image`], [`video`] return the parts of a message. Files are read by the
-//!   client; paths are never sent.
+//!   client, and large ones uploaded; paths are never sent. [`Client::upload`] uploads a file itself.
 //! - [`Error`] has the gRPC code, the reason, and whether and when to retry.
+//! - [`ClientBuilder::layer`] adds Tower layers, [`ClientBuilder::configure_endpoint`] changes options
+//!   of the connections.
+//! - The environment variable `DASHGATE_LOG` is `info` (a line on standard error for each call),
+//!   `debug` (retries, resumes and connections too) or `off`.
 //! - Dropping a future or a stream cancels its call, at the gateway and at DashScope. A program that
 //!   ends afterwards awaits [`Client::settle`].
 //! - A stream whose connection is lost continues on another one: [`Call::resume`].
 //! - The generated messages and clients of the schema are in [`v1`].
 
 mod answer;
+mod builder;
 mod call;
-mod call_cancellation;
 mod client;
 mod connections;
 mod content;
@@ -39,37 +45,73 @@ mod conversation;
 mod error;
 mod events;
 mod fold;
+mod headers;
+#[cfg(feature = "json")]
+mod json;
+mod large_files;
 mod leave;
 mod live;
+mod live_input;
 mod live_progress;
 mod live_protocol;
 mod live_stream;
+mod log;
+mod media;
+#[cfg(feature = "json")]
+mod message_content;
+#[cfg(feature = "json")]
+mod message_fields;
+#[cfg(feature = "json")]
+mod messages;
 mod models;
+mod query;
 mod resume;
 mod resume_backoff;
 mod retry;
+#[cfg(feature = "schema")]
+mod schema;
 mod sniff;
+mod status;
+mod stored;
+mod stored_methods;
+mod structured;
+mod target;
+mod terms;
+mod text_deltas;
 #[cfg(feature = "tls")]
 mod tls;
+mod tool_rounds;
+mod tool_run;
+mod tool_stream;
 mod tools;
+mod transport;
 mod upload;
+mod uploaded;
 pub mod v1;
 
 pub use answer::Answer;
+pub use builder::ClientBuilder;
 pub use call::{Call, Streamed, Whole};
-pub use call_cancellation::CallCancellation;
-pub use client::{Client, ClientBuilder};
-pub use content::{Contents, Media, audio, image, text, video, video_frames};
+pub use client::Client;
+pub use content::{Contents, audio, image, text, video, video_frames};
 pub use conversation::Conversation;
 pub use error::{Error, FieldViolation};
-pub use events::{Events, TextDeltas};
+pub use events::Events;
+pub use headers::Headers;
 pub use live::{
     LiveSender, LiveSession, Session, SessionCall, SessionSender, SpeechAudio, SpeechSender,
     SpeechSession,
 };
-pub use models::{ModelList, ModelQuery};
+pub use media::Media;
+pub use models::{CallCancellation, ModelList, ModelQuery};
+pub use query::{List, Query};
+pub use structured::{OutputFormat, Structured, StructuredCall};
+pub use text_deltas::TextDeltas;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use tonic::Code;
-pub use tools::{Tool, ToolError, ToolRun};
+pub use tool_run::ToolRun;
+pub use tool_stream::ToolStream;
+pub use tools::{Tool, ToolError};
+pub use transport::Transport;
 pub use upload::{Upload, UploadSource};

@@ -17,8 +17,9 @@ use tonic::Code;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::live_input::Input;
 use crate::live_progress::Position;
-use crate::live_stream::{Input, Link, Protocol, begin};
+use crate::live_stream::{Link, Protocol, begin};
 use crate::v1;
 use crate::v1::{converse_live_request, synthesize_live_request, synthesize_live_response};
 

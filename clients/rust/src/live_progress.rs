@@ -65,6 +65,11 @@ impl Position {
         true
     }
 
+    /// Returns the number of the last event.
+    pub(crate) fn sequence(&self) -> i32 {
+        self.sequence
+    }
+
     /// Returns what another stream needs to continue here; `None` before the session has started.
     pub(crate) fn resumption(&self) -> Option<ResumeSession> {
         (!self.token.is_empty()).then(|| ResumeSession {

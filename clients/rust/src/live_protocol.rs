@@ -1,10 +1,11 @@
 //! The methods of `LiveService`, each by its setup.
 
 use tonic::Request;
-use tonic::transport::Channel;
 
+use crate::live_input::Messages;
 use crate::live_progress::Notice;
-use crate::live_stream::{Messages, Opened, Protocol};
+use crate::live_stream::{Opened, Protocol};
+use crate::transport::Transport;
 use crate::v1;
 use crate::v1::live_service_client::LiveServiceClient;
 use crate::v1::{converse_live_request, converse_live_response};
@@ -29,6 +30,7 @@ impl From<&str> for v1::SynthesisSetup {
 }
 
 impl Protocol for v1::LiveSetup {
+    const NAME: &'static str = "ConverseLive";
     type Request = v1::ConverseLiveRequest;
     type Response = v1::ConverseLiveResponse;
 
@@ -49,7 +51,7 @@ impl Protocol for v1::LiveSetup {
     }
 
     async fn open(
-        mut service: LiveServiceClient<Channel>,
+        mut service: LiveServiceClient<Transport>,
         request: Request<Messages<Self::Request>>,
     ) -> Opened<Self::Response> {
         service.converse_live(request).await
@@ -68,6 +70,7 @@ impl Protocol for v1::LiveSetup {
 }
 
 impl Protocol for v1::SynthesisSetup {
+    const NAME: &'static str = "SynthesizeLive";
     type Request = v1::SynthesizeLiveRequest;
     type Response = v1::SynthesizeLiveResponse;
 
@@ -88,7 +91,7 @@ impl Protocol for v1::SynthesisSetup {
     }
 
     async fn open(
-        mut service: LiveServiceClient<Channel>,
+        mut service: LiveServiceClient<Transport>,
         request: Request<Messages<Self::Request>>,
     ) -> Opened<Self::Response> {
         service.synthesize_live(request).await

@@ -1,23 +1,25 @@
 //! The streams of a live session: a task opens them, one after the other, and reads their events.
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
-use futures_core::Stream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::call::{failed, of_broken_connection, within};
 use crate::client::Client;
 use crate::connections::Counted;
 use crate::error::Error;
+use crate::live_input::{Input, Messages, of_program};
 use crate::live_progress::{Notice, Position, Progress};
+use crate::log::{CallLog, CallName};
+use crate::status::failed;
+use crate::terms::within;
+use crate::transport::Transport;
 use crate::v1::ResumeSession;
 use crate::v1::live_service_client::LiveServiceClient;
 
@@ -34,13 +36,16 @@ pub trait Protocol: Clone + Send + Sync + Unpin + 'static {
     /// The events.
     type Response: Send + 'static;
 
+    /// The name of the method, for the log.
+    const NAME: &'static str;
+
     /// Returns the session that this setup resumes.
     fn resumed(&self) -> Option<&ResumeSession>;
     /// Returns the first message of a stream.
     fn opening(&self, resume: Option<ResumeSession>) -> Self::Request;
     /// Opens a stream.
     fn open(
-        service: LiveServiceClient<Channel>,
+        service: LiveServiceClient<Transport>,
         request: Request<Messages<Self::Request>>,
     ) -> impl Future<Output = Opened<Self::Response>> + Send;
     /// Returns the sequence number of an event, and what the client uses of it.
@@ -49,120 +54,6 @@ pub trait Protocol: Clone + Send + Sync + Unpin + 'static {
 
 /// The result of opening a stream.
 pub type Opened<T> = Result<Response<Streaming<T>>, Status>;
-
-/// The messages of one stream.
-#[derive(Debug)]
-pub struct Messages<T> {
-    first: Option<T>,
-    rest: mpsc::Receiver<T>,
-    /// Dropped with the rest, when the stream accepts no more.
-    _open: oneshot::Sender<()>,
-}
-
-impl<T: Unpin> Stream for Messages<T> {
-    type Item = T;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
-        match self.first.take() {
-            Some(first) => Poll::Ready(Some(first)),
-            None => self.rest.poll_recv(context),
-        }
-    }
-}
-
-/// Where messages go at present.
-pub(crate) struct Outlet<T> {
-    /// The messages of the newest stream.
-    messages: Option<mpsc::Sender<T>>,
-    is_finished: bool,
-    /// Why nothing can be sent any more.
-    over: Option<Error>,
-}
-
-/// The sending side of a session, of which there may be many.
-pub(crate) struct Input<T>(Arc<watch::Sender<Outlet<T>>>);
-
-impl<T> Clone for Input<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<T> Input<T> {
-    fn new() -> Self {
-        let (outlet, _) = watch::channel(Outlet {
-            messages: None,
-            is_finished: false,
-            over: None,
-        });
-        Self(Arc::new(outlet))
-    }
-
-    /// Waits until flow control accepts a message, also on a resumed stream.
-    pub(crate) async fn send(&self, message: T) -> Result<(), Error> {
-        let mut outlet = self.0.subscribe();
-        loop {
-            let messages = {
-                let outlet = outlet.borrow_and_update();
-                if let Some(over) = &outlet.over {
-                    return Err(over.clone());
-                }
-                if outlet.is_finished {
-                    return Err(of_program("nothing can be sent after `finish`"));
-                }
-                outlet.messages.clone()
-            };
-            tokio::select! {
-                slot = slot(messages) => {
-                    slot.send(message);
-                    return Ok(());
-                }
-                _ = outlet.changed() => {}
-            }
-        }
-    }
-
-    /// Ends the input of this stream and of all that follow.
-    pub(crate) fn finish(&self) {
-        self.0.send_modify(|outlet| {
-            outlet.is_finished = true;
-            outlet.messages = None;
-        });
-    }
-
-    /// Ends the session for all who send; the first reason is kept.
-    pub(crate) fn end(&self, why: Error) {
-        self.0.send_modify(|outlet| {
-            outlet.messages = None;
-            outlet.over.get_or_insert(why);
-        });
-    }
-
-    fn is_finished(&self) -> bool {
-        self.0.borrow().is_finished
-    }
-
-    fn replace(&self, messages: mpsc::Sender<T>) {
-        self.0.send_modify(|outlet| {
-            let is_open = !outlet.is_finished && outlet.over.is_none();
-            outlet.messages = is_open.then_some(messages);
-        });
-    }
-}
-
-/// Waits for space. A stream that has ended never has any.
-async fn slot<T>(messages: Option<mpsc::Sender<T>>) -> mpsc::OwnedPermit<T> {
-    if let Some(messages) = messages
-        && let Ok(slot) = messages.reserve_owned().await
-    {
-        return slot;
-    }
-    pending().await
-}
-
-fn of_program(message: &str) -> Error {
-    Error::of_client(Code::FailedPrecondition, "", message, "")
-}
 
 /// What all streams of a session share.
 pub(crate) struct Link<P> {
@@ -208,12 +99,14 @@ where
         })
     }
 
+    /// What the lines of this session in the log have in common.
+    fn name(&self) -> CallName {
+        self.client.call_name(P::NAME, &self.request_id)
+    }
+
     fn failed(&self, status: Status) -> Error {
-        failed(
-            of_broken_connection(status),
-            self.deadline,
-            &self.request_id,
-        )
+        let target = self.client.target();
+        failed(status, target, self.deadline, &self.request_id)
     }
 }
 
@@ -231,7 +124,14 @@ where
     P::Request: Unpin,
 {
     let position = Position::of(link.setup.resumed());
-    let first = link.open(position.resumption()).await?;
+    let mut log = CallLog::begin(link.name());
+    let first = match link.open(position.resumption()).await {
+        Ok(first) => first,
+        Err(error) => {
+            log.end::<()>(Err(&error));
+            return Err(error);
+        }
+    };
     let (sender, events) = mpsc::channel(EVENTS_AHEAD);
     let (input, resumes) = (Input::new(), Arc::new(AtomicU32::new(0)));
     input.replace(first.messages.clone());
@@ -241,6 +141,7 @@ where
         events: sender,
         input: input.clone(),
         resumes: Arc::clone(&resumes),
+        log,
     };
     let task = tokio::spawn(driver.run(first)).abort_handle();
     Ok(Ends {
@@ -257,6 +158,7 @@ struct Driver<P: Protocol> {
     events: mpsc::Sender<Result<P::Response, Error>>,
     input: Input<P::Request>,
     resumes: Arc<AtomicU32>,
+    log: CallLog,
 }
 
 impl<P: Protocol> Driver<P>
@@ -267,9 +169,13 @@ where
         let (deadline, id) = (self.link.deadline, self.link.request_id.clone());
         let ended = within(deadline, &id, self.streams(first)).await;
         match ended.and_then(|ended| ended) {
-            Ok(()) => self.input.end(of_program("the session has ended")),
+            Ok(()) => {
+                self.log.end(Ok(&()));
+                self.input.end(of_program("the session has ended"));
+            }
             Err(error) => {
                 let error = self.progress.final_error(error);
+                self.log.end::<()>(Err(&error));
                 self.input.end(error.clone());
                 // The reader may have left.
                 let _sent = self.events.send(Err(error)).await;
@@ -289,6 +195,8 @@ where
             };
             let pause = self.progress.broken(error)?;
             self.resumes.fetch_add(1, Ordering::Relaxed);
+            let sequence = self.progress.position.sequence();
+            self.link.name().resume(pause, sequence);
             sleep(pause).await;
             let resumption = self.progress.position.resumption();
             stream = self.link.open(resumption).await;

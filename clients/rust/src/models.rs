@@ -1,172 +1,85 @@
-//! The models that the gateway can be asked for.
+//! The models that the gateway can be asked for, and the cancellation of calls.
 
-use std::collections::VecDeque;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
-use std::time::Duration;
+use tonic::{Request, Status};
 
-use tonic::{Request, Response};
-
-use crate::call::Terms;
 use crate::client::Client;
-use crate::error::Error;
-use crate::v1;
-use crate::v1::{GetModelRequest, ListModelsRequest};
+use crate::query::{List, Method, Page, Paged, Query};
+use crate::v1::{CancelCallRequest, GetModelRequest, ListModelsRequest, Model};
 
-/// Settings of a call of `ModelService`.
-#[derive(Clone, Debug)]
-struct Query {
-    client: Client,
-    timeout: Option<Duration>,
-    metadata: Vec<(String, String)>,
+/// The models that can be used, in the order of their names.
+pub type ModelList = List<ListModelsRequest>;
+/// A query of one model.
+pub type ModelQuery = Query<GetModelRequest>;
+/// The cancellation of a call.
+pub type CallCancellation = Query<CancelCallRequest>;
+
+impl Client {
+    /// Returns the models that can be used, in the order of their names: `client.list_models()`, and
+    /// then `models.next().await`.
+    pub fn list_models(&self) -> ModelList {
+        List::new(self.clone(), ListModelsRequest::default())
+    }
+
+    /// Returns what the gateway knows of a model: `client.get_model("qwen-audio-turbo").await?`.
+    pub fn get_model(&self, name: impl Into<String>) -> ModelQuery {
+        Query::new(self.clone(), GetModelRequest { name: name.into() })
+    }
+
+    /// Cancels a running call of this caller by its request id, whatever process made it:
+    /// `client.cancel_call("order-4711-summary").await?`. Its streams fail with `ABORTED` and the
+    /// reason `CALL_CANCELLED`. If no such call is running, the reason is `CALL_NOT_FOUND`.
+    pub fn cancel_call(&self, request_id: impl Into<String>) -> CallCancellation {
+        let request_id = request_id.into();
+        Query::new(self.clone(), CancelCallRequest { request_id })
+    }
 }
 
-impl Query {
-    fn new(client: Client) -> Self {
-        Self {
-            client,
-            timeout: None,
-            metadata: Vec::new(),
-        }
-    }
+impl Method for ListModelsRequest {
+    const NAME: &'static str = "ListModels";
+    type Output = Page<Model>;
 
-    /// The terms of one call. Its request has no field for the request id.
-    fn terms(&self) -> Result<Terms, Error> {
-        let (metadata, request_id) = self.client.named_metadata(&self.metadata)?;
-        let timeout = self.timeout.unwrap_or_else(|| self.client.whole_timeout());
-        let client = self.client.clone();
-        Ok(Terms::new(client, metadata, Some(timeout), request_id))
-    }
-}
-
-/// The models that can be used, in the order of their names. A page is fetched when its first model
-/// is needed.
-///
-/// ```no_run
-/// # async fn list(client: dashgate_client::Client) -> Result<(), dashgate_client::Error> {
-/// let mut models = client.list_models();
-/// while let Some(model) = models.next().await {
-///     println!("{}", model?.name);
-/// }
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "no request is sent until `next` is awaited"]
-pub struct ModelList {
-    query: Query,
-    page_size: i32,
-    /// The token of the next page; `None` after the last one.
-    token: Option<String>,
-    page: VecDeque<v1::Model>,
-}
-
-impl ModelList {
-    pub(crate) fn new(client: Client) -> Self {
-        Self {
-            query: Query::new(client),
-            page_size: 0,
-            token: Some(String::new()),
-            page: VecDeque::new(),
-        }
-    }
-
-    /// Sets how many models are fetched at once. Default: the gateway's page size.
-    pub fn page_size(mut self, models: i32) -> Self {
-        self.page_size = models;
-        self
-    }
-
-    /// Sets the deadline of each page, including all attempts. Default: the client's.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.query.timeout = Some(timeout);
-        self
-    }
-
-    /// Adds a metadata entry to each call.
-    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.query.metadata.push((name.into(), value.into()));
-        self
-    }
-
-    /// Returns the next model, and `None` after the last one or after an error.
-    pub async fn next(&mut self) -> Option<Result<v1::Model, Error>> {
-        while self.page.is_empty() {
-            // It stays taken if the call fails.
-            let token = self.token.take()?;
-            if let Err(error) = self.fetch(token).await {
-                return Some(Err(error));
-            }
-        }
-        self.page.pop_front().map(Ok)
-    }
-
-    async fn fetch(&mut self, page_token: String) -> Result<(), Error> {
-        let terms = self.query.terms()?;
-        let request = ListModelsRequest {
-            page_size: self.page_size,
-            page_token,
-        };
-        let service = self.query.client.model_service();
-        let send = move |request: Request<ListModelsRequest>| {
-            let mut service = service.clone();
-            async move { service.list_models(request).await }
-        };
-        let response = terms.attempt(request, send).await?;
-        self.query.client.credit().earn();
+    async fn send(client: &Client, request: Request<Self>) -> Result<Page<Model>, Status> {
+        let response = client.model_service().list_models(request).await?;
         let response = response.into_inner();
-        self.page = response.models.into();
-        self.token = Some(response.next_page_token).filter(|token| !token.is_empty());
-        Ok(())
-    }
-}
-
-/// A query of one model, which is sent when it is awaited.
-#[derive(Debug)]
-#[must_use = "no request is sent until it is awaited"]
-pub struct ModelQuery {
-    query: Query,
-    name: String,
-}
-
-impl ModelQuery {
-    pub(crate) fn new(client: Client, name: String) -> Self {
-        Self {
-            query: Query::new(client),
-            name,
-        }
-    }
-
-    /// Sets the deadline of this call, including all attempts. Default: the client's.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.query.timeout = Some(timeout);
-        self
-    }
-
-    /// Adds a metadata entry to this call.
-    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.query.metadata.push((name.into(), value.into()));
-        self
-    }
-}
-
-impl IntoFuture for ModelQuery {
-    type Output = Result<v1::Model, Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let terms = self.query.terms()?;
-            let request = GetModelRequest { name: self.name };
-            let service = self.query.client.model_service();
-            let send = move |request: Request<GetModelRequest>| {
-                let mut service = service.clone();
-                async move { service.get_model(request).await }
-            };
-            let response = terms.attempt(request, send).await;
-            let response = response.map(Response::into_inner)?;
-            self.query.client.credit().earn();
-            Ok(response.model.unwrap_or_default())
+        Ok(Page {
+            items: response.models,
+            next_page_token: response.next_page_token,
         })
+    }
+}
+
+impl Paged for ListModelsRequest {
+    type Item = Model;
+
+    fn set_page_size(&mut self, items: i32) {
+        self.page_size = items;
+    }
+
+    fn set_page_token(&mut self, token: String) {
+        self.page_token = token;
+    }
+}
+
+impl Method for GetModelRequest {
+    const NAME: &'static str = "GetModel";
+    type Output = Model;
+
+    async fn send(client: &Client, request: Request<Self>) -> Result<Model, Status> {
+        let response = client.model_service().get_model(request).await?;
+        Ok(response.into_inner().model.unwrap_or_default())
+    }
+}
+
+impl Method for CancelCallRequest {
+    const NAME: &'static str = "CancelCall";
+    type Output = ();
+
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
+    async fn send(client: &Client, request: Request<Self>) -> Result<(), Status> {
+        client.call_service().cancel_call(request).await?;
+        Ok(())
     }
 }

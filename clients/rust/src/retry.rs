@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::error::{Pushback, pushback};
+use crate::error::{Error, Pushback, pushback};
 
 pub(crate) const MAX_ATTEMPTS: u32 = 5;
 pub(crate) const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
@@ -16,6 +16,8 @@ pub(crate) const BACKOFF_MULTIPLIER: u32 = 2;
 /// Clients that failed at the same time must not retry at the same time: each delay is up to a
 /// fifth shorter or longer, as in other gRPC libraries.
 const JITTER: f64 = 0.2;
+
+const THROTTLE_JITTER: f64 = 0.1;
 
 /// The retry budget of a client, in thousandths, as gRPC's retry throttling: a server that fails
 /// most calls gets no retries.
@@ -91,6 +93,17 @@ impl Attempts {
     }
 }
 
+/// Returns the delay before a call that was throttled is made again; `None` if it is not. The delay
+/// is up to a tenth longer than asked, because those that are throttled are so at the same time.
+pub(crate) fn throttle_delay(error: &Error, retries_left: &mut u32) -> Option<Duration> {
+    if error.code() != Code::ResourceExhausted {
+        return None;
+    }
+    let asked = error.retry_after()?;
+    *retries_left = retries_left.checked_sub(1)?;
+    Some(asked.mul_f64(1.0 + THROTTLE_JITTER * fastrand::f64()))
+}
+
 /// Returns whether HTTP/2 reports that the request was not processed: more streams were opened than
 /// the connection allows before the server's SETTINGS frame arrived.
 fn is_refused(status: &Status) -> bool {
@@ -150,6 +163,32 @@ mod tests {
             let again = Attempts::first().next(&Status::new(code, ""), &credit);
             assert_eq!(again.is_some(), code == Code::Unavailable, "{code:?}");
         }
+    }
+
+    #[test]
+    fn throttling_is_retried_after_its_time_as_often_as_allowed() {
+        let throttled = |code, pushback: &str| {
+            let mut status = Status::new(code, "");
+            let metadata = status.metadata_mut();
+            metadata.insert("grpc-retry-pushback-ms", pushback.parse().unwrap());
+            Error::of_call(status, "")
+        };
+        let busy = throttled(Code::ResourceExhausted, "1000");
+        let mut left = 2;
+        for _ in 0..2 {
+            let delay = throttle_delay(&busy, &mut left).unwrap().as_millis();
+            assert!((1000..=1100).contains(&delay), "{delay}");
+        }
+        assert_eq!(throttle_delay(&busy, &mut left), None);
+        let mut left = 2;
+        for other in [
+            throttled(Code::ResourceExhausted, "-1"),
+            throttled(Code::Unavailable, "1000"),
+            Error::of_call(Status::resource_exhausted(""), ""),
+        ] {
+            assert_eq!(throttle_delay(&other, &mut left), None, "{other}");
+        }
+        assert_eq!(left, 2);
     }
 
     #[test]

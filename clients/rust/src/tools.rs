@@ -1,23 +1,20 @@
-//! Functions that the model may call, and the loop that runs them.
+//! Functions that the model may call.
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use tonic::Code;
-
-use crate::answer::Answer;
-use crate::client::Client;
-use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::v1;
 use crate::v1::tool::Kind;
 
-const DEFAULT_MAX_ROUNDS: usize = 8;
-
-type Fault = Box<dyn StdError + Send + Sync>;
-type Running = Pin<Box<dyn Future<Output = Result<String, Fault>> + Send>>;
+pub(crate) type Fault = Box<dyn StdError + Send + Sync>;
+/// The function of a tool: from the arguments to the result.
+pub(crate) type Function = Arc<dyn Fn(String) -> Running + Send + Sync>;
+/// A function that is running.
+pub(crate) type Running = Pin<Box<dyn Future<Output = Result<String, Fault>> + Send>>;
 
 /// A function that the model may call.
 ///
@@ -36,7 +33,7 @@ type Running = Pin<Box<dyn Future<Output = Result<String, Fault>> + Send>>;
 /// ```
 pub struct Tool {
     declaration: v1::FunctionTool,
-    function: Box<dyn Fn(String) -> Running + Send + Sync>,
+    function: Function,
 }
 
 impl Tool {
@@ -59,9 +56,59 @@ impl Tool {
                 description: description.into(),
                 parameters: parameters.into(),
             },
-            function: Box::new(move |arguments| {
+            function: Arc::new(move |arguments| {
                 let returned = function(arguments);
                 Box::pin(async move { returned.await.map_err(Into::into) })
+            }),
+        }
+    }
+
+    /// Creates a tool whose function takes a value: the JSON Schema of its type is that of the
+    /// arguments. Arguments that are not such a value are answered with the error, so that the model
+    /// can correct them.
+    ///
+    /// ```
+    /// use dashgate_client::Tool;
+    ///
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// struct Place {
+    ///     /// The name of a city.
+    ///     city: String,
+    /// }
+    ///
+    /// let tool = Tool::typed("weather", "The weather in a city, now.", |place: Place| async move {
+    ///     Ok::<_, std::io::Error>(format!("clear in {}", place.city))
+    /// });
+    /// assert_eq!(tool.name(), "weather");
+    /// ```
+    #[cfg(feature = "schema")]
+    pub fn typed<Arguments, Run, Returned, Wrong>(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        function: Run,
+    ) -> Self
+    where
+        Arguments: serde::de::DeserializeOwned + schemars::JsonSchema,
+        Run: Fn(Arguments) -> Returned + Send + Sync + 'static,
+        Returned: Future<Output = Result<String, Wrong>> + Send + 'static,
+        Wrong: Into<Fault>,
+    {
+        Self {
+            declaration: v1::FunctionTool {
+                name: name.into(),
+                description: description.into(),
+                parameters: crate::schema::json_schema::<Arguments>(),
+            },
+            function: Arc::new(move |arguments| match serde_json::from_str(&arguments) {
+                Ok(arguments) => {
+                    let returned = function(arguments);
+                    Box::pin(async move { returned.await.map_err(Into::into) })
+                }
+                Err(error) => {
+                    let text = format!("the arguments are invalid: {error}");
+                    let result = serde_json::json!({"error": text}).to_string();
+                    Box::pin(async move { Ok(result) })
+                }
             }),
         }
     }
@@ -69,6 +116,10 @@ impl Tool {
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.declaration.name
+    }
+
+    pub(crate) fn function(&self) -> Function {
+        Arc::clone(&self.function)
     }
 }
 
@@ -93,10 +144,6 @@ impl From<v1::FunctionTool> for v1::Tool {
         }
     }
 }
-
-/// The results of functions that brought none: no call stays unanswered.
-const FAILED: &str = r#"{"error":"the function failed"}"#;
-const NOT_RUN: &str = r#"{"error":"the function was not run"}"#;
 
 /// The error of a tool loop.
 #[derive(Debug)]
@@ -130,129 +177,5 @@ impl StdError for ToolError {
 impl From<Error> for ToolError {
     fn from(error: Error) -> Self {
         Self::Call(error)
-    }
-}
-
-/// A tool loop that runs when it is awaited.
-#[derive(Debug)]
-#[must_use = "no request is sent until it is awaited"]
-pub struct ToolRun<'a> {
-    client: Client,
-    conversation: &'a mut Conversation,
-    tools: &'a [Tool],
-    options: v1::GenerationOptions,
-    max_rounds: usize,
-}
-
-impl<'a> ToolRun<'a> {
-    pub(crate) fn new(
-        client: Client,
-        conversation: &'a mut Conversation,
-        tools: &'a [Tool],
-    ) -> Self {
-        Self {
-            client,
-            conversation,
-            tools,
-            options: v1::GenerationOptions::default(),
-            max_rounds: DEFAULT_MAX_ROUNDS,
-        }
-    }
-
-    /// Sets how many rounds of tool calls are allowed. Default: 8.
-    pub fn max_rounds(mut self, rounds: usize) -> Self {
-        self.max_rounds = rounds;
-        self
-    }
-
-    /// Sets the generation options. Default: those of the model.
-    pub fn options(mut self, options: v1::GenerationOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    async fn run(mut self) -> Result<Answer, ToolError> {
-        for tool in self.tools {
-            let declaration = v1::Tool::from(tool);
-            if !self.conversation.raw().tools.contains(&declaration) {
-                self.conversation.tool(declaration);
-            }
-        }
-        let mut rounds = 0;
-        loop {
-            let call = self.client.converse(&*self.conversation);
-            let answer = call.options(self.options.clone()).await?;
-            self.conversation.append(&answer);
-            if answer.tool_calls().is_empty() {
-                return Ok(answer);
-            }
-            let calls = answer.tool_calls();
-            if rounds == self.max_rounds {
-                self.answer_all(calls, NOT_RUN);
-                let message = format!("the model still asks for tools after {rounds} rounds");
-                let code = Code::FailedPrecondition;
-                let id = answer.request_id();
-                return Err(Error::of_client(code, "TOOL_ROUNDS", &message, id).into());
-            }
-            rounds += 1;
-            for (at, call) in calls.iter().enumerate() {
-                let result = match self.tools.iter().find(|tool| tool.name() == call.name) {
-                    Some(tool) => (tool.function)(call.arguments.clone()).await,
-                    None => Ok(missing(&call.name)),
-                };
-                match result {
-                    Ok(result) => self.conversation.tool_result(call, result),
-                    Err(error) => {
-                        self.conversation.tool_result(call, FAILED);
-                        self.answer_all(calls.get(at + 1..).unwrap_or_default(), NOT_RUN);
-                        return Err(ToolError::Tool(error));
-                    }
-                };
-            }
-        }
-    }
-
-    fn answer_all(&mut self, calls: &[v1::ToolCall], result: &str) {
-        for call in calls {
-            self.conversation.tool_result(call, result);
-        }
-    }
-}
-
-impl<'a> IntoFuture for ToolRun<'a> {
-    type Output = Result<Answer, ToolError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
-
-/// Returns the result of a call of an unknown tool. The name is escaped, because the model may
-/// write any text.
-fn missing(name: &str) -> String {
-    let mut json = String::from(r#"{"error":"there is no tool "#);
-    for letter in name.chars() {
-        match letter {
-            '"' | '\\' => json.extend(['\\', letter]),
-            letter if letter.is_control() => {
-                json.push_str(&format!("\\u{:04x}", u32::from(letter)));
-            }
-            letter => json.push(letter),
-        }
-    }
-    json + r#""}"#
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_tool_is_reported_as_json() {
-        assert_eq!(missing("f"), r#"{"error":"there is no tool f"}"#);
-        let odd = "a\"b\\c\nd\u{85}天";
-        let result: serde_json::Value = serde_json::from_str(&missing(odd)).unwrap();
-        assert_eq!(result["error"], format!("there is no tool {odd}"));
     }
 }

@@ -13,13 +13,15 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status};
+use tonic::metadata::MetadataMap;
+use tonic::{Response, Status};
 
-use crate::call::{failed, within};
+use crate::client;
 use crate::client::Client;
-use crate::content::unreadable;
 use crate::error::Error;
+use crate::media::{file_path, named};
 use crate::sniff;
+use crate::terms::Terms;
 use crate::v1::upload_media_request::Payload;
 use crate::v1::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
 
@@ -27,7 +29,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// One chunk is sent while the next is read.
 const CHUNKS_AHEAD: usize = 1;
 
-/// The source of an upload: a path, bytes, or a reader.
+/// The source of an upload: a path or a `file:` URI, bytes, or a reader.
 pub struct UploadSource(Place);
 
 enum Place {
@@ -152,18 +154,42 @@ impl Upload {
     async fn run(self) -> Result<UploadMediaResponse, Error> {
         let timeout = self.timeout.unwrap_or_else(|| self.client.whole_timeout());
         let deadline = Instant::now().checked_add(timeout);
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let mut request = Request::new(Messages(receiver));
-        *request.metadata_mut() = self.client.metadata(&self.metadata)?;
-        request.set_timeout(timeout);
-        let mut service = self.client.media_service();
-        let calling = pin!(service.upload_media(request));
-        let feeding = pin!(feed(self.description, self.source, sender));
-        match within(deadline, "", both(calling, feeding)).await?? {
-            Ok(response) => Ok(response.into_inner()),
-            Err(status) => Err(failed(status, deadline, "")),
-        }
+        let metadata = self.client.metadata(&self.metadata)?;
+        let (description, source) = (self.description, self.source);
+        send(&self.client, metadata, deadline, description, source).await
     }
+}
+
+/// Uploads what a source has.
+pub(crate) async fn send(
+    client: &Client,
+    metadata: MetadataMap,
+    deadline: Option<Instant>,
+    description: MediaDescription,
+    source: UploadSource,
+) -> Result<UploadMediaResponse, Error> {
+    let (metadata, request_id) = client::named(metadata);
+    let timeout = client.whole_timeout();
+    let mut terms = Terms::new(
+        client.clone(),
+        "UploadMedia",
+        metadata,
+        Some(timeout),
+        request_id,
+    );
+    terms.deadline = deadline.or(terms.deadline);
+    let mut log = terms.log();
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let mut service = client.media_service();
+    let calling = pin!(service.upload_media(terms.request(Messages(receiver))));
+    let feeding = pin!(feed(description, source, sender));
+    let result = match terms.within(both(calling, feeding)).await {
+        Ok(Ok(Ok(response))) => Ok(response.into_inner()),
+        Ok(Ok(Err(status))) => Err(terms.failed(status)),
+        Ok(Err(error)) | Err(error) => Err(error),
+    };
+    log.end(result.as_ref());
+    result
 }
 
 impl IntoFuture for Upload {
@@ -208,7 +234,11 @@ async fn feed(
             Box::pin(std::io::Cursor::new(bytes))
         }
         Place::Path(path) => {
-            let wrong = |error| unreadable(&path, error);
+            let path = match path.to_str().and_then(file_path) {
+                Some(named) => named.map_err(unreadable)?,
+                None => path,
+            };
+            let wrong = |error| unreadable(named(&path, &error));
             let file = File::open(&path).await.map_err(wrong)?;
             let size = file.metadata().await.map_err(wrong)?;
             // A pipe has no length.
@@ -241,15 +271,18 @@ async fn feed(
     }
 }
 
+/// The error of a source that cannot be read; its cause is the reader's own error.
+pub(crate) fn unreadable(error: std::io::Error) -> Error {
+    Error::caused(format!("the upload cannot be read: {error}"), error)
+}
+
 /// Reads the next chunk; empty at the end.
 async fn next_chunk(reader: &mut Pin<Box<dyn AsyncRead + Send>>) -> Result<Bytes, Error> {
     let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
     let mut rest = reader.take(CHUNK_BYTES as u64);
     loop {
         let read = rest.read_buf(&mut chunk).await;
-        let read = read.map_err(|error| {
-            Error::caused(format!("what is uploaded cannot be read: {error}"), error)
-        })?;
+        let read = read.map_err(unreadable)?;
         if read == 0 {
             return Ok(chunk.freeze());
         }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use crate::job_stored::StoredStep;
+
 /// A job.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,8 @@ pub struct Options {
     pub idle_timeout_ms: Option<u64>,
     /// Metadata of every call.
     pub metadata: BTreeMap<String, String>,
+    /// How often a call that is throttled is made again.
+    pub max_retries: Option<u32>,
 }
 
 /// TLS settings, all as paths of files.
@@ -66,32 +70,23 @@ pub enum Call {
         request_id: String,
     },
     /// Several turns.
-    Dialogue {
-        /// The model.
-        model: String,
-        /// The system message.
-        system: Option<String>,
-        /// The content of the user messages.
-        turns: Vec<Vec<Value>>,
-        /// The generation options.
-        options: Option<Value>,
-        /// Whether answers are streamed.
-        #[serde(default)]
-        stream: bool,
-    },
+    Dialogue(Dialogue),
     /// A tool loop.
-    Tools {
+    Tools(ToolLoop),
+    /// Stored conversations.
+    Stored {
+        /// What is done, in order.
+        steps: Vec<StoredStep>,
+    },
+    /// A list of messages of another library.
+    Messages {
         /// The model.
         model: String,
-        /// The user message.
-        question: String,
-        /// The tools.
-        tools: Vec<Tool>,
-        /// The result of each tool.
-        results: BTreeMap<String, String>,
-        /// The maximum number of rounds.
-        max_rounds: Option<usize>,
+        /// The messages.
+        messages: Value,
     },
+    /// An answer that is a value of a type.
+    Structured(Structured),
     /// An upload.
     Upload {
         /// The model.
@@ -158,6 +153,69 @@ pub struct Turn {
     /// The cancellation.
     #[serde(default)]
     pub cancel: Option<Cancel>,
+    /// How often the call is made again if it is throttled.
+    #[serde(default)]
+    pub max_retries: Option<u32>,
+    /// The latest turn that is known.
+    #[serde(default)]
+    pub expected_turn: Option<i32>,
+    /// `dashgate.v1.HistoryPolicy`.
+    #[serde(default)]
+    pub history: Option<Value>,
+}
+
+/// Several turns.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dialogue {
+    /// The model.
+    pub model: String,
+    /// The system message.
+    pub system: Option<String>,
+    /// The name of a stored conversation, which is created.
+    pub name: Option<String>,
+    /// The content of the user messages.
+    pub turns: Vec<Vec<Value>>,
+    /// The generation options.
+    pub options: Option<Value>,
+    /// Whether answers are streamed.
+    #[serde(default)]
+    pub stream: bool,
+}
+
+/// A tool loop.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolLoop {
+    /// The model.
+    pub model: String,
+    /// The user message.
+    pub question: String,
+    /// The tools.
+    pub tools: Vec<Tool>,
+    /// The result of each tool.
+    pub results: BTreeMap<String, String>,
+    /// The maximum number of rounds.
+    pub max_rounds: Option<usize>,
+    /// Whether answers are streamed.
+    #[serde(default)]
+    pub stream: bool,
+    /// Whether the functions of a round run at the same time.
+    #[serde(default)]
+    pub parallel: bool,
+}
+
+/// An answer that is a value of a type.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Structured {
+    /// The model.
+    pub model: String,
+    /// The user message.
+    pub question: String,
+    /// Whether the model may repair its answer.
+    #[serde(default)]
+    pub repair: bool,
 }
 
 /// A live session.

@@ -10,10 +10,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 mod calls;
+mod content;
 mod job;
+mod job_stored;
 mod live;
 mod over;
 mod result;
+mod stored;
+mod streams;
+mod tools;
 
 use job::Job;
 use result::CaseResult;

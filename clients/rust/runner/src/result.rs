@@ -42,6 +42,18 @@ pub struct CaseResult {
     /// The MIME types.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mime_types: Vec<String>,
+    /// What the steps with stored conversations returned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stored: Vec<Value>,
+    /// The latest turn that a stored conversation knows at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_turn: Option<i32>,
+    /// The value of structured output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    /// The answer so far of a stream that did not end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partial: Option<Value>,
     /// The conversation at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Value>,
@@ -77,6 +89,15 @@ fn descriptor(kind: &str) -> Result<prost_reflect::MessageDescriptor, Fault> {
 
 /// Converts an answer to JSON.
 pub fn answer(answer: &Answer) -> Result<Value, Fault> {
+    let mut json = partial(answer)?;
+    if let Some(fields) = json.as_object_mut() {
+        fields.insert("headers".to_owned(), json!(answer.headers()));
+    }
+    Ok(json)
+}
+
+/// Converts an answer to JSON, without its headers.
+pub fn partial(answer: &Answer) -> Result<Value, Fault> {
     let audio = answer.audio();
     let calls = answer.tool_calls().iter();
     let calls = calls.map(|call| json_of("ToolCall", call));
@@ -113,6 +134,8 @@ pub fn error(error: &Error) -> Result<Value, Fault> {
         "reason": reason.map(|reason| reason.as_str_name()),
         "raw_reason": error.raw_reason(),
         "output_started": error.output_started(),
+        "retryable": error.retryable(),
+        "headers": error.headers(),
         "usage": usage.transpose()?,
         "model": error.model(),
         "message": error.message(),

@@ -1,0 +1,186 @@
+//! The content of messages in the forms of OpenAI and DashScope.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use crate::content::of;
+use crate::error::Error;
+use crate::media::SCHEMES;
+use crate::message_fields::{Fields, invalid, list};
+use crate::sniff;
+use crate::v1::content::Kind;
+use crate::v1::{Audio, Content, Image, Video, VideoFrames, audio, image, video};
+
+/// A medium, before it is known what it is.
+enum Medium {
+    Uri(String),
+    Bytes { bytes: Bytes, mime_type: String },
+}
+
+/// Returns a text part.
+pub(crate) fn text(text: &str) -> Content {
+    of(Kind::Text(text.to_owned()))
+}
+
+/// Converts a part.
+pub(crate) fn content(value: &Value, place: &str) -> Result<Content, Error> {
+    let mut fields = Fields::of(value, place)?;
+    let kind = match fields.text("type")? {
+        Some(kind) => kind,
+        // DashScope's parts have no type.
+        None => {
+            let names = ["text", "audio", "image", "video"];
+            let Some(name) = names.into_iter().find(|name| fields.has(name)) else {
+                return Err(invalid(place, "no text, audio, image or video"));
+            };
+            name.to_owned()
+        }
+    };
+    let kind = match kind.as_str() {
+        "text" => Kind::Text(
+            fields
+                .text("text")?
+                .ok_or_else(|| invalid(&fields.place("text"), "missing"))?,
+        ),
+        "image_url" => Kind::Image(as_image(url(&mut fields, "image_url")?)),
+        "video_url" => Kind::Video(as_video(url(&mut fields, "video_url")?)),
+        "input_audio" => Kind::Audio(input_audio(&mut fields)?),
+        "audio" => Kind::Audio(as_audio(direct(&mut fields, "audio")?)),
+        "image" => Kind::Image(as_image(direct(&mut fields, "image")?)),
+        "video" => Kind::Video(frames_or_video(&mut fields)?),
+        kind => return Err(invalid(&fields.place("type"), &format!("unknown: {kind}"))),
+    };
+    fields.end()?;
+    Ok(of(kind))
+}
+
+/// `{"image_url": {"url": ...}}`
+fn url(fields: &mut Fields<'_>, name: &'static str) -> Result<Medium, Error> {
+    let mut inner = fields.object(name)?;
+    let medium = direct(&mut inner, "url")?;
+    inner.end()?;
+    Ok(medium)
+}
+
+/// `{"image": ...}`
+fn direct(fields: &mut Fields<'_>, name: &'static str) -> Result<Medium, Error> {
+    let place = fields.place(name);
+    let uri = fields
+        .text(name)?
+        .ok_or_else(|| invalid(&place, "missing"))?;
+    medium(&uri, &place)
+}
+
+fn input_audio(fields: &mut Fields<'_>) -> Result<Audio, Error> {
+    let mut inner = fields.object("input_audio")?;
+    let place = inner.place("data");
+    let data = inner
+        .text("data")?
+        .ok_or_else(|| invalid(&place, "missing"))?;
+    let format = inner.text("format")?.unwrap_or_default();
+    inner.end()?;
+    if is_uri(&data) {
+        return Ok(as_audio(medium(&data, &place)?));
+    }
+    let bytes = base64(&data, &place)?;
+    let mime_type = match sniff::mime_type(&[], &format!(".{format}"), "audio") {
+        "" => sniff::mime_type(&bytes, "", "audio"),
+        known => known,
+    };
+    Ok(as_audio(Medium::Bytes {
+        mime_type: mime_type.to_owned(),
+        bytes,
+    }))
+}
+
+fn frames_or_video(fields: &mut Fields<'_>) -> Result<Video, Error> {
+    let place = fields.place("video");
+    let value = fields
+        .take("video")
+        .ok_or_else(|| invalid(&place, "missing"))?;
+    if let Some(uri) = value.as_str() {
+        return Ok(as_video(medium(uri, &place)?));
+    }
+    let mut frames = Vec::new();
+    for (at, frame) in list(value, &place)?.iter().enumerate() {
+        let place = format!("{place}[{at}]");
+        let uri = frame
+            .as_str()
+            .ok_or_else(|| invalid(&place, "not a text"))?;
+        frames.push(as_image(medium(uri, &place)?));
+    }
+    Ok(Video {
+        source: Some(video::Source::Frames(VideoFrames { frames })),
+        ..Video::default()
+    })
+}
+
+fn is_uri(text: &str) -> bool {
+    SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+}
+
+fn medium(uri: &str, place: &str) -> Result<Medium, Error> {
+    if !is_uri(uri) {
+        let problem = "not a URI with http:, https:, oss: or data:";
+        return Err(invalid(place, problem));
+    }
+    let Some(data) = uri.strip_prefix("data:") else {
+        return Ok(Medium::Uri(uri.to_owned()));
+    };
+    let (kind, data) = data
+        .split_once(',')
+        .ok_or_else(|| invalid(place, "a data: URI without a comma"))?;
+    let (mime_type, bytes) = match kind.strip_suffix(";base64") {
+        Some(mime_type) => (mime_type, base64(data, place)?),
+        None => (kind, percent_decode_str(data).collect::<Vec<u8>>().into()),
+    };
+    Ok(Medium::Bytes {
+        bytes,
+        mime_type: mime_type.to_owned(),
+    })
+}
+
+fn base64(text: &str, place: &str) -> Result<Bytes, Error> {
+    let bytes = STANDARD.decode(text);
+    let bytes = bytes.map_err(|error| invalid(place, &format!("not base64: {error}")))?;
+    Ok(bytes.into())
+}
+
+fn as_audio(medium: Medium) -> Audio {
+    let (source, mime_type) = match medium {
+        Medium::Uri(uri) => (audio::Source::Uri(uri), String::new()),
+        Medium::Bytes { bytes, mime_type } => (audio::Source::Data(bytes), mime_type),
+    };
+    Audio {
+        mime_type,
+        source: Some(source),
+        file: None,
+    }
+}
+
+fn as_image(medium: Medium) -> Image {
+    let (source, mime_type) = match medium {
+        Medium::Uri(uri) => (image::Source::Uri(uri), String::new()),
+        Medium::Bytes { bytes, mime_type } => (image::Source::Data(bytes), mime_type),
+    };
+    Image {
+        mime_type,
+        source: Some(source),
+        ..Image::default()
+    }
+}
+
+fn as_video(medium: Medium) -> Video {
+    let (source, mime_type) = match medium {
+        Medium::Uri(uri) => (video::Source::Uri(uri), String::new()),
+        Medium::Bytes { bytes, mime_type } => (video::Source::Data(bytes), mime_type),
+    };
+    Video {
+        mime_type,
+        source: Some(source),
+        ..Video::default()
+    }
+}

@@ -1,0 +1,91 @@
+//! Converts the status of a failed call to an error, as tonic reports it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tonic::{Code, Status, TimeoutExpired};
+
+use crate::error::Error;
+
+/// Converts a status to an error. Errors of the connection name the target; tonic reports
+/// `CANCELLED` when its own timer of the deadline expires first.
+pub(crate) fn failed(
+    status: Status,
+    target: &str,
+    deadline: Option<Instant>,
+    request_id: &str,
+) -> Error {
+    let status = of_connection(status, target);
+    let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+    let is_late = is_late && status.code() == Code::Cancelled;
+    if is_late || is_of_the_clock(&status) {
+        return Error::deadline(request_id);
+    }
+    Error::of_call(status, request_id)
+}
+
+/// Converts the status of a connection that could not be opened, or broke: tonic reports the latter
+/// as `CANCELLED` or `UNKNOWN`. A status of the gateway has no source; one of a connection has.
+fn of_connection(status: Status, target: &str) -> Status {
+    if status.source().is_none() || is_of_the_clock(&status) {
+        return status;
+    }
+    let cause = chain(&status);
+    let message = match status.code() {
+        Code::Unavailable => format!("{target}: {cause}"),
+        Code::Cancelled | Code::Unknown => format!("{target}: the connection broke: {cause}"),
+        _ => return status,
+    };
+    let mut named = Status::unavailable(message);
+    *named.metadata_mut() = status.metadata().clone();
+    named.set_source(Arc::new(Cause(status)));
+    named
+}
+
+/// The status before its conversion. Its message is part of the new one.
+struct Cause(Status);
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(to)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(self.0.message())
+    }
+}
+
+impl StdError for Cause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+/// The message of an error with those of its causes.
+fn chain(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn is_of_the_clock(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

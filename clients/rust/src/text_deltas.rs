@@ -1,0 +1,66 @@
+//! The texts of a streamed answer.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+
+use crate::error::Error;
+use crate::events::Events;
+use crate::v1::converse_stream_response::Event;
+use crate::v1::delta;
+
+/// The text deltas of an answer: also a [`Stream`].
+#[derive(Debug)]
+pub struct TextDeltas<'a>(Held<'a>);
+
+#[derive(Debug)]
+enum Held<'a> {
+    Borrowed(&'a mut Events),
+    Owned(Box<Events>),
+}
+
+impl<'a> TextDeltas<'a> {
+    pub(crate) fn borrowed(events: &'a mut Events) -> Self {
+        Self(Held::Borrowed(events))
+    }
+
+    pub(crate) fn owned(events: Events) -> Self {
+        Self(Held::Owned(Box::new(events)))
+    }
+
+    /// Returns the next text delta; `None` after the last one.
+    pub async fn next(&mut self) -> Option<Result<String, Error>> {
+        poll_fn(|context| self.poll_text(context)).await
+    }
+
+    fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<String, Error>>> {
+        let events = match &mut self.0 {
+            Held::Borrowed(events) => events,
+            Held::Owned(events) => &mut **events,
+        };
+        loop {
+            let event = match ready!(events.poll_event(context)) {
+                Some(Ok(event)) => event,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            };
+            if let Some(Event::Delta(delta)) = event.event
+                && delta.choice_index == 0
+                && let Some(delta::Part::Text(text)) = delta.part
+                && !text.is_empty()
+            {
+                return Poll::Ready(Some(Ok(text)));
+            }
+        }
+    }
+}
+
+impl Stream for TextDeltas<'_> {
+    type Item = Result<String, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_text(context)
+    }
+}

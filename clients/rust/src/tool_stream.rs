@@ -1,0 +1,183 @@
+//! The tool loop with streams.
+
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+
+use crate::answer::Answer;
+use crate::call::CallSettings;
+use crate::client::Client;
+use crate::conversation::Conversation;
+use crate::error::Error;
+use crate::events::Events;
+use crate::tool_rounds::{Results, Rounds};
+use crate::tool_run::loop_settings;
+use crate::tools::{Tool, ToolError};
+use crate::v1;
+use crate::v1::ConverseStreamResponse;
+
+/// A tool loop with streams: a [`Stream`] of the events of all answers, in order. The first call is
+/// made when the first event is read. Dropping it cancels the running call or drops the running
+/// functions.
+///
+/// ```no_run
+/// # async fn ask(client: dashgate_client::Client) -> Result<(), dashgate_client::ToolError> {
+/// # let mut conversation = dashgate_client::Conversation::new("qwen3.6-plus");
+/// # let tools = [];
+/// let mut events = client.stream_tools(&mut conversation, &tools).parallel(true);
+/// while let Some(event) = events.next().await {
+///     println!("{:?}", event?);
+/// }
+/// let answer = events.finish().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping it ends the loop"]
+pub struct ToolStream<'a> {
+    client: Client,
+    rounds: Rounds<'a>,
+    settings: CallSettings,
+    state: State,
+}
+
+enum State {
+    /// Before the first call.
+    New,
+    Opening(Exclusive<Result<Events, Error>>),
+    Reading(Box<Events>),
+    /// The functions of a round run.
+    Running(Exclusive<Results>),
+    /// With the last answer, unless the loop failed.
+    Ended(Option<Box<Answer>>),
+}
+
+/// A future that is polled with exclusive access only. The mutex, which is never locked, makes it
+/// `Sync`.
+struct Exclusive<T>(Mutex<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T> Exclusive<T> {
+    fn new(future: Pin<Box<dyn Future<Output = T> + Send>>) -> Self {
+        Self(Mutex::new(future))
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<T> {
+        let future = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        future.as_mut().poll(context)
+    }
+}
+
+impl<'a> ToolStream<'a> {
+    pub(crate) fn new(
+        client: Client,
+        conversation: &'a mut Conversation,
+        tools: &'a [Tool],
+    ) -> Self {
+        Self {
+            client,
+            rounds: Rounds::new(conversation, tools),
+            settings: CallSettings::default(),
+            state: State::New,
+        }
+    }
+
+    /// Returns the next event; `None` after the last one.
+    pub async fn next(&mut self) -> Option<Result<ConverseStreamResponse, ToolError>> {
+        poll_fn(|context| self.poll_event(context)).await
+    }
+
+    /// Reads the remaining events and returns the last answer.
+    ///
+    /// # Errors
+    ///
+    /// The loop failed. An error that was returned by [`next`](Self::next) is not returned again: the
+    /// code is then `CANCELLED`.
+    pub async fn finish(&mut self) -> Result<Answer, ToolError> {
+        while let Some(event) = self.next().await {
+            event?;
+        }
+        match &self.state {
+            State::Ended(Some(answer)) => Ok(Answer::clone(answer)),
+            _ => {
+                let message = "the tool loop has failed before";
+                Err(Error::of_client(tonic::Code::Cancelled, "", message, "").into())
+            }
+        }
+    }
+
+    fn poll_event(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<ConverseStreamResponse, ToolError>>> {
+        loop {
+            let next = match &mut self.state {
+                State::Ended(_) => return Poll::Ready(None),
+                State::New => {
+                    self.rounds.declare();
+                    Ok(self.open())
+                }
+                State::Opening(opening) => match ready!(opening.poll(context)) {
+                    Ok(events) => Ok(State::Reading(Box::new(events))),
+                    Err(error) => Err(error.into()),
+                },
+                State::Reading(events) => {
+                    match ready!(Pin::new(&mut **events).poll_next(context)) {
+                        Some(Ok(event)) => return Poll::Ready(Some(Ok(event))),
+                        Some(Err(error)) => Err(error.into()),
+                        None => match events.partial() {
+                            Some(answer) => self.answered(answer),
+                            None => Ok(State::Ended(None)),
+                        },
+                    }
+                }
+                State::Running(running) => {
+                    let results = ready!(running.poll(context));
+                    self.rounds.end(results).map(|()| self.open())
+                }
+            };
+            match next {
+                Ok(state) => self.state = state,
+                Err(error) => {
+                    self.state = State::Ended(None);
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn open(&mut self) -> State {
+        let call = self.client.stream(&*self.rounds.conversation);
+        let call = call.with(self.settings.clone());
+        self.settings.next();
+        State::Opening(Exclusive::new(call.into_future()))
+    }
+
+    fn answered(&mut self, answer: Answer) -> Result<State, ToolError> {
+        Ok(match self.rounds.begin(&answer)? {
+            Some(round) => State::Running(Exclusive::new(round)),
+            None => State::Ended(Some(Box::new(answer))),
+        })
+    }
+}
+
+loop_settings!(ToolStream);
+
+impl Stream for ToolStream<'_> {
+    type Item = Result<ConverseStreamResponse, ToolError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_event(context)
+    }
+}
+
+impl fmt::Debug for ToolStream<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("ToolStream")
+            .field("rounds", &self.rounds)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+//! Uploads the large files of a message before its call, and remembers what was uploaded.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::error::Error;
+use crate::large_files;
+use crate::media::named;
+use crate::terms::Terms;
+use crate::upload;
+use crate::v1;
+use crate::v1::content::Kind;
+use crate::v1::{GetConversationRequest, MediaDescription, audio, image, video};
+
+/// How many uploads are remembered; the oldest is forgotten first.
+const MAX_UPLOADS: usize = 1000;
+/// An upload is not used in the last hour before it expires.
+const MARGIN: Duration = Duration::from_secs(3600);
+
+/// A file as it was when it was uploaded, for a model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    path: PathBuf,
+    size: u64,
+    modified: Option<SystemTime>,
+    model: String,
+}
+
+/// The upload of a file. It is locked while the file is uploaded, so that calls at the same time
+/// upload it once.
+type Slot = Arc<tokio::sync::Mutex<Option<Stored>>>;
+
+#[derive(Clone, Debug)]
+struct Stored {
+    uri: String,
+    until: SystemTime,
+}
+
+/// What a client has uploaded.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    slots: HashMap<Key, Slot>,
+    oldest: VecDeque<Key>,
+}
+
+impl Uploads {
+    fn slot(&self, key: Key) -> Slot {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = remembered.slots.get(&key) {
+            return Arc::clone(slot);
+        }
+        if remembered.oldest.len() >= MAX_UPLOADS
+            && let Some(oldest) = remembered.oldest.pop_front()
+        {
+            remembered.slots.remove(&oldest);
+        }
+        let slot = Slot::default();
+        remembered.oldest.push_back(key.clone());
+        remembered.slots.insert(key, Arc::clone(&slot));
+        slot
+    }
+}
+
+/// Uploads the large files of a conversation, and replaces their URIs.
+pub(crate) async fn replace(
+    terms: &Terms,
+    conversation: &mut v1::Conversation,
+) -> Result<(), Error> {
+    let (name, mut model) = (conversation.name.clone(), conversation.model.clone());
+    let mut files = Vec::new();
+    for (uri, mime_type) in sources(conversation) {
+        let Some(path) = large_files::path(uri) else {
+            let message = format!(
+                "{uri} is a file of another process, or of long ago: attach the file again"
+            );
+            return Err(Error::of_argument(message));
+        };
+        files.push((uri, mime_type, path));
+    }
+    if files.is_empty() {
+        return Ok(());
+    }
+    if model.is_empty() && !name.is_empty() {
+        model = stored_model(terms, name).await?;
+    }
+    for (uri, mime_type, path) in files {
+        *uri = uploaded(terms, &model, &path, mime_type).await?;
+    }
+    Ok(())
+}
+
+/// The model of a stored conversation, to which its uploads belong.
+async fn stored_model(terms: &Terms, name: String) -> Result<String, Error> {
+    let (service, _counted) = terms.client.conversations();
+    let send = |request| {
+        let mut service = service.clone();
+        async move { service.get_conversation(request).await }
+    };
+    let answered = terms.attempt(GetConversationRequest { name }, send).await?;
+    let conversation = answered.response.into_inner().conversation;
+    Ok(conversation.unwrap_or_default().model)
+}
+
+async fn uploaded(
+    terms: &Terms,
+    model: &str,
+    path: &Path,
+    mime_type: String,
+) -> Result<String, Error> {
+    let unreadable = |error: std::io::Error| upload::unreadable(named(path, &error));
+    let metadata = tokio::fs::metadata(path).await.map_err(unreadable)?;
+    let key = Key {
+        path: path.to_owned(),
+        size: metadata.len(),
+        modified: metadata.modified().ok(),
+        model: model.to_owned(),
+    };
+    let slot = terms.client.uploads().slot(key);
+    let mut stored = terms.within(slot.lock()).await?;
+    if let Some(stored) = stored.as_ref()
+        && SystemTime::now() < stored.until
+    {
+        return Ok(stored.uri.clone());
+    }
+    let description = MediaDescription {
+        model: model.to_owned(),
+        mime_type,
+        ..MediaDescription::default()
+    };
+    let mut metadata = terms.metadata.clone();
+    metadata.remove("x-request-id");
+    let source = path.to_owned().into();
+    let response =
+        upload::send(&terms.client, metadata, terms.deadline, description, source).await?;
+    let expires_at = response
+        .expires_at
+        .and_then(|at| SystemTime::try_from(at).ok());
+    let until = expires_at.and_then(|at| at.checked_sub(MARGIN));
+    *stored = until.map(|until| Stored {
+        uri: response.uri.clone(),
+        until,
+    });
+    Ok(response.uri)
+}
+
+/// The URIs of large files in a conversation, with the MIME types of their parts.
+fn sources(conversation: &mut v1::Conversation) -> Vec<(&mut String, String)> {
+    let mut found = Vec::new();
+    let contents = conversation.messages.iter_mut();
+    for part in contents.flat_map(|message| &mut message.content) {
+        match &mut part.kind {
+            Some(Kind::Audio(audio)) => {
+                if let Some(audio::Source::Uri(uri)) = &mut audio.source {
+                    found.push((uri, audio.mime_type.clone()));
+                }
+            }
+            Some(Kind::Image(image)) => found.extend(image_source(image)),
+            Some(Kind::Video(video)) => match &mut video.source {
+                Some(video::Source::Uri(uri)) => found.push((uri, video.mime_type.clone())),
+                Some(video::Source::Frames(frames)) => {
+                    found.extend(frames.frames.iter_mut().filter_map(image_source));
+                }
+                Some(video::Source::Data(_)) | None => {}
+            },
+            Some(Kind::Text(_)) | None => {}
+        }
+    }
+    found.retain(|(uri, _)| large_files::is_file(uri));
+    found
+}
+
+fn image_source(image: &mut v1::Image) -> Option<(&mut String, String)> {
+    match &mut image.source {
+        Some(image::Source::Uri(uri)) => Some((uri, image.mime_type.clone())),
+        Some(image::Source::Data(_)) | None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_is_remembered_by_file_size_time_and_model() {
+        let uploads = Uploads::default();
+        let key = |size, model: &str| Key {
+            path: "a.wav".into(),
+            size,
+            modified: None,
+            model: model.to_owned(),
+        };
+        let first = uploads.slot(key(1, "m"));
+        assert!(Arc::ptr_eq(&first, &uploads.slot(key(1, "m"))));
+        assert!(!Arc::ptr_eq(&first, &uploads.slot(key(2, "m"))));
+        assert!(!Arc::ptr_eq(&first, &uploads.slot(key(1, "n"))));
+        for size in 3..=999 {
+            uploads.slot(key(size, "m"));
+        }
+        // A thousand.
+        assert!(Arc::ptr_eq(&first, &uploads.slot(key(1, "m"))));
+        uploads.slot(key(1001, "m"));
+        assert!(!Arc::ptr_eq(&first, &uploads.slot(key(1, "m"))));
+    }
+}
