@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -126,8 +125,7 @@ func (c *Client) uploadAttached(
 	if uri, isKnown := c.uploads.find(key, time.Now()); isKnown {
 		return uri, nil
 	}
-	options = append(options[:len(options):len(options)],
-		WithName(filepath.Base(attached.path)), WithMIMEType(attached.mimeType))
+	options = append(options[:len(options):len(options)], WithMIMEType(attached.mimeType))
 	response, err := c.Upload(ctx, model, file, options...)
 	if err != nil {
 		return "", err

@@ -132,4 +132,16 @@ func TestTablesAreTheCommonOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "service config", serviceConfig, string(config))
+	// Of this folder only, a module has the licences.
+	for _, name := range []string{"LICENSE-APACHE", "LICENSE-MIT"} {
+		ours, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		common, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, name, string(ours), string(common))
+	}
 }

@@ -24,15 +24,18 @@ func (c *Client) UploadFile(
 		return nil, err
 	}
 	defer file.Close()
-	options = append([]CallOption{WithName(filepath.Base(file.Name()))}, options...)
 	return c.Upload(ctx, model, file, options...)
 }
 
-// Upload uploads the bytes of a reader to DashScope's storage, in chunks.
+// Upload uploads the bytes of a reader to DashScope's storage, in chunks. The default of WithName is
+// the name of an open file.
 func (c *Client) Upload(
 	ctx context.Context, model string, source io.Reader, options ...CallOption,
 ) (*dashgatev1.UploadMediaResponse, error) {
 	call := c.newCall(options)
+	if named, ok := source.(interface{ Name() string }); ok && call.name == "" {
+		call.name = filepath.Base(named.Name())
+	}
 	ctx, record := c.log.begin(ctx, "UploadMedia", call.requestID)
 	response, err := c.upload(ctx, model, source, &call)
 	record.end(err)

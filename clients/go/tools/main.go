@@ -1,13 +1,18 @@
-// Command tools generates the code of the schema, and packs the module as a module proxy serves it.
+// Command tools generates the code of the schema, packs the module as a module proxy serves it, and
+// writes its reference.
 //
 //	tools generate PROTO FOLDER [PLUGIN...]
 //	tools zip MODULE VERSION FOLDER PROXY
+//	tools reference MODULE FOLDER [PACKAGE...]
 package main
 
 import (
+	archive "archive/zip"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,8 +35,12 @@ func main() {
 		err = generate(arguments[1], arguments[2], arguments[3:])
 	case len(arguments) == 5 && arguments[0] == "zip":
 		err = pack(module.Version{Path: arguments[1], Version: arguments[2]}, arguments[3], arguments[4])
+	case len(arguments) > 2 && arguments[0] == "reference":
+		if err = checkDocumented(arguments[1]); err == nil {
+			err = writeReference(arguments[1], arguments[2], arguments[3:]...)
+		}
 	default:
-		err = fmt.Errorf("give `generate PROTO FOLDER PLUGIN...` or `zip MODULE VERSION FOLDER PROXY`")
+		err = errors.New("give generate, zip or reference with their arguments")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tools:", err)
@@ -103,12 +112,12 @@ func run(plugin string, request *pluginpb.CodeGeneratorRequest, folder string) e
 	command := exec.Command(plugin)
 	command.Stdin = bytes.NewReader(input)
 	command.Stderr = os.Stderr
-	output, err := command.Output()
+	generated, err := command.Output()
 	if err != nil {
 		return err
 	}
 	response := new(pluginpb.CodeGeneratorResponse)
-	if err := proto.Unmarshal(output, response); err != nil {
+	if err := proto.Unmarshal(generated, response); err != nil {
 		return err
 	}
 	if response.Error != nil {
@@ -124,6 +133,14 @@ func run(plugin string, request *pluginpb.CodeGeneratorRequest, folder string) e
 		}
 	}
 	return nil
+}
+
+// output runs a command in a folder and returns what it prints.
+func output(folder, name string, arguments ...string) ([]byte, error) {
+	command := exec.Command(name, arguments...)
+	command.Dir = folder
+	command.Stderr = os.Stderr
+	return command.Output()
 }
 
 // pack writes the files that a module proxy serves for one version.
@@ -144,6 +161,9 @@ func pack(version module.Version, folder, proxy string) error {
 	if err := zip.CreateFromDir(&packed, version, folder); err != nil {
 		return err
 	}
+	if err := checkPacked(packed.Bytes(), version); err != nil {
+		return err
+	}
 	for name, content := range map[string][]byte{
 		"list":                    []byte(version.Version + "\n"),
 		version.Version + ".info": fmt.Appendf(nil, `{"Version":%q}`, version.Version),
@@ -151,6 +171,20 @@ func pack(version module.Version, folder, proxy string) error {
 		version.Version + ".zip":  packed.Bytes(),
 	} {
 		if err := os.WriteFile(filepath.Join(served, name), content, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPacked reports licences that are missing in a packed module.
+func checkPacked(packed []byte, version module.Version) error {
+	files, err := archive.NewReader(bytes.NewReader(packed), int64(len(packed)))
+	if err != nil {
+		return err
+	}
+	for _, licence := range []string{"LICENSE-APACHE", "LICENSE-MIT"} {
+		if _, err := fs.Stat(files, version.String()+"/"+licence); err != nil {
 			return err
 		}
 	}

@@ -54,7 +54,12 @@ func talk(ctx context.Context, client *dashgate.Client, path string) error {
 
 func upload(ctx context.Context, client *dashgate.Client, path string) error {
 	// region upload
-	uploaded, err := client.UploadFile(ctx, "qwen-audio-turbo", path)
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	uploaded, err := client.Upload(ctx, "qwen-audio-turbo", file)
 	if err != nil {
 		return err
 	}

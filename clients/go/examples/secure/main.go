@@ -1,11 +1,15 @@
-// Command secure connects with TLS, with a client certificate, and with an API key: secure CA
-// CERTIFICATE KEY.
+// Command secure connects with TLS, with a client certificate, with an API key, and with options of
+// gRPC: secure CA CERTIFICATE KEY.
 package main
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"os"
+	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/dashgate/dashgate/clients/go"
 )
@@ -45,5 +49,32 @@ func connect(ca, certificate, key string) error {
 	defer sidecar.Close()
 	// endregion
 	fmt.Println(remote, mutual, sidecar)
+	return options()
+}
+
+func options() error {
+	// region options
+	client, err := dashgate.New("",
+		dashgate.WithTimeout(2*time.Minute),
+		dashgate.WithMaxRetries(5),
+		dashgate.WithMetadata(map[string]string{"x-dashscope-workspace": "ws-1"}),
+		dashgate.WithDialOptions(
+			grpc.WithChainUnaryInterceptor(timed),
+			grpc.WithInitialWindowSize(1<<20),
+		))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	// endregion
 	return nil
+}
+
+func timed(
+	ctx context.Context, method string, request, response any, conn *grpc.ClientConn,
+	invoke grpc.UnaryInvoker, options ...grpc.CallOption,
+) error {
+	begun := time.Now()
+	defer func() { log.Println(method, time.Since(begun)) }()
+	return invoke(ctx, method, request, response, conn, options...)
 }

@@ -40,16 +40,23 @@ func tell(ctx context.Context, client *dashgate.Client, conversation *dashgate.C
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\n%d tokens out, request id %s\n", answer.Usage().GetOutputTokens(), answer.RequestID())
+	fmt.Println("\nrequest id", answer.RequestID())
+	if usage := answer.Usage(); usage != nil && usage.OutputTokens != nil { // Unset is not 0.
+		fmt.Println(*usage.OutputTokens, "tokens out")
+	}
 	// endregion
 	return nil
 }
 
 func account(ctx context.Context, client *dashgate.Client, conversation *dashgate.Conversation) error {
 	// region failed
-	_, err := client.Stream(ctx, conversation).Final()
+	stream := client.Stream(ctx, conversation)
+	_, err := stream.Final()
 	var failed *dashgate.Error
 	if errors.As(err, &failed) {
+		if partial := stream.Partial(); partial != nil {
+			fmt.Println("received so far:", partial.Text())
+		}
 		if failed.Usage != nil { // Billed even though the answer is incomplete.
 			fmt.Printf("%s: %d tokens out\n", failed.RawReason, failed.Usage.GetOutputTokens())
 		}

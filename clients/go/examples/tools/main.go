@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -29,17 +28,17 @@ func main() {
 
 func tools(ctx context.Context, client *dashgate.Client) error {
 	// region tools
-	weather := dashgate.Tool{
-		Name:        "weather",
-		Description: "The weather in a city, now.",
-		Parameters:  `{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}`,
-		Function: func(_ context.Context, arguments string) (string, error) {
-			var asked struct{ City string }
-			if err := json.Unmarshal([]byte(arguments), &asked); err != nil {
-				return "", err
-			}
-			return fmt.Sprintf(`{"city":%q,"sky":"clear","celsius":21}`, asked.City), nil
-		},
+	type Place struct {
+		City string `json:"city" description:"The name of the city."`
+	}
+	type Weather struct {
+		Sky     string `json:"sky"`
+		Celsius int    `json:"celsius"`
+	}
+	weather, err := dashgate.NewTool("weather", "The weather in a city, now.",
+		func(_ context.Context, _ Place) (Weather, error) { return Weather{"clear", 21}, nil })
+	if err != nil {
+		return err
 	}
 	conversation := dashgate.NewConversation("qwen3.6-plus").User(dashgate.Text("How is the weather in Oslo?"))
 	answer, err := client.RunTools(ctx, conversation, []dashgate.Tool{weather})
@@ -48,6 +47,21 @@ func tools(ctx context.Context, client *dashgate.Client) error {
 	}
 	fmt.Println(answer.Text())
 	// endregion
+	return streamed(ctx, client, weather)
+}
+
+func streamed(ctx context.Context, client *dashgate.Client, weather dashgate.Tool) error {
+	// region stream-tools
+	conversation := dashgate.NewConversation("qwen3.6-plus").User(dashgate.Text("And in Bergen?"))
+	stream := client.StreamTools(ctx, conversation, []dashgate.Tool{weather}, dashgate.WithParallel(true))
+	for text, err := range stream.TextDeltas() {
+		if err != nil {
+			return err
+		}
+		fmt.Print(text)
+	}
+	// endregion
+	fmt.Println()
 	return nil
 }
 
@@ -61,10 +75,12 @@ func refused(ctx context.Context, client *dashgate.Client) error {
 	}
 	fmt.Println(failed.Code, failed.RawReason, failed.Message)
 	for _, wrong := range failed.FieldViolations {
-		fmt.Printf("  %s: %s\n", wrong.Field, wrong.Description)
+		fmt.Println("  wrong field", wrong.Field) // wrong.Description is in the message, too.
 	}
-	if after, ok := failed.RetryAfter(); ok {
+	if after, isKnown := failed.RetryAfter(); isKnown {
 		fmt.Println("  retry in", after)
+	} else if failed.Retryable {
+		fmt.Println("  retry some time later") // The gateway was not reached.
 	}
 	fmt.Println("  request id", failed.RequestID)
 	// endregion
