@@ -1,6 +1,6 @@
-"""Runs a tool that the model calls, prints an error, and uses the generated stub."""
+"""Runs tools that the model calls, prints an error, and uses the generated stub."""
 
-import json
+from typing import Annotated
 
 import dashgate
 from dashgate import v1
@@ -8,19 +8,22 @@ from dashgate import v1
 
 def tools() -> None:
     # region tools
-    def weather(arguments: str) -> str:
-        city = json.loads(arguments).get("city", "nowhere")
-        return json.dumps({"city": city, "sky": "clear", "celsius": 21})
+    @dashgate.tool
+    def weather(city: Annotated[str, "The name of the city."]) -> dict[str, str | int]:
+        """Return the weather in a city, now."""
+        return {"city": city, "sky": "clear", "celsius": 21}
 
-    tool = dashgate.Tool(
-        "weather",
-        "The weather in a city, now.",
-        {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-        weather,
-    )
     with dashgate.Client() as client:
         conversation = dashgate.Conversation("qwen3.6-plus").user("How is the weather in Oslo?")
-        print(client.run_tools(conversation, [tool]).text)
+        print(client.run_tools(conversation, [weather]).text)
+    # endregion
+    # region stream
+    with dashgate.Client() as client:
+        conversation.user("And in Bergen and Tromsø?")
+        loop = client.stream_tools(conversation, [weather], parallel=True)
+        for text in loop.text_deltas():
+            print(text, end="", flush=True)
+        print(f"\n{loop.final().usage.output_tokens} tokens out in the last round")
     # endregion
 
 
@@ -33,8 +36,8 @@ def errors() -> None:
             print(error.code.name, error.raw_reason, error.message)
             for wrong in error.field_violations:
                 print(f"  {wrong.field}: {wrong.description}")
-            if error.retry_after is not None:
-                print(f"  retry in {error.retry_after} s")
+            if error.retryable:
+                print(f"  retry in {error.retry_after or 'some'} s")
             print(f"  request id {error.request_id}, DashScope's {error.upstream_request_id}")
     # endregion
 
