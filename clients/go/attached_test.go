@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,6 +70,38 @@ func TestLargeFilesAreUploadedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "uploads", played.uploads, 6)
+}
+
+func TestConcurrentCallsShareAnUpload(t *testing.T) {
+	played := play(t)
+	client := played.client(t)
+	part, err := AudioFile(written(t, "a.wav", large()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			if _, err := client.Converse(t.Context(), NewConversation("m").User(part)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	equal(t, "uploads", played.uploads, 1)
+	equal(t, "nothing is left", len(client.uploads.running), 0)
+
+	key := uploadKey{path: "x"}
+	release, err := client.uploads.claim(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := client.uploads.claim(ctx, key); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	release()
 }
 
 func TestFileThatIsGone(t *testing.T) {

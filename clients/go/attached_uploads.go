@@ -38,10 +38,39 @@ type uploadMemory struct {
 	lock    sync.Mutex
 	uploads map[uploadKey]rememberedUpload
 	order   []uploadKey
+	// running are the uploads that are not complete: each is closed at its end.
+	running map[uploadKey]chan struct{}
 }
 
 func newUploadMemory() *uploadMemory {
-	return &uploadMemory{uploads: make(map[uploadKey]rememberedUpload)}
+	return &uploadMemory{
+		uploads: make(map[uploadKey]rememberedUpload), running: make(map[uploadKey]chan struct{}),
+	}
+}
+
+// claim waits while another call uploads the same file. The function must be called after the upload.
+func (m *uploadMemory) claim(ctx context.Context, key uploadKey) (func(), error) {
+	for {
+		m.lock.Lock()
+		other := m.running[key]
+		if other == nil {
+			own := make(chan struct{})
+			m.running[key] = own
+			m.lock.Unlock()
+			return func() {
+				m.lock.Lock()
+				defer m.lock.Unlock()
+				delete(m.running, key)
+				close(own)
+			}, nil
+		}
+		m.lock.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-other:
+		}
+	}
 }
 
 func (m *uploadMemory) find(key uploadKey, now time.Time) (string, bool) {
@@ -96,7 +125,7 @@ func (c *Client) uploaded(
 		if !isKnown {
 			return nil, unknownFile(media.field, call.requestID)
 		}
-		uri, err := c.uploadAttached(ctx, model, file, options)
+		uri, err := c.uploadAttached(ctx, model, file, call.requestID, options)
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +136,7 @@ func (c *Client) uploaded(
 
 // uploadAttached returns the URI of a file in DashScope's storage.
 func (c *Client) uploadAttached(
-	ctx context.Context, model string, attached attachedFile, options []CallOption,
+	ctx context.Context, model string, attached attachedFile, requestID string, options []CallOption,
 ) (string, error) {
 	file, err := os.Open(attached.path)
 	if err != nil {
@@ -122,6 +151,11 @@ func (c *Client) uploadAttached(
 		path: attached.path, mimeType: attached.mimeType, model: model,
 		size: info.Size(), modified: info.ModTime().UnixNano(),
 	}
+	release, err := c.uploads.claim(ctx, key)
+	if err != nil {
+		return "", contextError(ctx, requestID)
+	}
+	defer release()
 	if uri, isKnown := c.uploads.find(key, time.Now()); isKnown {
 		return uri, nil
 	}

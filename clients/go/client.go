@@ -56,8 +56,9 @@ type Client struct {
 }
 
 // New returns a client. target is host:port, http://host:port, https://host:port, dns:///host:port
-// or unix:/path; if it is empty, DASHGATE_ADDR of the environment, then 127.0.0.1:50051. It
-// connects with the first call. The error reports an invalid target or option.
+// or unix:/path; if it is empty, DASHGATE_ADDR of the environment, then 127.0.0.1:50051. The default
+// port is 50051, with https:// 443. It connects with the first call. The error reports an invalid
+// target or option.
 func New(target string, options ...ClientOption) (*Client, error) {
 	settings, err := newSettings(options)
 	if err != nil {
@@ -124,7 +125,11 @@ func FromConn(conn grpc.ClientConnInterface, options ...ClientOption) (*Client, 
 	if settings.tls != nil || settings.dialOptions != nil {
 		return nil, errors.New("TLS and dial options are those of the connection that was passed")
 	}
-	return newClient(settings, conn, newCallLog("a given connection")), nil
+	target := "a given connection"
+	if named, ok := conn.(interface{ Target() string }); ok {
+		target = named.Target()
+	}
+	return newClient(settings, conn, newCallLog(target)), nil
 }
 
 func newClient(settings settings, conn grpc.ClientConnInterface, log *callLog) *Client {

@@ -101,6 +101,7 @@ func TestErrorHasEachPartOnce(t *testing.T) {
 	played.converse = func(ctx context.Context) (*dashgatev1.ConverseResponse, error) {
 		return nil, refuse(ctx, codes.InvalidArgument, "-1",
 			&errdetails.ErrorInfo{Reason: "INVALID_REQUEST"},
+			&dashgatev1.CallFailure{Reason: dashgatev1.ErrorReason_INVALID_REQUEST},
 			&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
 				{Field: "a.b", Description: "is wrong"},
 			}})
@@ -117,7 +118,7 @@ func TestErrorHasEachPartOnce(t *testing.T) {
 	}
 	delete(form, "headers")
 	equal(t, "JSON", form, map[string]any{
-		"code": "INVALID_ARGUMENT", "reason": "INVALID_REQUEST", "message": "it failed", "requestId": "r-1",
+		"code": "INVALID_ARGUMENT", "reason": "INVALID_REQUEST", "rawReason": "INVALID_REQUEST", "message": "it failed", "requestId": "r-1",
 		"retryable": false, "outputStarted": false,
 		"fieldViolations": []any{map[string]any{"field": "a.b", "description": "is wrong"}},
 	})

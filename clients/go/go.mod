@@ -2,6 +2,7 @@ module github.com/dashgate/dashgate/clients/go
 
 go 1.25.0
 
+// gRPC 1.84 is the last version for Go 1.25. A module that requires a newer one gets it.
 require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260706201446-f0a921348800
 	google.golang.org/grpc v1.84.0

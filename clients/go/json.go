@@ -30,8 +30,12 @@ func (a *Answer) MarshalJSON() ([]byte, error) { return schemaJSON(a.Raw) }
 // MarshalJSON returns the values of the error. Absent ones are left out, and the usage has the JSON
 // form of the schema.
 func (e *Error) MarshalJSON() ([]byte, error) {
+	reason := ""
+	if e.Reason != dashgatev1.ErrorReason_ERROR_REASON_UNSPECIFIED {
+		reason = dashgatev1.ErrorReason_name[int32(e.Reason)]
+	}
 	form := errorJSON{
-		Code: codeName(e), Message: e.Message, RawReason: e.RawReason, OutputStarted: e.OutputStarted,
+		Reason: reason, Code: codeName(e), Message: e.Message, RawReason: e.RawReason, OutputStarted: e.OutputStarted,
 		Retryable: e.Retryable, RequestID: e.RequestID, UpstreamCode: e.UpstreamCode,
 		UpstreamHTTPStatus: e.UpstreamHTTPStatus, UpstreamRequestID: e.UpstreamRequestID,
 		Attempts: e.Attempts, Model: e.Model, Headers: e.Headers, FieldViolations: e.FieldViolations,
@@ -50,11 +54,12 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 	return json.Marshal(form)
 }
 
-// errorJSON is an error as JSON. Its reason is the text, which a newer gateway may have extended.
+// errorJSON is an error as JSON. A reason of a newer gateway has no name in the enum.
 type errorJSON struct {
 	Code               string            `json:"code"`
 	Message            string            `json:"message"`
-	RawReason          string            `json:"reason,omitempty"`
+	Reason             string            `json:"reason,omitempty"`
+	RawReason          string            `json:"rawReason,omitempty"`
 	Usage              json.RawMessage   `json:"usage,omitempty"`
 	OutputStarted      bool              `json:"outputStarted"`
 	Retryable          bool              `json:"retryable"`

@@ -28,7 +28,10 @@ func (c *Client) CancelCall(ctx context.Context, requestID string, options ...Ca
 	call := c.newCall(options)
 	ctx, cancel := withTimeout(ctx, call.timeout, c.settings.timeout, unaryTimeout)
 	defer cancel()
-	return c.cancelCall(c.Outgoing(ctx, call.metadata), requestID)
+	ctx, record := c.log.begin(c.Outgoing(ctx, call.metadata), "CancelCall", requestID)
+	err := c.cancelCall(ctx, requestID)
+	record.end(err)
+	return err
 }
 
 func (c *Client) cancelCall(ctx context.Context, requestID string) error {
