@@ -35,8 +35,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// The largest response of the gateway.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// A client of a gateway. Cheap to clone; all clones share its connections. One is opened by the
-/// first call, on the Tokio runtime of that call, and again on another one if that has ended.
+/// A client of a gateway. Cheap to clone; all clones share its connections. They are opened by calls:
+/// another one when all have 100 calls, up to 20 on each Tokio runtime, with which they end. So a
+/// client may be a `static`, and outlive a runtime.
 #[derive(Clone)]
 pub struct Client(pub(crate) Arc<Inner>);
 

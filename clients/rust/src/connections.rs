@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use tokio::runtime::{Handle, Id};
 use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
 
@@ -28,6 +29,9 @@ pub(crate) struct Lane {
     /// The channel with the layers of the client, which may have a state of their own.
     transport: Transport,
     calls: Arc<()>,
+    /// The runtime that has the task of the channel. Calls of other runtimes do not use it, because it
+    /// may end while theirs go on.
+    runtime: Option<Id>,
 }
 
 impl Lane {
@@ -125,9 +129,11 @@ impl Pool {
     fn lane<T>(&self, of: impl FnOnce(&Lane) -> T) -> T {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.open.retain(|lane| !lane.is_dead());
-        let fewest = lanes.open.iter().min_by_key(|lane| lane.calls());
+        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
+        let own = lanes.open.iter().filter(|lane| lane.runtime == runtime);
+        let fewest = own.clone().min_by_key(|lane| lane.calls());
         if let Some(lane) = fewest
-            && (lane.calls() < CALLS_PER_CONNECTION || lanes.open.len() >= MAX_CONNECTIONS)
+            && (lane.calls() < CALLS_PER_CONNECTION || own.count() >= MAX_CONNECTIONS)
         {
             return of(lane);
         }
@@ -136,6 +142,7 @@ impl Pool {
             transport: layered(&channel, self.layers.iter()),
             channel,
             calls: Arc::default(),
+            runtime,
         };
         let result = of(&lane);
         lanes.open.push(lane);
@@ -182,6 +189,16 @@ mod tests {
         let most = CALLS_PER_CONNECTION * MAX_CONNECTIONS + 1;
         calls.extend((0..most).map(|_| connections.take()));
         assert_eq!(count(&connections), MAX_CONNECTIONS);
+    }
+
+    #[test]
+    fn runtimes_do_not_share_a_connection() {
+        let connections = connections();
+        let runtimes = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
+        for runtime in &runtimes {
+            runtime.block_on(async { drop(connections.take()) });
+        }
+        assert_eq!(count(&connections), 2);
     }
 
     #[test]

@@ -276,6 +276,12 @@ impl Events {
         if matches!(received, Received::New) {
             self.fold.add(event);
         }
+        if self.fold.is_complete()
+            && let Some(mut log) = self.log.take()
+        {
+            // Readers may stop here.
+            log.end(Ok(&()));
+        }
         let is_started = matches!(event.event, Some(Event::Started(_)));
         if self.fold.is_complete() || (is_started && !self.resumption.is_possible()) {
             self.leave.disarm();
@@ -310,9 +316,6 @@ impl Events {
         self.terms.client.credit().earn();
         self.leave.disarm();
         self.source = Source::Ended;
-        if let Some(mut log) = self.log.take() {
-            log.end(Ok(&()));
-        }
     }
 
     fn fail(&mut self, error: Error) -> Error {

@@ -96,10 +96,12 @@ impl CallLog {
     pub(crate) fn end<T>(&mut self, result: Result<&T, &Error>) {
         match result {
             Ok(_) => self.write("OK"),
-            Err(error) if error.raw_reason().is_empty() => self.write(code_name(error.code())),
             Err(error) => {
-                let code = code_name(error.code());
-                self.write(&format!("{code} {}", error.raw_reason()));
+                let (code, reason) = (code_name(error.code()), error.raw_reason());
+                match reason.is_empty() || reason == code {
+                    true => self.write(code),
+                    false => self.write(&format!("{code} {reason}")),
+                }
             }
         }
     }

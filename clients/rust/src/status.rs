@@ -9,6 +9,10 @@ use tonic::{Code, Status, TimeoutExpired};
 
 use crate::error::Error;
 
+/// What the generated code reports, as `UNKNOWN`, if the task of a connection is gone: the runtime of
+/// a channel that was given has ended.
+const NOT_READY: &str = "Service was not ready: ";
+
 /// Converts a status to an error. Errors of the connection name the target; tonic reports
 /// `CANCELLED` when its own timer of the deadline expires first.
 pub(crate) fn failed(
@@ -29,6 +33,9 @@ pub(crate) fn failed(
 /// Converts the status of a connection that could not be opened, or broke: tonic reports the latter
 /// as `CANCELLED` or `UNKNOWN`. A status of the gateway has no source; one of a connection has.
 fn of_connection(status: Status, target: &str) -> Status {
+    if status.code() == Code::Unknown && status.message().starts_with(NOT_READY) {
+        return Status::unavailable(format!("{target}: {}", status.message()));
+    }
     if status.source().is_none() || is_of_the_clock(&status) {
         return status;
     }

@@ -37,6 +37,7 @@ async fn calls() {
 
 #[test]
 fn a_static_client_works_in_each_new_runtime() {
+    LazyLock::force(&CLIENT);
     for round in 0..6 {
         let mut builder = match round % 2 {
             0 => tokio::runtime::Builder::new_current_thread(),
@@ -48,12 +49,14 @@ fn a_static_client_works_in_each_new_runtime() {
 
 #[test]
 fn a_client_is_used_by_two_runtimes_at_once() {
+    LazyLock::force(&CLIENT);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         // The connection may belong to either runtime, and the first ends while the other works.
         scope.spawn(|| {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(calls());
+            drop(runtime);
             done.store(true, Ordering::SeqCst);
         });
         scope.spawn(|| {
