@@ -115,6 +115,15 @@ def test_channel_options_replace_single_ones(gateway: Gateway, call: Caller) -> 
     assert gateway.metadata[0]["user-agent"].startswith("mine ")
 
 
+def test_a_response_that_is_too_large_has_a_reason(gateway: Gateway, call: Caller) -> None:
+    options = {"channel_options": [("grpc.max_receive_message_length", 3)]}
+    for method in ("converse", "stream"):
+        with pytest.raises(Error) as caught:
+            call.on(options, method, ASK)
+        assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert caught.value.raw_reason == "MESSAGE_TOO_LARGE"
+
+
 def test_the_log_has_a_line_for_each_call(
     gateway: Gateway,
     call: Caller,

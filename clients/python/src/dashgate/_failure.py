@@ -17,6 +17,10 @@ from dashgate.errors import Error, FieldViolation
 _CODES = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 
 
+# A part of gRPC's message if a response is larger than the client accepts.
+_TOO_LARGE = "Received message larger than max"
+
+
 class _RpcError(Protocol):
     """The common part of the errors of both kinds of channel."""
 
@@ -42,8 +46,7 @@ def from_rpc(failed: _RpcError, request_id: str) -> Error:
     error = Error(
         code,
         message,
-        # A deadline that ended here has the reason of one that ended at the gateway.
-        raw_reason="DEADLINE_EXCEEDED" if _is_local_deadline(code, status) else "",
+        raw_reason="" if status is not None else _local_reason(code, message),
         request_id=request_id,
         retry_after=retry_after,
         retry_forbidden=pushback is not None and retry_after is None,
@@ -85,8 +88,12 @@ def _read(detail: any_pb2.Any, error: Error) -> None:
         )
 
 
-def _is_local_deadline(code: grpc.StatusCode, status: status_pb2.Status | None) -> bool:
-    return code is grpc.StatusCode.DEADLINE_EXCEEDED and status is None
+def _local_reason(code: grpc.StatusCode, message: str) -> str:
+    """Return the reason of an error that gRPC created, if the gateway has one for it, too."""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "DEADLINE_EXCEEDED"
+    too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message
+    return "MESSAGE_TOO_LARGE" if too_large else ""
 
 
 def _status(raw: str | bytes | None) -> status_pb2.Status | None:

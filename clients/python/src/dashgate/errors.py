@@ -51,7 +51,7 @@ class Error(Exception):
         self.raw_reason = raw_reason
         """The reason as text. `STREAM_IDLE`, `TOOL_ROUNDS` and `OUTPUT_INVALID` are created by this
         library only, and have no value of `v1.ErrorReason`. Empty if the gRPC library created the
-        error, unless the deadline was exceeded."""
+        error, unless the deadline was exceeded or a response was too large."""
         self.usage: v1.Usage | None = None
         """The usage until the call failed, as counted by DashScope. None: nothing reported."""
         self.output_started = False
