@@ -13,6 +13,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	grpcmetadata "google.golang.org/grpc/metadata"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -134,7 +135,8 @@ func TestDialOptionsAreAppliedLast(t *testing.T) {
 	interceptor := func(name string) grpc.UnaryClientInterceptor {
 		return func(ctx context.Context, method string, request, response any, conn *grpc.ClientConn,
 			invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-			seen = append(seen, name+" "+method)
+			sent, _ := grpcmetadata.FromOutgoingContext(ctx)
+			seen = append(seen, name+" "+method+" "+strings.Join(sent.Get("authorization"), ","))
 			return invoke(ctx, method, request, response, conn, options...)
 		}
 	}
@@ -146,7 +148,7 @@ func TestDialOptionsAreAppliedLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	const method = "/dashgate.v1.ConversationService/Converse"
-	equal(t, "interceptors", seen, []string{"outer " + method, "inner " + method})
+	equal(t, "interceptors", seen, []string{"outer " + method + " Bearer k", "inner " + method + " Bearer k"})
 	if agent := played.metadata[0].Get("user-agent")[0]; !strings.HasPrefix(agent, "mine ") {
 		t.Error(agent)
 	}

@@ -71,8 +71,7 @@ func ConverseWithSchema[T any](
 		}
 		conversation.Append(answer).User(Text("The answer does not fit the JSON Schema: " + err.Error() +
 			"\nAnswer again, only with JSON that fits it."))
-		// Another call, with a request id of its own.
-		options = append(options, WithRequestID(""), callOption(followingRound))
+		options = append(options, callOption(followingRound))
 	}
 }
 

@@ -3,6 +3,7 @@ package dashgate
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 
@@ -39,7 +40,8 @@ func (t Tool) declaration() *dashgatev1.Tool {
 }
 
 // RunTools runs the tools that the model calls until it returns an answer without tool calls. All
-// messages are appended to the conversation. An error of a function is returned unchanged.
+// messages are appended to the conversation. An error of a function is returned unchanged. Each round is
+// a call; a given request id is that of the first.
 func (c *Client) RunTools(
 	ctx context.Context, conversation *Conversation, tools []Tool, options ...CallOption,
 ) (*Answer, error) {
@@ -65,7 +67,8 @@ type toolLoop struct {
 	rounds   int
 	limit    int
 	parallel bool
-	// options are those of the next call. Each round is a call with its own request id.
+	// options are those of the next call. Each round is a call with its own request id, of which the
+	// caller may choose the first.
 	options []CallOption
 }
 
@@ -78,7 +81,7 @@ func (c *Client) newToolLoop(conversation *Conversation, tools []Tool, options [
 	conversation.Declare(tools...)
 	return &toolLoop{
 		conversation: conversation, tools: tools, rounds: limit, limit: limit, parallel: call.parallel,
-		options: append(options[:len(options):len(options)], WithRequestID("")),
+		options: slices.Clip(options),
 	}
 }
 
@@ -100,8 +103,9 @@ func (l *toolLoop) next(ctx context.Context, answer *Answer) (bool, error) {
 	return false, l.run(ctx, calls)
 }
 
-// followingRound removes what is of the first call only.
+// followingRound removes what is of the first call only, such as its request id.
 func followingRound(c *call) {
+	c.requestID = ""
 	c.metadata = withoutRequestID(c.metadata)
 	c.expectedTurn = nil
 }

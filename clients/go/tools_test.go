@@ -86,7 +86,7 @@ func TestStreamToolsHasTheEventsOfAllRounds(t *testing.T) {
 	played.parts = []part{toolRound("f"), {events: played.events}}
 	tool := Tool{Name: "f", Function: func(context.Context, string) (string, error) { return "1", nil }}
 	conversation := ask()
-	stream := played.client(t).StreamTools(t.Context(), conversation, []Tool{tool})
+	stream := played.client(t).StreamTools(t.Context(), conversation, []Tool{tool}, WithRequestID("mine"))
 	var kinds []string
 	for event, err := range stream.Events() {
 		if err != nil {
@@ -102,7 +102,7 @@ func TestStreamToolsHasTheEventsOfAllRounds(t *testing.T) {
 	}
 	equal(t, "text", answer.Text(), "hello")
 	equal(t, "results", results(conversation), []string{"f=1"})
-	if played.names[0] == played.names[1] {
+	if played.names[0] != "mine" || len(played.names[1]) != 36 {
 		t.Error("each round has its own request id:", played.names)
 	}
 }
