@@ -52,8 +52,9 @@ type callRecord struct {
 
 	lock sync.Mutex
 	// attempts is how many gRPC has begun without this package, lastEnd when the latest ended.
-	attempts int
-	lastEnd  time.Time
+	attempts  int
+	isRunning bool
+	lastEnd   time.Time
 }
 
 type callRecordKey struct{}
@@ -67,6 +68,11 @@ func (l *callLog) begin(
 	}
 	record := &callRecord{log: l, method: method, requestID: requestID, begun: time.Now()}
 	return context.WithValue(ctx, callRecordKey{}, record), record
+}
+
+// unrecorded returns a context for a call that is not in the log.
+func unrecorded(ctx context.Context) context.Context {
+	return context.WithValue(ctx, callRecordKey{}, (*callRecord)(nil))
 }
 
 // end writes the line of a call that has ended.
@@ -110,20 +116,25 @@ func (l *callLog) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Conte
 
 // HandleRPC writes the retries that gRPC makes by itself.
 func (l *callLog) HandleRPC(ctx context.Context, event stats.RPCStats) {
-	record, ok := ctx.Value(callRecordKey{}).(*callRecord)
-	if !ok {
+	record, _ := ctx.Value(callRecordKey{}).(*callRecord)
+	if record == nil {
 		return
 	}
 	record.lock.Lock()
 	defer record.lock.Unlock()
 	switch event := event.(type) {
 	case *stats.Begin:
+		if record.isRunning {
+			// Without a connection, gRPC replaces an attempt before it is made.
+			return
+		}
+		record.isRunning = true
 		if record.attempts++; record.attempts > 1 {
 			l.write(slog.LevelDebug, "retry %d of %s after %d ms, request id %s", record.attempts-1,
 				record.method, event.BeginTime.Sub(record.lastEnd).Milliseconds(), record.requestID)
 		}
 	case *stats.End:
-		record.lastEnd = event.EndTime
+		record.isRunning, record.lastEnd = false, event.EndTime
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
 	"regexp"
 	"strings"
 	"sync"
@@ -127,6 +128,28 @@ func TestLogOfRetriesAndConnections(t *testing.T) {
 		`dashgate: retry 1 of Converse after \d+ ms, request id r-1`,
 		`dashgate: resume 1 of ConverseStream in \d+ ms after UNAVAILABLE, request id r-2`,
 		`dashgate: ConverseStream OK`)
+}
+
+func TestLogOfAClosedPort(t *testing.T) {
+	log := logged(t, "debug")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	soon := strings.NewReplacer(`"0.5s"`, `"0.001s"`, `5,`, `3,`).Replace(serviceConfig)
+	client, err := New(listener.Addr().String(), WithDialOptions(grpc.WithDefaultServiceConfig(soon)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	_, err = client.Converse(t.Context(), ask())
+	equal(t, "code", failure(t, err).Code, codes.Unavailable)
+	var retries []int
+	for _, retry := range []string{"retry 1", "retry 2", "retry 3"} {
+		retries = append(retries, strings.Count(log.String(), retry+" of Converse"))
+	}
+	equal(t, "retries", retries, []int{1, 1, 0})
 }
 
 func TestDialOptionsAreAppliedLast(t *testing.T) {

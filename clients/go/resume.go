@@ -52,7 +52,7 @@ func (c *Client) leave(ctx context.Context, requestID string) {
 		defer c.leaving.RUnlock()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 		defer cancel()
-		_ = c.cancelCall(ctx, requestID)
+		_ = c.cancelCall(unrecorded(ctx), requestID)
 	}()
 }
 
