@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -75,6 +76,48 @@ def test_an_upload_is_remembered_until_the_file_changes(
         conversation.raw.model = "other"
         client.converse(conversation)
         assert uploads(gateway) == 3
+
+
+def test_calls_at_the_same_time_upload_a_file_once(
+    gateway: Gateway, call: Caller, file: pathlib.Path
+) -> None:
+    conversation = Conversation("m").user(dashgate.audio(file))
+    came, over = threading.Event(), threading.Event()
+
+    def wait(_: grpc.ServicerContext) -> None:
+        came.set()
+        over.wait(LIMIT)
+
+    gateway.uploading = wait
+
+    def threads() -> None:
+        with dashgate.Client(gateway.address) as client, ThreadPoolExecutor() as pool:
+            first = pool.submit(client.converse, conversation)
+            assert came.wait(LIMIT)
+            with pytest.raises(Error, match="while another call uploaded"):
+                client.converse(conversation, timeout=0.1)
+            second = pool.submit(client.converse, conversation)
+            over.set()
+            assert first.result().text == second.result().text == "hello"
+
+    async def tasks() -> None:
+        async with AsyncClient(gateway.address) as client:
+            first = asyncio.create_task(client.converse(conversation))
+            assert await asyncio.to_thread(came.wait, LIMIT)
+            with pytest.raises(Error, match="while another call uploaded"):
+                await client.converse(conversation, timeout=0.1)
+            left = asyncio.create_task(client.converse(conversation))
+            await asyncio.sleep(0)
+            left.cancel()
+            second = asyncio.create_task(client.converse(conversation))
+            over.set()
+            assert (await first).text == (await second).text == "hello"
+
+    if call.is_async:
+        asyncio.run(tasks())
+    else:
+        threads()
+    assert uploads(gateway) == 1
 
 
 def test_the_model_of_a_stored_conversation_is_used(

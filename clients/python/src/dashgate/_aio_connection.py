@@ -15,6 +15,7 @@ from dashgate._endpoint import Endpoint
 from dashgate._leaving import AsyncLeaving
 from dashgate._log import connection_opened
 from dashgate._pool import AsyncPooledChannel
+from dashgate._uploading import AsyncUploading
 from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
@@ -52,6 +53,7 @@ class AsyncConnection:
         self.models: ModelServiceAsyncStub = ModelServiceStub(channel)
         self.calls: CallServiceAsyncStub = CallServiceStub(channel)
         self.leaving = AsyncLeaving(self.calls)
+        self.uploading = AsyncUploading()
         # As long as they are referred to.
         self.streams: weakref.WeakSet[OpenStream] = weakref.WeakSet()
 

@@ -71,15 +71,16 @@ class AsyncMediaCalls(AsyncStoredConversations):
         for medium, path in large_media(conversation):
             model = conversation.model or (await self.get_conversation(conversation.name)).model
             upload = Upload.of(path, model)
-            uri = self._uploads.uri(upload)
-            if uri is None:
-                uploaded = await self.upload(
-                    model,
-                    path,
-                    mime_type=medium.mime_type,
-                    timeout=deadline.remaining(),
-                    metadata=without_name(metadata),
-                )
-                self._uploads.add(upload, uploaded)
-                uri = uploaded.uri
+            async with self._connections.here().uploading.of(upload, deadline):
+                uri = self._uploads.uri(upload)
+                if uri is None:
+                    uploaded = await self.upload(
+                        model,
+                        path,
+                        mime_type=medium.mime_type,
+                        timeout=deadline.remaining(),
+                        metadata=without_name(metadata),
+                    )
+                    self._uploads.add(upload, uploaded)
+                    uri = uploaded.uri
             medium.uri = uri

@@ -15,6 +15,7 @@ from dashgate._idle import Watch
 from dashgate._leaving import Leaving, SentMetadata
 from dashgate._log import connection_opened
 from dashgate._pool import PooledChannel
+from dashgate._uploading import Uploading
 from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
@@ -54,6 +55,7 @@ class Connection:
         self.models = ModelServiceStub(channel)
         self.calls = CallServiceStub(channel)
         self.watch = Watch()
+        self.uploading = Uploading()
         self._leaving = Leaving(self.calls)
         self._streams: weakref.WeakSet[OpenStream] = weakref.WeakSet()
         self._changing = threading.Lock()
