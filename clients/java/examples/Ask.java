@@ -18,7 +18,9 @@ public final class Ask {
       conversation.user(Contents.audio(recording), question);
       Answer answer = client.converse(conversation);
       System.out.println(answer.text());
-      System.out.println(answer.usage().getInputTokens() + " tokens in");
+      if (answer.usage().hasInputTokens()) { // Not every model reports every count.
+        System.out.println(answer.usage().getInputTokens() + " tokens in");
+      }
       // endregion
     }
   }

@@ -7,10 +7,13 @@ import io.dashgate.v1.ConversationServiceGrpc;
 import io.dashgate.v1.ConverseRequest;
 import io.dashgate.v1.ConverseResponse;
 import io.dashgate.v1.GenerationOptions;
+import io.grpc.ClientInterceptor;
 import io.grpc.Context;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.stub.MetadataUtils;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
@@ -28,6 +31,7 @@ public final class Care {
       stubs(client);
     }
     channel();
+    builder();
   }
 
   private static void errors(DashgateClient client) {
@@ -37,7 +41,9 @@ public final class Care {
     } catch (DashgateException e) {
       System.err.println(e.code() + " " + e.rawReason() + ": " + e.getMessage());
       System.err.println("request id " + e.requestId() + ", DashScope: " + e.upstreamCode());
-      e.retryAfter().ifPresent(wait -> System.err.println("retry in " + wait));
+      if (e.retryable()) {
+        System.err.println("the same call may succeed later: " + e.retryAfter());
+      }
       e.fieldViolations().forEach(it -> System.err.println(it.getField() + it.getDescription()));
     }
     // endregion
@@ -87,6 +93,19 @@ public final class Care {
             .converse(ConverseRequest.newBuilder().setConversation(conversation.raw()).build());
     System.out.println(response.getChoices(0).getFinishReason());
     // endregion
+  }
+
+  private static void builder() {
+    ClientInterceptor tracing = MetadataUtils.newAttachHeadersInterceptor(new Metadata());
+    // region builder
+    DashgateClient client =
+        DashgateClient.builder()
+            .maxRetries(3) // Of throttled calls.
+            .intercept(tracing)
+            .configureChannel(it -> it.keepAliveTime(10, TimeUnit.MINUTES))
+            .build();
+    // endregion
+    client.close();
   }
 
   private static void channel() throws InterruptedException {

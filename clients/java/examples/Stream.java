@@ -43,6 +43,13 @@ public final class Stream {
       }
     }
     // endregion
+    // region partial
+    AnswerStream left = client.stream(conversation);
+    left.next();
+    left.next();
+    left.close();
+    left.partial().ifPresent(answer -> System.out.println("so far: " + answer.text()));
+    // endregion
   }
 
   private static void events(DashgateClient client, Conversation conversation) {

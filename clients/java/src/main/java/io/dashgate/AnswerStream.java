@@ -202,9 +202,7 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
     ended = true;
     fault = why;
     if (why != null) {
-      if (fold.hasOutput()) {
-        why.outputHasStarted();
-      }
+      why.received(fold, events.received());
       // The stack trace of the reading thread, not that of the network thread.
       why.fillInStackTrace();
     }

@@ -59,6 +59,9 @@ public final class DashgateException extends RuntimeException {
   /** Set before the exception is thrown. */
   private boolean outputStarted;
 
+  /** What arrived of a stream; set before the exception is thrown. */
+  private transient Answer partial;
+
   /** The usage of an earlier stream of the session; set before the exception is thrown. */
   private Usage earlierUsage;
 
@@ -127,9 +130,15 @@ public final class DashgateException extends RuntimeException {
         sentRequestId);
   }
 
-  /** Marks the error of a stream that had received a part of the answer. */
+  /** Sets that a part of the answer was produced. */
   void outputHasStarted() {
     outputStarted = true;
+  }
+
+  /** Adds what a stream had received. */
+  void received(AnswerFold events, TextHeaders metadata) {
+    outputStarted |= events.hasOutput();
+    partial = events.isEmpty() ? null : events.answer(metadata);
   }
 
   /** Adds the initial metadata of the response. */
@@ -190,6 +199,15 @@ public final class DashgateException extends RuntimeException {
    */
   public boolean outputStarted() {
     return outputStarted;
+  }
+
+  /**
+   * Returns what arrived of a stream before it failed, as {@link AnswerStream#partial}.
+   *
+   * @return the answer so far; empty if nothing arrived, and after serialization
+   */
+  public Optional<Answer> partial() {
+    return Optional.ofNullable(partial);
   }
 
   /**

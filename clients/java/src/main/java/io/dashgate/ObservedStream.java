@@ -70,9 +70,7 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
       future.complete(fold.answer(received()));
       return;
     }
-    if (fold.hasOutput()) {
-      fault.outputHasStarted();
-    }
+    fault.received(fold, received());
     future.completeExceptionally(fault);
   }
 

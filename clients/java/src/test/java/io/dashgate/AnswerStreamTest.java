@@ -77,6 +77,14 @@ class AnswerStreamTest {
       assertEquals(FinishReason.FINISH_REASON_UNSPECIFIED, partial.finishReason());
       assertEquals("last", stream.headers().get("x-trailer"));
       assertEquals(partial.raw(), stream.partial().orElseThrow().raw());
+      assertEquals(partial.raw(), fault.partial().orElseThrow().raw());
+      CompletionException observed =
+          assertThrows(
+              CompletionException.class,
+              client.streamAsync(new Conversation("m").user("Hello?"), event -> {})::join);
+      DashgateException cause = (DashgateException) observed.getCause();
+      assertEquals("Hello", cause.partial().orElseThrow().text());
+      assertTrue(cause.outputStarted());
     }
   }
 

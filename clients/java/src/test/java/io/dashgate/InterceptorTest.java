@@ -61,7 +61,8 @@ class InterceptorTest {
             .build()) {
       client.converse(QUESTION);
     }
-    List<String> attempt = List.of("outer Converse blue", "inner Converse blue", "last Converse blue");
+    List<String> attempt =
+        List.of("outer Converse blue", "inner Converse blue", "last Converse blue");
     assertEquals(attempt, seen.subList(0, 3));
     assertEquals(attempt, seen.subList(3, 6));
     assertEquals("last", gateway.headers.get(0).get(FakeGateway.key("x-seen-by")));
