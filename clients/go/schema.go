@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -129,15 +130,19 @@ func structSchema(of reflect.Type, outer []reflect.Type) (*typeSchema, error) {
 func (s *typeSchema) addFields(of reflect.Type, outer []reflect.Type) error {
 	for field := range fields(of) {
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
-		isInlined := field.Anonymous && name == "" && field.Type.Kind() == reflect.Struct
+		embedded := field.Type
+		if embedded.Kind() == reflect.Pointer {
+			embedded = embedded.Elem()
+		}
+		isInlined := field.Anonymous && name == "" && embedded.Kind() == reflect.Struct
 		switch {
 		case name == "-" && options == "" || !field.IsExported() && !isInlined:
 			continue
 		case isInlined:
-			if slices.Contains(outer, field.Type) {
-				return fmt.Errorf("%v contains itself, which its JSON Schema cannot express", field.Type)
+			if slices.Contains(outer, embedded) {
+				return fmt.Errorf("%v contains itself, which its JSON Schema cannot express", embedded)
 			}
-			if err := s.addFields(field.Type, append(slices.Clip(outer), field.Type)); err != nil {
+			if err := s.addFields(embedded, append(slices.Clip(outer), embedded)); err != nil {
 				return err
 			}
 			continue
@@ -150,7 +155,9 @@ func (s *typeSchema) addFields(of reflect.Type, outer []reflect.Type) error {
 		}
 		schema.Description = field.Tag.Get("description")
 		if values := field.Tag.Get("enum"); values != "" {
-			schema.Enum = strings.Split(values, ",")
+			if err := schema.addEnum(strings.Split(values, ",")); err != nil {
+				return fmt.Errorf("%v.%s: %w", of, field.Name, err)
+			}
 		}
 		flags := strings.Split(options, ",")
 		if slices.Contains(flags, "string") {
@@ -162,6 +169,18 @@ func (s *typeSchema) addFields(of reflect.Type, outer []reflect.Type) error {
 		}
 		s.Properties = append(s.Properties, schemaProperty{name, schema})
 	}
+	return nil
+}
+
+// addEnum limits a text, or the texts of a list.
+func (s *typeSchema) addEnum(values []string) error {
+	if s.Items != nil {
+		return s.Items.addEnum(values)
+	}
+	if s.Type != "string" {
+		return errors.New("the tag enum is for texts")
+	}
+	s.Enum = values
 	return nil
 }
 

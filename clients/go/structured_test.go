@@ -120,8 +120,13 @@ type base struct {
 	ID string `json:"id"`
 }
 
+type more struct {
+	Tags []string `json:"tags" enum:"x,y"`
+}
+
 type everything struct {
 	base
+	*more
 	Flag    bool               `json:"flag"`
 	Share   float32            `json:"share"`
 	At      time.Time          `json:"at"`
@@ -146,18 +151,21 @@ func TestSchemaOfEachType(t *testing.T) {
 		t.Fatal(err)
 	}
 	const id = `{"type":"object","properties":{"id":{"type":"string"}},"required":["id"],"additionalProperties":false}`
-	equal(t, "schema", text, `{"type":"object","properties":{"id":{"type":"string"},"flag":{"type":"boolean"},`+
+	equal(t, "schema", text, `{"type":"object","properties":{"id":{"type":"string"},`+
+		`"tags":{"type":"array","items":{"type":"string","enum":["x","y"]}},"flag":{"type":"boolean"},`+
 		`"share":{"type":"number"},"at":{"type":"string","format":"date-time"},"data":{"type":"string"},`+
 		`"pair":{"type":"array","items":{"type":"integer"}},`+
 		`"scores":{"type":"object","additionalProperties":{"type":"number"}},"any":{},"raw":{},`+
 		`"number":{"type":"number"},"maybe":`+id+`,"empty":{"type":"string"},"as_text":{"type":"string"},`+
 		`"Plain":{"type":"object","additionalProperties":false}},`+
-		`"required":["id","flag","share","at","data","pair","scores","number","as_text","Plain"],`+
+		`"required":["id","tags","flag","share","at","data","pair","scores","number","as_text","Plain"],`+
 		`"additionalProperties":false}`)
 	type recursive struct{ Next []recursive }
 	for _, wrong := range []reflect.Type{
 		reflect.TypeFor[recursive](), reflect.TypeFor[chan int](), reflect.TypeFor[map[int]string](),
-		reflect.TypeFor[struct{ F func() }](),
+		reflect.TypeFor[struct{ F func() }](), reflect.TypeFor[struct {
+			N int `enum:"1,2"`
+		}](),
 	} {
 		if _, _, err := derivedSchema(wrong); err == nil {
 			t.Errorf("%v has a schema", wrong)
