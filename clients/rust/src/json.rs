@@ -30,7 +30,8 @@ fn descriptor(kind: &str) -> Result<MessageDescriptor, String> {
     found.ok_or_else(|| format!("the schema has no {name}"))
 }
 
-fn dynamic(kind: &str, message: &impl Message) -> Result<DynamicMessage, String> {
+/// Converts a message of this kind for serde.
+pub(crate) fn dynamic(kind: &str, message: &impl Message) -> Result<DynamicMessage, String> {
     let bytes = message.encode_to_vec();
     let message = DynamicMessage::decode(descriptor(kind)?, bytes.as_slice());
     message.map_err(|error| error.to_string())

@@ -48,6 +48,8 @@ mod fold;
 mod headers;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "json")]
+mod json_error;
 mod large_files;
 mod leave;
 mod live;

@@ -1,4 +1,10 @@
 //! Layers around the calls, options of the endpoint, and the log.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by them, also in its helpers"
+)]
 
 mod support;
 

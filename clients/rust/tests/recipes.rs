@@ -1,4 +1,10 @@
 //! The recipes of `RECIPES.md`: its code blocks are the regions of this file, which is tested.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by them, also in its helpers"
+)]
 
 mod support;
 

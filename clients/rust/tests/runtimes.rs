@@ -1,4 +1,10 @@
 //! A client outlives the runtime that made its connections.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by them, also in its helpers"
+)]
 
 mod support;
 

@@ -96,8 +96,10 @@ pub struct Gateway {
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     left: tokio::sync::Semaphore,
-    answer: Box<dyn Fn(usize, &Seen) -> Reply + Send + Sync>,
+    answer: Answer,
 }
+
+type Answer = Box<dyn Fn(usize, &Seen) -> Reply + Send + Sync>;
 
 impl Gateway {
     /// Starts one; the function gets the number of the call, from 0.
