@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -165,6 +166,35 @@ def test_the_log_has_retries_resumes_and_cancellations(
             break
     assert f"CreateConversation retry in 1 ms, request id r, {gateway.address}" in caplog.text
     assert "ConverseStream CANCELLED" in caplog.text
+
+
+class Lines(logging.Handler):
+    """Waits for a line of the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.came = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+        self.came.set()
+
+
+def test_the_log_has_calls_that_no_thread_waits_for(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASHGATE_LOG", "info")
+    handler = Lines()
+    logging.getLogger("dashgate").addHandler(handler)
+    try:
+        with Client(gateway.address) as client:
+            pending = client.converse_future(ASK)
+            assert handler.came.wait(LIMIT)
+            assert pending.result().text == "hello"
+    finally:
+        logging.getLogger("dashgate").removeHandler(handler)
+    assert len(handler.lines) == 1
 
 
 LOG = """

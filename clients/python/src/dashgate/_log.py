@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from types import TracebackType
 
@@ -35,6 +36,11 @@ def configure_log() -> None:
         LOGGER.setLevel(logging.WARNING)
 
 
+def is_logged() -> bool:
+    """Return whether the end of a call is logged."""
+    return LOGGER.isEnabledFor(logging.INFO)
+
+
 def connection_opened(address: str) -> None:
     """Log a connection of the pool."""
     LOGGER.debug("dashgate: opening a connection to %s", address)
@@ -48,7 +54,8 @@ class CallLog:
         self._request_id = request_id
         self._address = address
         self._began = time.monotonic()
-        self._ended = False
+        # Locked by the first one that logs the end.
+        self._ending = threading.Lock()
 
     def __enter__(self) -> CallLog:
         return self
@@ -71,9 +78,8 @@ class CallLog:
 
     def ended(self, error: BaseException | None = None) -> None:
         """Log the end of the call, once. An error that is not of this library is a cancellation."""
-        if self._ended:
+        if not self._ending.acquire(blocking=False):
             return
-        self._ended = True
         LOGGER.info(
             "dashgate: %s %s %.0f ms, request id %s, %s",
             self._method,

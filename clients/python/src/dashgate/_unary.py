@@ -13,6 +13,7 @@ import grpc.aio
 
 from dashgate._failure import from_rpc
 from dashgate._headers import header_texts
+from dashgate._log import is_logged
 from dashgate._retry import Retries
 from dashgate.errors import Error
 
@@ -53,7 +54,8 @@ class Running(Generic[_Response]):
         self._waiting = threading.Lock()
         self._ended = False
         self._error: Exception | None = None
-        self._call: Any = begin(retries.deadline.remaining())
+        self._call: Any = None
+        self._open()
 
     def result(self) -> _Response:
         """Wait for the response."""
@@ -82,14 +84,30 @@ class Running(Generic[_Response]):
 
     def done(self) -> bool:
         """Return whether `result` returns at once."""
-        return self._ended or (self._call.done() and not self._is_repeated())
+        return self._ended or (self._call.done() and not self._is_repeated(self._call))
 
-    def _is_repeated(self) -> bool:
-        """Return whether the call, which has ended, may be made again."""
-        failed = None if self._call.cancelled() else self._call.exception()
-        if not isinstance(failed, grpc.RpcError):
-            return False
-        return self._retries.may_repeat(from_rpc(cast("Any", failed), self.request_id))
+    def _open(self) -> None:
+        self._call = self._begin(self._retries.deadline.remaining())
+        if is_logged():
+            # It may end before a thread waits for it, or without one.
+            self._call.add_done_callback(self._log_end)
+
+    def _log_end(self, call: Any) -> None:
+        if not self._is_repeated(call):
+            self._retries.log.ended(self._failure(call))
+
+    def _is_repeated(self, call: Any) -> bool:
+        """Return whether a call that has ended may be made again."""
+        failure = self._failure(call)
+        return isinstance(failure, Error) and self._retries.may_repeat(failure)
+
+    def _failure(self, call: Any) -> BaseException | None:
+        if call.cancelled():
+            return concurrent.futures.CancelledError()
+        failed = call.exception()
+        if isinstance(failed, grpc.RpcError):
+            return from_rpc(cast("Any", failed), self.request_id)
+        return cast("BaseException | None", failed)
 
     def _wait(self) -> _Response:
         while True:
@@ -98,7 +116,7 @@ class Running(Generic[_Response]):
             except Error as error:
                 delay = self._retries.delay(error)
             if not self._cancelled.wait(delay):
-                self._call = self._begin(self._retries.deadline.remaining())
+                self._open()
             # Also if it was cancelled while the call was made.
             if self._cancelled.is_set():
                 self._call.cancel()
