@@ -19,7 +19,7 @@ export default defineConfig(
       ],
     },
   },
-  { files: ["**/*.js"], extends: [tseslint.configs.disableTypeChecked] },
+  { files: ["**/*.js", "**/*.mjs"], extends: [tseslint.configs.disableTypeChecked] },
   {
     // What a browser gets may not ask for Node.js.
     files: ["src/*.ts", "src/web/*.ts"],

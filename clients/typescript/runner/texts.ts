@@ -51,7 +51,6 @@ export async function tools(client: Client, call: Reader, result: Result): Promi
   }
 }
 
-
 interface City {
   name: string;
   people: number;

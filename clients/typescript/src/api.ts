@@ -9,7 +9,7 @@ export type { ImageOptions, MediaOptions, MediaSource, VideoOptions } from "./co
 export { Conversation } from "./conversation.js";
 export type { ConversationOptions, ToolChoice, ToolDeclaration } from "./conversation.js";
 export { DashgateError } from "./error.js";
-export type { FieldViolation, Particulars } from "./error.js";
+export type { ErrorDetails, FieldViolation } from "./error.js";
 export type { ResponseHeaders } from "./headers.js";
 export type { StatusCode } from "./status.js";
 export type { Metadata } from "./metadata.js";
@@ -25,9 +25,12 @@ export type {
 export type {
   ParsedSchema,
   Schema,
+  StandardFailure,
   StandardIssue,
+  StandardPathSegment,
   StandardResult,
   StandardSchema,
+  StandardSuccess,
 } from "./schema.js";
 export type {
   ClientSettings,
@@ -39,13 +42,7 @@ export { AnswerStream } from "./stream.js";
 export type { ConverseAsOptions, StructuredAnswer } from "./structured.js";
 export { ToolStream } from "./tool_stream.js";
 export { typedTool } from "./tools.js";
-export type {
-  LoopOptions,
-  StreamToolsOptions,
-  Tool,
-  ToolsOptions,
-  TypedTool,
-} from "./tools.js";
+export type { LoopOptions, StreamToolsOptions, Tool, ToolsOptions, TypedTool } from "./tools.js";
 export type {
   CommonRequest,
   CommonResponse,
@@ -72,6 +69,7 @@ export type {
   ConverseResponse,
   ConverseStreamResponse,
 } from "./gen/dashgate/v1/conversation_service_pb.js";
+export type { Status } from "./gen/dashgate/client/v1/error_details_pb.js";
 export { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 export type { GenerationOptions } from "./gen/dashgate/v1/generation_pb.js";
 export { Modality, ModelState, UpstreamKind } from "./gen/dashgate/v1/model_pb.js";

@@ -25,11 +25,7 @@ import { ResourceClient } from "./resources.js";
 import type { Schema } from "./schema.js";
 import type { ConverseOptions, StreamOptions } from "./settings.js";
 import { AnswerStream } from "./stream.js";
-import {
-  converseStructured,
-  type ConverseAsOptions,
-  type StructuredAnswer,
-} from "./structured.js";
+import { converseStructured, type ConverseAsOptions, type StructuredAnswer } from "./structured.js";
 import { ToolStream } from "./tool_stream.js";
 import {
   runToolLoop,

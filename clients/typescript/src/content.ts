@@ -16,7 +16,8 @@ import { sniff } from "./sniff.js";
  * a `ReadableStream`, or in Node.js a path or a `file:` URL. Files are read by the client; paths
  * are never sent.
  */
-export type MediaSource = string | URL | Uint8Array | ArrayBuffer | Blob | AsyncIterable<Uint8Array>;
+export type MediaSource =
+  string | URL | Uint8Array | ArrayBuffer | Blob | AsyncIterable<Uint8Array>;
 
 /** Options of a part. */
 export interface MediaOptions {

@@ -24,7 +24,14 @@ export interface ToolDeclaration {
 }
 
 /** Whether the model must, may or must not call a tool, or which function it must call. */
-export type ToolChoice = "auto" | "none" | "required" | { readonly functionName: string };
+export type ToolChoice =
+  | "auto"
+  | "none"
+  | "required"
+  | {
+      /** The name of the function that must be called. */
+      readonly functionName: string;
+    };
 
 const MODES = {
   auto: ToolChoiceMode.AUTO,

@@ -9,7 +9,7 @@ import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 import { UsageSchema, type Usage } from "./gen/dashgate/v1/usage_pb.js";
 import type { ResponseHeaders } from "./headers.js";
 import { PUSHBACK_HEADER, pushback } from "./retry.js";
-import { CODES, particularsOf, type StatusCode } from "./status.js";
+import { CODES, detailsOf, type StatusCode } from "./status.js";
 
 /** An invalid field of the request. */
 export interface FieldViolation {
@@ -20,7 +20,7 @@ export interface FieldViolation {
 }
 
 /** The properties of an error besides its message. */
-export interface Particulars {
+export interface ErrorDetails {
   /** The name of the gRPC code. */
   readonly code: StatusCode;
   /** The cause. Default: unspecified. */
@@ -109,31 +109,31 @@ export class DashgateError extends Error {
   readonly #headers: ResponseHeaders;
 
   /** Creates an error of this package's own. */
-  constructor(message: string, particulars: Particulars) {
-    super(message, "cause" in particulars ? { cause: particulars.cause } : undefined);
-    this.code = particulars.code;
-    this.reason = particulars.reason ?? ErrorReason.ERROR_REASON_UNSPECIFIED;
-    this.rawReason = particulars.rawReason ?? nameOf(this.reason);
-    this.usage = particulars.usage;
-    this.outputStarted = particulars.outputStarted ?? false;
-    this.upstreamCode = particulars.upstreamCode;
-    this.upstreamHttpStatus = particulars.upstreamHttpStatus;
-    this.upstreamRequestId = particulars.upstreamRequestId;
-    this.attempts = particulars.attempts;
-    this.model = particulars.model;
-    this.requestId = particulars.requestId;
-    this.retryAfterMs = particulars.retryAfterMs;
-    this.fieldViolations = particulars.fieldViolations ?? [];
+  constructor(message: string, details: ErrorDetails) {
+    super(message, "cause" in details ? { cause: details.cause } : undefined);
+    this.code = details.code;
+    this.reason = details.reason ?? ErrorReason.ERROR_REASON_UNSPECIFIED;
+    this.rawReason = details.rawReason ?? nameOf(this.reason);
+    this.usage = details.usage;
+    this.outputStarted = details.outputStarted ?? false;
+    this.upstreamCode = details.upstreamCode;
+    this.upstreamHttpStatus = details.upstreamHttpStatus;
+    this.upstreamRequestId = details.upstreamRequestId;
+    this.attempts = details.attempts;
+    this.model = details.model;
+    this.requestId = details.requestId;
+    this.retryAfterMs = details.retryAfterMs;
+    this.fieldViolations = details.fieldViolations ?? [];
     this.#status =
-      particulars.status ??
-      create(StatusSchema, { code: CODES.indexOf(particulars.code), message });
-    this.#headers = particulars.headers ?? {};
+      details.status ?? create(StatusSchema, { code: CODES.indexOf(details.code), message });
+    this.#headers = details.headers ?? {};
     this.retryable = this.retryAfterMs !== undefined || this.#isUnreached();
   }
 
   /** Returns the code, the reason, the message and the request id, each of them once. */
   override toString(): string {
-    const reason = this.rawReason === "" || this.rawReason === this.code ? "" : ` ${this.rawReason}`;
+    const reason =
+      this.rawReason === "" || this.rawReason === this.code ? "" : ` ${this.rawReason}`;
     const { requestId } = this;
     const isNew = requestId !== undefined && !this.message.includes(requestId);
     const id = isNew ? ` (request ${requestId})` : "";
@@ -165,8 +165,8 @@ export class DashgateError extends Error {
     if (thrown instanceof DashgateError) {
       return thrown;
     }
-    const { message, ...particulars } = particularsOf(thrown, requestId);
-    return new DashgateError(message, particulars);
+    const { message, ...details } = detailsOf(thrown, requestId);
+    return new DashgateError(message, details);
   }
 
   /** The gateway was not reached, and nothing forbids to try again. */

@@ -143,6 +143,7 @@ class Session<I extends DescMessage, O extends DescMessage, E extends MessageSha
   readonly #events: E[] = [];
   #end: { readonly reason: unknown } | "complete" | undefined;
 
+  /** @internal */
   constructor(settings: SessionSettings<I, O>) {
     this.#settings = settings;
     this.#progress = new Progress(settings.resume);

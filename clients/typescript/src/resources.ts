@@ -114,8 +114,7 @@ export abstract class ResourceClient {
   ): AsyncGenerator<StoredConversation, void> {
     const { pageSize = 0 } = options;
     return listed(
-      (pageToken) =>
-        this.caller.query(METHODS.listConversations, { pageSize, pageToken }, options),
+      (pageToken) => this.caller.query(METHODS.listConversations, { pageSize, pageToken }, options),
       ({ conversations }) => conversations,
     );
   }

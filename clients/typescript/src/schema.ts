@@ -27,16 +27,34 @@ export interface StandardSchema<T> {
 }
 
 /** The result of a Standard Schema. */
-export type StandardResult<T> =
-  | { readonly value: T; readonly issues?: undefined }
-  | { readonly issues: readonly StandardIssue[] };
+export type StandardResult<T> = StandardSuccess<T> | StandardFailure;
+
+/** The result for a value that is of the type. */
+export interface StandardSuccess<T> {
+  /** The parsed value. */
+  readonly value: T;
+  /** Unset. */
+  readonly issues?: undefined;
+}
+
+/** The result for a value that is not of the type. */
+export interface StandardFailure {
+  /** The problems. */
+  readonly issues: readonly StandardIssue[];
+}
 
 /** A problem that a Standard Schema found. */
 export interface StandardIssue {
   /** The problem. */
   readonly message: string;
   /** Its place in the value. */
-  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+  readonly path?: readonly (PropertyKey | StandardPathSegment)[] | undefined;
+}
+
+/** A step of a path to a value. */
+export interface StandardPathSegment {
+  /** The key of an object, or the index of a list. */
+  readonly key: PropertyKey;
 }
 
 /** A JSON Schema, and a function that checks a value and converts it. */

@@ -6,7 +6,7 @@ import { create, fromBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 
-import type { FieldViolation, Particulars } from "./error.js";
+import type { FieldViolation, ErrorDetails } from "./error.js";
 import type { Status } from "./gen/dashgate/client/v1/error_details_pb.js";
 import {
   BadRequestSchema,
@@ -19,8 +19,27 @@ import { CallFailureSchema } from "./gen/dashgate/v1/error_pb.js";
 import { responseHeaders } from "./headers.js";
 import { PUSHBACK_HEADER, pushback } from "./retry.js";
 
+/** The name of a gRPC code. */
+export type StatusCode =
+  | "CANCELLED"
+  | "UNKNOWN"
+  | "INVALID_ARGUMENT"
+  | "DEADLINE_EXCEEDED"
+  | "NOT_FOUND"
+  | "ALREADY_EXISTS"
+  | "PERMISSION_DENIED"
+  | "RESOURCE_EXHAUSTED"
+  | "FAILED_PRECONDITION"
+  | "ABORTED"
+  | "OUT_OF_RANGE"
+  | "UNIMPLEMENTED"
+  | "INTERNAL"
+  | "UNAVAILABLE"
+  | "DATA_LOSS"
+  | "UNAUTHENTICATED";
+
 /** gRPC's codes by their numbers. */
-export const CODES = [
+export const CODES: readonly (StatusCode | "OK")[] = [
   "OK",
   "CANCELLED",
   "UNKNOWN",
@@ -38,16 +57,13 @@ export const CODES = [
   "UNAVAILABLE",
   "DATA_LOSS",
   "UNAUTHENTICATED",
-] as const;
-
-/** The name of a gRPC code. */
-export type StatusCode = Exclude<(typeof CODES)[number], "OK">;
+];
 
 /** Returns the properties of a thrown value. `requestId` is the id that was sent with the call. */
-export function particularsOf(
+export function detailsOf(
   thrown: unknown,
   requestId: string | undefined,
-): Particulars & { message: string } {
+): ErrorDetails & { message: string } {
   const error = ConnectError.from(thrown);
   const status = statusOf(error);
   const failure = detail(status, CallFailureSchema.typeName, CallFailureSchema);
@@ -74,7 +90,7 @@ export function particularsOf(
 }
 
 /** The error that broke a stream, with the headers that came before it. */
-export function withHeaders(thrown: unknown, headers: Headers): ConnectError {
+export function withHeaders(thrown: unknown, headers: Headers): Error {
   const error = ConnectError.from(thrown);
   headers.forEach((value, name) => {
     if (!error.metadata.has(name)) {
@@ -130,7 +146,7 @@ function codeOf(error: ConnectError): StatusCode {
     return "UNAVAILABLE";
   }
   // The wire may have a number that gRPC does not define.
-  const name = (CODES as readonly (StatusCode | "OK" | undefined)[])[error.code];
+  const name = CODES[error.code];
   return name === undefined || name === "OK" ? "UNKNOWN" : name;
 }
 

@@ -76,7 +76,9 @@ async function storing(hours = 48) {
       },
     },
   });
-  return { gateway, uploads, requests, headers };
+  const { address, connections } = gateway;
+  const close = () => gateway[Symbol.asyncDispose]();
+  return { address, connections, uploads, requests, headers, [Symbol.asyncDispose]: close };
 }
 
 const uris = (request: ConverseRequest | undefined) =>
@@ -87,11 +89,14 @@ const uris = (request: ConverseRequest | undefined) =>
   );
 
 test("a large file is uploaded once, and sent as what the upload returned", async () => {
-  const { gateway, uploads, requests, headers } = await storing();
-  await using _gateway = gateway;
+  await using gateway = await storing();
+  const { uploads, requests, headers } = gateway;
   using client = new Client(gateway.address);
   const conversation = new Conversation("m").user(await audio(sound), "What is it?");
-  match(JSON.stringify(conversation), /"mimeType":"audio\/wav","uri":"dashgate-file:[-0-9a-f]{36}"/);
+  match(
+    JSON.stringify(conversation),
+    /"mimeType":"audio\/wav","uri":"dashgate-file:[-0-9a-f]{36}"/,
+  );
   const options = { metadata: { team: "one", "X-Request-Id": "mine" }, timeoutMs: 60_000 };
   await client.converse(conversation, options);
   const upload = { model: "m", mimeType: "audio/wav", name: "sound.wav", bytes: 5 * MIB };
@@ -116,8 +121,8 @@ test("a large file is uploaded once, and sent as what the upload returned", asyn
 });
 
 test("an upload that expires soon is not used again", async () => {
-  const { gateway, uploads } = await storing(0.9);
-  await using _gateway = gateway;
+  await using gateway = await storing(0.9);
+  const { uploads } = gateway;
   using client = new Client(gateway.address);
   const conversation = new Conversation("m").user(await audio(sound));
   await client.converse(conversation);
@@ -126,8 +131,8 @@ test("an upload that expires soon is not used again", async () => {
 });
 
 test("a stored conversation has the model of an upload", async () => {
-  const { gateway, uploads } = await storing();
-  await using _gateway = gateway;
+  await using gateway = await storing();
+  const { uploads } = gateway;
   using client = new Client(gateway.address);
   const conversation = new Conversation("", { name: "conversations/a" });
   await client.converse(conversation.user(await audio(sound)));
@@ -135,8 +140,8 @@ test("a stored conversation has the model of an upload", async () => {
 });
 
 test("frames and images are uploaded, smaller files are sent", async () => {
-  const { gateway, uploads, requests } = await storing();
-  await using _gateway = gateway;
+  await using gateway = await storing();
+  const { uploads, requests } = gateway;
   using client = new Client(gateway.address);
   const picture = await file("a.png", 5 * MIB, "\x89PNG");
   const small = await file("b.wav", 4 * MIB, "RIFF....WAVE");
@@ -156,26 +161,25 @@ test("frames and images are uploaded, smaller files are sent", async () => {
 });
 
 test("a file of another process is refused before anything is sent", async () => {
-  const { gateway, requests } = await storing();
-  await using _gateway = gateway;
+  await using gateway = await storing();
+  const { requests } = gateway;
   const conversation = new Conversation("m").user(await audio("https://a/b"), "What is it?");
   const foreign = JSON.stringify(conversation).replace("https://a/b", "dashgate-file:1");
   for (const client of [new Client(gateway.address), new web.Client(`http://${gateway.address}`)]) {
-    using _client = client;
     const again = Conversation.fromJSON(foreign);
     for (const call of [client.converse(again), client.stream(again).final()]) {
       const error = await failure(call);
       equal(error.code, "INVALID_ARGUMENT");
       equal(error.fieldViolations[0]?.field, "conversation.messages[0].content[0].audio.uri");
     }
+    client.close();
   }
   equal(requests.length, 0);
   equal(gateway.connections(), 0);
 });
 
 test("a file that is gone is an error of the platform", async () => {
-  const { gateway } = await storing();
-  await using _gateway = gateway;
+  await using gateway = await storing();
   using client = new Client(gateway.address);
   const path = await file("gone.wav", 5 * MIB, "RIFF....WAVE");
   const conversation = new Conversation("m").user(await audio(path));

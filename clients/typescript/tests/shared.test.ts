@@ -67,9 +67,10 @@ test("the version is that of the package", () => {
   equal(USER_AGENT, `dashgate-typescript/${version}`);
 });
 
-test("the code in the README is that of the examples", () => {
-  const found = blocks(shared("clients/typescript/README.md"));
-  ok(found.length >= 9);
+test("the code of the pages is that of the examples", () => {
+  const pages = ["README.md", "RECIPES.md"].map((page) => shared(`clients/typescript/${page}`));
+  const found = pages.flatMap(blocks);
+  ok(found.length >= 15);
   for (const { file, region, code } of found) {
     const lines = shared(`clients/typescript/examples/${file}`).split("\n");
     const begin = lines.findIndex((line) => line.trim() === `// region ${region}`);

@@ -3,7 +3,7 @@ import { deepEqual, equal } from "node:assert/strict";
 import { test } from "node:test";
 
 import { Code, ConnectError } from "@connectrpc/connect";
-import { Client, Conversation, type Answer } from "dashgate";
+import { Client, Conversation, Role, type Answer } from "dashgate";
 import type { ConverseRequest, ListTurnsRequest } from "dashgate/v1";
 
 import { failure, unavailable } from "./tools/calls.js";
@@ -66,7 +66,7 @@ test("results of tools are the new messages of the next call", async () => {
         requests.push(request);
         const toolCalls = requests.length === 1 ? [{ id: "c", name: "f" }] : [];
         return {
-          choices: [{ message: { role: 3, toolCalls } }],
+          choices: [{ message: { role: Role.ASSISTANT, toolCalls } }],
           historyUsed: { turn: requests.length },
         };
       },

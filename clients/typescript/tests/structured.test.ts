@@ -3,7 +3,7 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { test } from "node:test";
 
 import { create } from "@bufbuild/protobuf";
-import { Client, Conversation } from "dashgate";
+import { Client, Conversation, Role } from "dashgate";
 import { GenerationOptionsSchema, type ConverseRequest } from "dashgate/v1";
 import { z } from "zod";
 
@@ -22,21 +22,22 @@ async function answering(answers: string[]) {
         requests.push(request);
         const text = { kind: { case: "text" as const, value: answers.shift() ?? "" } };
         return {
-          choices: [{ message: { role: 3, content: [text] } }],
+          choices: [{ message: { role: Role.ASSISTANT, content: [text] } }],
           requestId: request.requestId,
           usage: { outputTokens: requests.length },
         };
       },
     },
   });
-  return { gateway, requests };
+  const close = () => gateway[Symbol.asyncDispose]();
+  return { address: gateway.address, requests, [Symbol.asyncDispose]: close };
 }
 
 const describe = () => new Conversation("m").user("Describe Oslo.");
 
 test("an answer is a value of the type, and the model gets its schema", async () => {
-  const { gateway, requests } = await answering([JSON.stringify(OSLO)]);
-  await using _gateway = gateway;
+  await using gateway = await answering([JSON.stringify(OSLO)]);
+  const { requests } = gateway;
   using client = new Client(gateway.address);
   const conversation = describe();
   const options = create(GenerationOptionsSchema, { temperature: 0.5 });
@@ -58,8 +59,8 @@ test("an answer is a value of the type, and the model gets its schema", async ()
 
 test("an answer that is not of the type is an error with its usage", async () => {
   for (const text of ['{"name":"Oslo"}', "Oslo is a city."]) {
-    const { gateway, requests } = await answering([text]);
-    await using _gateway = gateway;
+    await using gateway = await answering([text]);
+    const { requests } = gateway;
     using client = new Client(gateway.address);
     const error = await failure(client.converseAs(City, describe()));
     deepEqual(
@@ -71,8 +72,8 @@ test("an answer that is not of the type is an error with its usage", async () =>
 });
 
 test("a repair shows the model its error, once", async () => {
-  const { gateway, requests } = await answering(['{"name":"Oslo"}', JSON.stringify(OSLO)]);
-  await using _gateway = gateway;
+  await using gateway = await answering(['{"name":"Oslo"}', JSON.stringify(OSLO)]);
+  const { requests } = gateway;
   using client = new Client(gateway.address);
   const conversation = describe();
   const options = { repair: true, requestId: "mine" };
@@ -85,12 +86,12 @@ test("a repair shows the model its error, once", async () => {
   ok(second?.requestId !== "mine");
   const texts = second?.conversation?.messages.map(({ content }) => content[0]?.kind.value);
   deepEqual(texts?.slice(0, 2), ["Describe Oslo.", '{"name":"Oslo"}']);
-  match(String(texts?.[2]), /people: /);
+  match(JSON.stringify(texts), /people: /);
 });
 
 test("a repair that fails is an error", async () => {
-  const { gateway, requests } = await answering(["no", "no"]);
-  await using _gateway = gateway;
+  await using gateway = await answering(["no", "no"]);
+  const { requests } = gateway;
   using client = new Client(gateway.address);
   await rejects(client.converseAs(City, describe(), { repair: true }), {
     rawReason: "OUTPUT_INVALID",

@@ -5,7 +5,15 @@ import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { Client } from "dashgate";
 
-import { answering, completed, failure, question, said, started, streaming } from "./tools/calls.js";
+import {
+  answering,
+  completed,
+  failure,
+  question,
+  said,
+  started,
+  streaming,
+} from "./tools/calls.js";
 
 const throttled = (afterMs?: number) =>
   new ConnectError(

@@ -206,7 +206,8 @@ test("a typed tool has a schema, takes values, and tells the model what is wrong
       return { sky: "clear" };
     },
   });
-  const schema = JSON.parse(String(weather.parameters)) as Record<string, unknown>;
+  ok(typeof weather.parameters === "string");
+  const schema = JSON.parse(weather.parameters) as Record<string, unknown>;
   deepEqual([schema["type"], schema["required"]], ["object", ["city"]]);
   equal(await weather.run('{"city":"Oslo"}'), '{"sky":"clear"}');
   deepEqual(cities, ["Oslo 1"]);

@@ -12,14 +12,18 @@ import { answering, completed, question, streaming, unavailable } from "./tools/
 import { played } from "./tools/gateway.js";
 
 test("the types are those of connect", () => {
-  // Compared by the compiler.
-  const own = (_transport: Transport, _interceptor: Interceptor) => undefined;
-  const theirs = (_transport: connect.Transport, _interceptor: connect.Interceptor) => undefined;
-  own satisfies (transport: connect.Transport, interceptor: connect.Interceptor) => undefined;
-  theirs satisfies (transport: Transport, interceptor: Interceptor) => undefined;
-  const raw = (_client: connect.Client<typeof ConversationService>) => undefined;
-  raw satisfies (client: ServiceClient<typeof ConversationService>) => undefined;
+  // Compared by the compiler, in both directions.
+  const compared = {
+    transport: (own: Transport): connect.Transport => own,
+    ownTransport: (theirs: connect.Transport): Transport => theirs,
+    interceptor: (own: Interceptor): connect.Interceptor => own,
+    ownInterceptor: (theirs: connect.Interceptor): Interceptor => theirs,
+    service: (theirs: connect.Client<Service>): ServiceClient<Service> => theirs,
+  };
+  equal(Object.keys(compared).length, 5);
 });
+
+type Service = typeof ConversationService;
 
 /** Notes when a call begins and ends. */
 const noting =

@@ -1,7 +1,7 @@
 /**
  * The code of the README. Each block is preceded by the name of the region of an example that it was
- * taken from: `<!-- from examples/FILE#REGION -->`. Run as a program, it prints one block:
- * `readme.js README.md REGION`.
+ * taken from: `<!-- from examples/FILE#REGION -->`. Run as a program, it prints one block,
+ * `readme.js README.md REGION`, or the commands that ./dev package runs: `readme.js README.md --commands`.
  */
 import { readFileSync } from "node:fs";
 import { argv } from "node:process";
@@ -25,11 +25,21 @@ export function blocks(readme: string): Block[] {
   });
 }
 
+/** The commands of a README that ./dev package runs. */
+export function commands(readme: string): string {
+  const found = readme.matchAll(/<!-- run by \.\/dev package -->\n+```sh\n(?<code>.*?)\n```/gs);
+  return [...found].map(({ groups }) => groups?.["code"] ?? "").join("\n");
+}
+
 if (import.meta.url === pathToFileURL(argv[1] ?? "").href) {
   const [, , path = "README.md", wanted] = argv;
-  const block = blocks(readFileSync(path, "utf8")).find(({ region }) => region === wanted);
-  if (block === undefined) {
-    throw new Error(`${path} has no block ${wanted ?? ""}`);
+  const readme = readFileSync(path, "utf8");
+  const code =
+    wanted === "--commands"
+      ? commands(readme)
+      : blocks(readme).find(({ region }) => region === wanted)?.code;
+  if (code === undefined || code === "") {
+    throw new Error(`${path} has no ${wanted ?? ""}`);
   }
-  process.stdout.write(`${block.code}\n`);
+  process.stdout.write(`${code}\n`);
 }
