@@ -2,9 +2,7 @@ package dashgate
 
 import (
 	"context"
-	"maps"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -168,11 +166,4 @@ func (c *Client) uploadAttached(
 		c.uploads.add(key, rememberedUpload{response.GetUri(), response.GetExpiresAt().AsTime()})
 	}
 	return response.GetUri(), nil
-}
-
-// withoutRequestID returns the metadata for a call that has another request id.
-func withoutRequestID(values map[string]string) map[string]string {
-	values = maps.Clone(values)
-	maps.DeleteFunc(values, func(name, _ string) bool { return strings.EqualFold(name, requestIDKey) })
-	return values
 }

@@ -35,7 +35,14 @@ const requestIDKey = "x-request-id"
 // withRequestID returns the metadata of a call whose request has no field for the request id.
 func (c *call) withRequestID() map[string]string {
 	values := map[string]string{requestIDKey: c.requestID}
-	maps.Copy(values, c.metadata)
+	maps.Copy(values, withoutRequestID(c.metadata))
+	return values
+}
+
+// withoutRequestID returns the metadata for a call that has another request id.
+func withoutRequestID(values map[string]string) map[string]string {
+	values = maps.Clone(values)
+	maps.DeleteFunc(values, func(name, _ string) bool { return strings.EqualFold(name, requestIDKey) })
 	return values
 }
 

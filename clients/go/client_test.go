@@ -313,7 +313,18 @@ func TestUpload(t *testing.T) {
 		equal(t, name, played.uploaded.SizeBytes != nil, name != "pipe")
 		equal(t, name, played.uploaded.GetName() == "sound.wav", name == "file")
 	}
-	equal(t, "name of the call", len(played.metadata[0].Get("x-request-id")[0]), 36)
+	equal(t, "request id", len(played.metadata[0].Get("x-request-id")[0]), 36)
+	played.metadata = nil
+	for _, options := range [][]CallOption{
+		{WithMetadata(map[string]string{"X-Request-ID": "a"})},
+		{WithMetadata(map[string]string{"X-Request-ID": "b"}), WithRequestID("a")},
+	} {
+		if _, err := client.Upload(t.Context(), "m", bytes.NewReader(data), options...); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "request id", played.metadata[0].Get("x-request-id"), []string{"a"})
+		played.metadata = nil
+	}
 }
 
 func TestReaderThatFails(t *testing.T) {
