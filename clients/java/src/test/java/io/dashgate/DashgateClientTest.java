@@ -4,11 +4,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
-import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.google.protobuf.ByteString;
 import io.dashgate.v1.Choice;
 import io.dashgate.v1.ConversationServiceGrpc;
 import io.dashgate.v1.ConverseRequest;
@@ -21,12 +19,7 @@ import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.Status;
-import java.io.ByteArrayInputStream;
 import java.io.IOException;
-import java.io.InputStream;
-import java.io.UncheckedIOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -40,7 +33,6 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.api.io.TempDir;
 
 @Timeout(60)
 class DashgateClientTest {
@@ -356,68 +348,6 @@ class DashgateClientTest {
       DashgateException seen = fault.get(FakeGateway.WAIT_SECONDS, TimeUnit.SECONDS);
       assertEquals(Status.Code.CANCELLED, seen.code());
       assertEquals("a thread", gateway.awaitCancelled());
-    }
-  }
-
-  @Test
-  void uploadsInPieces(@TempDir Path folder) throws IOException {
-    byte[] data = new byte[600 * 1024];
-    data[data.length - 1] = 7;
-    Path file = Files.write(folder.resolve("film.mp4"), data);
-    try (DashgateClient client = gateway.client().build()) {
-      CallSettings settings = CallSettings.create().requestId("film-1");
-      assertEquals(
-          "oss://somewhere", client.upload("qwen-vl-max", Upload.of(file), settings).getUri());
-    }
-    assertEquals("film-1", gateway.headers.get(0).get(FakeGateway.key("x-request-id")));
-    assertEquals("film.mp4", gateway.uploaded.get(0).getDescription().getName());
-    assertEquals(data.length, gateway.uploaded.get(0).getDescription().getSizeBytes());
-    ByteString whole = ByteString.EMPTY;
-    List<Integer> sizes = new ArrayList<>();
-    for (var message : gateway.uploaded.subList(1, gateway.uploaded.size())) {
-      whole = whole.concat(message.getChunk());
-      sizes.add(message.getChunk().size());
-    }
-    assertEquals(List.of(256 * 1024, 256 * 1024, 88 * 1024), sizes);
-    assertEquals(ByteString.copyFrom(data), whole);
-  }
-
-  @Test
-  void uploadsAStreamOfAnySizeAndClosesIt() {
-    boolean[] closed = {false};
-    InputStream stream =
-        new ByteArrayInputStream(new byte[3]) {
-          @Override
-          public void close() {
-            closed[0] = true;
-          }
-        };
-    try (DashgateClient client = gateway.client().build()) {
-      client.upload("qwen-vl-max", Upload.of(stream).name("a.wav").mimeType("audio/wav"));
-    }
-    assertTrue(closed[0]);
-    assertFalse(gateway.uploaded.get(0).getDescription().hasSizeBytes());
-    assertEquals("audio/wav", gateway.uploaded.get(0).getDescription().getMimeType());
-    assertEquals(2, gateway.uploaded.size());
-  }
-
-  @Test
-  void givesTheFaultOfASourceAsItIs() throws InterruptedException {
-    IOException broken = new IOException("the disk is gone");
-    InputStream stream =
-        new InputStream() {
-          @Override
-          public int read() throws IOException {
-            throw broken;
-          }
-        };
-    try (DashgateClient client = gateway.client().build()) {
-      UncheckedIOException fault =
-          assertThrows(
-              UncheckedIOException.class,
-              () -> client.upload("qwen-vl-max", Upload.of(stream)));
-      assertSame(broken, fault.getCause());
-      assertEquals("upload", gateway.awaitCancelled());
     }
   }
 
