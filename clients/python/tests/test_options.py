@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import grpc.aio
@@ -49,38 +50,34 @@ class Interceptor(
     intercept_stream_stream: Any = _intercept
 
 
-async def intercept_async(interceptor: Any, proceed: Any, details: Any, request: Any) -> Any:
-    method = details.method.decode().rpartition("/")[2]
-    interceptor.seen.append((interceptor.name, method, dict(details.metadata)))
-    more = grpc.aio.Metadata(*details.metadata, ("x-seen", interceptor.name))
-    return await proceed(details._replace(metadata=more), request)
-
-
-class AsyncUnary(grpc.aio.UnaryUnaryClientInterceptor):
-    """The same for asyncio, where an interceptor is of one kind."""
+class AsyncInterceptor(
+    grpc.aio.UnaryUnaryClientInterceptor,
+    grpc.aio.UnaryStreamClientInterceptor,
+    grpc.aio.StreamUnaryClientInterceptor,
+    grpc.aio.StreamStreamClientInterceptor,
+):
+    """The same for asyncio."""
 
     def __init__(self, name: str, seen: list[Any]) -> None:
         self.name = name
         self.seen = seen
 
-    async def intercept_unary_unary(self, *given: Any) -> Any:
-        return await intercept_async(self, *given)
+    async def _intercept(self, proceed: Callable[..., Any], details: Any, request: Any) -> Any:
+        method = details.method.decode().rpartition("/")[2]
+        self.seen.append((self.name, method, dict(details.metadata)))
+        more = grpc.aio.Metadata(*details.metadata, ("x-seen", self.name))
+        return await proceed(details._replace(metadata=more), request)
 
-
-class AsyncStreams(grpc.aio.UnaryStreamClientInterceptor):
-    def __init__(self, name: str, seen: list[Any]) -> None:
-        self.name = name
-        self.seen = seen
-
-    async def intercept_unary_stream(self, *given: Any) -> Any:
-        return await intercept_async(self, *given)
+    intercept_unary_unary: Any = _intercept
+    intercept_unary_stream: Any = _intercept
+    intercept_stream_unary: Any = _intercept
+    intercept_stream_stream: Any = _intercept
 
 
 def test_interceptors_run_around_each_call_outermost_first(gateway: Gateway, call: Caller) -> None:
     seen: list[Any] = []
-    kinds: list[Any] = [AsyncUnary, AsyncStreams] if call.is_async else [Interceptor]
-    interceptors = [kind(name, seen) for name in ("outer", "inner") for kind in kinds]
-    options = {"interceptors": interceptors, "api_key": "k"}
+    kind: Any = AsyncInterceptor if call.is_async else Interceptor
+    options = {"interceptors": [kind("outer", seen), kind("inner", seen)], "api_key": "k"}
     assert call.on(options, "converse", ASK).text == "hello"
     assert call.on(options, "stream", ASK).text == "hello"
     assert [each[:2] for each in seen] == [
@@ -97,14 +94,43 @@ def test_interceptors_run_around_each_call_outermost_first(gateway: Gateway, cal
     assert (caught.value.raw_reason, caught.value.attempts) == ("UPSTREAM_RATE", 3)
 
 
-def test_interceptors_see_streams_of_requests_too(gateway: Gateway) -> None:
+def test_interceptors_see_streams_of_requests_too(gateway: Gateway, call: Caller) -> None:
     seen: list[Any] = []
-    with Client(gateway.address, interceptors=[Interceptor("one", seen)]) as client:
-        client.upload("m", b"x")
-        with client.live("m") as session:
+    kind: Any = AsyncInterceptor if call.is_async else Interceptor
+    interceptors = [kind("one", seen)]
+    assert call.on({"interceptors": interceptors}, "upload", "m", b"x").size_bytes == 1
+
+    async def talk() -> int:
+        async with (
+            AsyncClient(gateway.address, interceptors=interceptors) as client,
+            client.live("m") as session,
+        ):
+            await session.finish()
+            return len([event async for event in session])
+
+    if call.is_async:
+        assert asyncio.run(talk()) == 2
+    else:
+        with (
+            Client(gateway.address, interceptors=interceptors) as client,
+            client.live("m") as session,
+        ):
             session.finish()
             assert len(list(session)) == 2
     assert [each[1] for each in seen] == ["UploadMedia", "ConverseLive"]
+
+
+def test_an_interceptor_of_one_kind_is_used_unchanged(gateway: Gateway) -> None:
+    class Unary(grpc.aio.UnaryUnaryClientInterceptor):
+        methods: ClassVar[list[bytes]] = []
+
+        async def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
+            self.methods.append(details.method)
+            return await proceed(details, request)
+
+    call = Caller(gateway.address, is_async=True)
+    call.on({"interceptors": [Unary()]}, "converse", ASK)
+    assert len(Unary.methods) == 1
 
 
 def test_channel_options_replace_single_ones(gateway: Gateway, call: Caller) -> None:

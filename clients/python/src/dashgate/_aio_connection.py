@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import grpc.aio
 
+from dashgate._aio_interceptors import of_one_kind
 from dashgate._endpoint import Endpoint
 from dashgate._leaving import AsyncLeaving
 from dashgate._log import connection_opened
@@ -75,7 +76,7 @@ class AsyncConnections:
     ) -> None:
         self._endpoint = endpoint
         self._given = given
-        self._interceptors = tuple(interceptors)
+        self._interceptors = tuple(of_one_kind(interceptors))
         self._closed = False
         self._process = os.getpid()
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnection] = (

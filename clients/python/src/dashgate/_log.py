@@ -54,8 +54,9 @@ class CallLog:
         self._request_id = request_id
         self._address = address
         self._began = time.monotonic()
-        # Locked by the first one that logs the end.
-        self._ending = threading.Lock()
+        # Held while the end is logged, so that it is logged when a caller goes on.
+        self._ending = threading.RLock()
+        self._ended = False
 
     def __enter__(self) -> CallLog:
         return self
@@ -78,16 +79,18 @@ class CallLog:
 
     def ended(self, error: BaseException | None = None) -> None:
         """Log the end of the call, once. An error that is not of this library is a cancellation."""
-        if not self._ending.acquire(blocking=False):
-            return
-        LOGGER.info(
-            "dashgate: %s %s %.0f ms, request id %s, %s",
-            self._method,
-            _outcome(error),
-            (time.monotonic() - self._began) * 1000,
-            self._request_id,
-            self._address,
-        )
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
+            LOGGER.info(
+                "dashgate: %s %s %.0f ms, request id %s, %s",
+                self._method,
+                _outcome(error),
+                (time.monotonic() - self._began) * 1000,
+                self._request_id,
+                self._address,
+            )
 
     def _later(self, what: str, delay: float) -> None:
         LOGGER.debug(
