@@ -1,5 +1,5 @@
 //! Has a conversation that the gateway stores: `stored`. The gateway needs a store:
-//! `dashgate serve --set store.url=sqlite:conversations.db`.
+//! `DASHGATE_STORE_URL=sqlite:conversations.db dashgate serve`.
 
 use dashgate_client::v1::{ErrorReason, HistoryPolicy};
 use dashgate_client::{Client, Conversation};

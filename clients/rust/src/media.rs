@@ -232,13 +232,13 @@ mod tests {
     fn file_uris_are_paths() {
         let path = |uri| file_path(uri).map(|path| path.map_err(|error| error.kind()));
         let found = |path: &str| Some(Ok(PathBuf::from(path)));
-        assert_eq!(path("file:///tmp/a%20b.wav"), found("/tmp/a b.wav"));
-        assert_eq!(path("file://localhost/tmp/a"), found("/tmp/a"));
-        assert_eq!(path("file:/tmp/a"), found("/tmp/a"));
-        assert_eq!(path("FILE:/tmp/a"), found("/tmp/a"));
+        assert_eq!(path("file:///data/a%20b.wav"), found("/data/a b.wav"));
+        assert_eq!(path("file://localhost/data/a"), found("/data/a"));
+        assert_eq!(path("file:/data/a"), found("/data/a"));
+        assert_eq!(path("FILE:/data/a"), found("/data/a"));
         let refused = Some(Err(io::ErrorKind::InvalidInput));
-        assert_eq!(path("file://host/tmp/a"), refused);
-        assert_eq!(path("https://host/tmp/a"), None);
-        assert_eq!(path("/tmp/a"), None);
+        assert_eq!(path("file://host/data/a"), refused);
+        assert_eq!(path("https://host/data/a"), None);
+        assert_eq!(path("/data/a"), None);
     }
 }

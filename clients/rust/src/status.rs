@@ -72,13 +72,14 @@ impl StdError for Cause {
     }
 }
 
-/// The message of an error with those of its causes.
+/// The message of an error with those of its causes, each once.
 fn chain(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = status.source();
     while let Some(error) = cause {
         let message = error.to_string();
-        if !text.ends_with(&message) {
+        // What tonic puts around all of them.
+        if message != "transport error" && !text.contains(&message) {
             text = format!("{text}: {message}");
         }
         cause = error.source();

@@ -2,7 +2,7 @@
 //!
 //! [`conversation_service_client::ConversationServiceClient`],
 //! [`live_service_client::LiveServiceClient`], [`media_service_client::MediaServiceClient`] and
-//! [`model_service_client::ModelServiceClient`] take the channel of [`crate::Client::channel`].
+//! [`model_service_client::ModelServiceClient`] take the transport of [`crate::Client::transport`].
 
 #![allow(
     clippy::all,

@@ -41,6 +41,9 @@ async fn errors_of_connections_name_the_address_and_may_be_retried() {
     for (call, error) in errors(&client).await {
         assert_eq!(error.code(), Code::Unavailable, "{call}: {error}");
         assert!(error.message().contains("127.0.0.1:1"), "{call}: {error}");
+        for part in ["Connection refused", "connect error"] {
+            assert_eq!(error.message().matches(part).count(), 1, "{call}: {error}");
+        }
         assert!(error.retryable(), "{call}: {error}");
         assert_eq!(error.retry_after(), None, "{call}: {error}");
         assert!(!error.request_id().is_empty(), "{call}: {error}");

@@ -12,6 +12,7 @@ use std::error::Error as _;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use dashgate_client::{Code, Conversation, Media, audio, image, v1, video, video_frames};
 use support::{Gateway, Reply, answer, question};
@@ -99,12 +100,14 @@ async fn a_file_that_cannot_be_read_is_an_error_of_io_with_its_path() {
 
 /// A gateway that stores files for two hours.
 async fn storing() -> Gateway {
-    Gateway::start(|number, seen| match seen.method.as_str() {
+    storing_for(Duration::from_secs(7200)).await
+}
+
+async fn storing_for(time: Duration) -> Gateway {
+    Gateway::start(move |number, seen| match seen.method.as_str() {
         "UploadMedia" => Reply::of([v1::UploadMediaResponse {
             uri: format!("oss://b/{number}"),
-            expires_at: Some(
-                (std::time::SystemTime::now() + std::time::Duration::from_secs(7200)).into(),
-            ),
+            expires_at: Some((SystemTime::now() + time).into()),
             ..v1::UploadMediaResponse::default()
         }]),
         "GetConversation" => Reply::of([v1::GetConversationResponse {
@@ -157,6 +160,20 @@ async fn a_large_file_is_uploaded_once_and_again_when_it_changes() {
     conversation.model("other");
     client.converse(&conversation).await.unwrap();
     assert_eq!(uploads(&gateway), 3);
+}
+
+#[tokio::test]
+async fn an_upload_is_not_used_in_its_last_hour() {
+    let file = Temporary::new("a.mp3", &vec![0; LARGE]);
+    let gateway = storing_for(Duration::from_secs(3500)).await;
+    let mut conversation = question();
+    conversation.user(audio(file.0.as_path()).await.unwrap());
+    let client = gateway.client();
+    for _ in 0..2 {
+        client.converse(&conversation).await.unwrap();
+    }
+    let methods = ["UploadMedia", "Converse"].repeat(2);
+    assert_eq!(gateway.methods(), methods);
 }
 
 #[tokio::test]

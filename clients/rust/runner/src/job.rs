@@ -300,8 +300,10 @@ pub struct Tool {
     /// Its name.
     pub name: String,
     /// The description.
+    #[serde(default)]
     pub description: String,
     /// The JSON Schema of its arguments.
+    #[serde(default)]
     pub parameters: String,
 }
 
