@@ -102,7 +102,7 @@ func parseVideo(place string, value json.RawMessage) (*dashgatev1.Content, error
 		return mediaPart(place, videoKind, uri)
 	}
 	var uris []string
-	if err := json.Unmarshal(value, &uris); err != nil {
+	if err := json.Unmarshal(value, &uris); err != nil || len(uris) == 0 {
 		return nil, fmt.Errorf("%s: must be a URI or a list of URIs", place)
 	}
 	var frames []*dashgatev1.Content

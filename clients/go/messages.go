@@ -111,6 +111,9 @@ func parseToolCalls(place string, raw json.RawMessage) ([]*dashgatev1.ToolCall, 
 		if err := strictly(raw, &form); err != nil {
 			return nil, fmt.Errorf("%s[%d]: %w", place, at, err)
 		}
+		if form.Function.Name == "" {
+			return nil, fmt.Errorf("%s[%d].function.name: is missing", place, at)
+		}
 		if form.Type != "function" {
 			return nil, fmt.Errorf("%s[%d].type: must be function, and is %q", place, at, form.Type)
 		}

@@ -166,11 +166,11 @@ func (l *toolLoop) runOne(ctx context.Context, call *dashgatev1.ToolCall) toolRe
 			return toolResult{text, err}
 		}
 	}
-	return toolResult{text: unknownTool(call.GetName())}
+	return toolResult{text: errorResult("there is no tool " + call.GetName())}
 }
 
-// unknownTool returns the result of a call of a tool that does not exist.
-func unknownTool(name string) string {
+// errorResult returns the result of a call that cannot be run, from which the model can learn.
+func errorResult(problem string) string {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)
 	// The other clients do not escape for HTML.
@@ -178,6 +178,6 @@ func unknownTool(name string) string {
 	// A struct of a text is always encoded.
 	_ = encoder.Encode(struct {
 		Error string `json:"error"`
-	}{"there is no tool " + name})
+	}{problem})
 	return strings.TrimSpace(text.String())
 }

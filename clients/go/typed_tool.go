@@ -12,7 +12,8 @@ import (
 // values, separated by commas; fields with omitempty, omitzero or a pointer are optional. A result
 // that is no string is written as JSON.
 //
-// Arguments of the model that are not of the type are an error of the function.
+// Arguments of the model that are not of the type are answered with their error, so that it can call
+// again. The function is not run.
 func NewTool[Arguments, Result any](
 	name, description string, function func(context.Context, Arguments) (Result, error),
 ) (Tool, error) {
@@ -24,9 +25,13 @@ func NewTool[Arguments, Result any](
 		return Tool{}, fmt.Errorf("the arguments of %s must be a struct", name)
 	}
 	run := func(ctx context.Context, text string) (string, error) {
+		if text == "" {
+			// Of a model that calls a tool without arguments.
+			text = "{}"
+		}
 		arguments, err := parseTyped[Arguments](schema, text)
 		if err != nil {
-			return "", fmt.Errorf("arguments of %s: %w", name, err)
+			return errorResult("the arguments are invalid: " + err.Error()), nil
 		}
 		result, err := function(ctx, arguments)
 		if err != nil {
