@@ -55,6 +55,9 @@ func (c *Conversation) Append(answer *Answer) *Conversation {
 	return c
 }
 
+// LastTurn returns the latest turn of a stored conversation that is known; 0 is none.
+func (c *Conversation) LastTurn() int32 { return c.Raw.GetLastTurn() }
+
 // ToolResult appends the result of a tool call.
 func (c *Conversation) ToolResult(call *dashgatev1.ToolCall, result string) *Conversation {
 	c.Raw.Messages = append(c.Raw.Messages, &dashgatev1.Message{
@@ -95,7 +98,7 @@ func (c *Conversation) ChooseTool(name string) *Conversation {
 
 // expectedTurn returns the latest turn that is known, if there is one.
 func (c *Conversation) expectedTurn(call *call) *int32 {
-	turn := c.Raw.GetLastTurn()
+	turn := c.LastTurn()
 	if call.expectedTurn != nil || c.Raw.GetName() == "" || turn == 0 {
 		return call.expectedTurn
 	}

@@ -122,7 +122,7 @@ func TestStoredConversationSendsWhatIsNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "last turn", conversation.Append(answer).Raw.GetLastTurn(), 9)
+	equal(t, "last turn", conversation.Append(answer).LastTurn(), 9)
 	// It survives its JSON form, so that another process continues after the same turn.
 	text, err := conversation.MarshalJSON()
 	if err != nil {

@@ -17,7 +17,7 @@ func (p *player) dialogue(ctx context.Context) (err error) {
 			return err
 		}
 		conversation = dashgate.NewConversation("").Named(p.call.Name)
-		defer func() { p.result.LastTurn = conversation.Raw.GetLastTurn() }()
+		defer func() { p.result.LastTurn = conversation.LastTurn() }()
 	}
 	if p.call.System != "" {
 		conversation.System(p.call.System)
