@@ -42,12 +42,17 @@ function(dashgate_generate)
     endif()
   endforeach()
 
+  set(services_command)
+  if(ARG_SERVICES)
+    set(services_command COMMAND "${protoc}" "--grpc_out=${ARG_OUT}"
+        "--plugin=protoc-gen-grpc=${plugin}" ${includes} ${ARG_SERVICES})
+  endif()
+
   file(MAKE_DIRECTORY "${ARG_OUT}")
   add_custom_command(
     OUTPUT ${outputs}
     COMMAND "${protoc}" "--cpp_out=${ARG_OUT}" ${includes} ${ARG_SERVICES} ${ARG_MESSAGES}
-    COMMAND "${protoc}" "--grpc_out=${ARG_OUT}" "--plugin=protoc-gen-grpc=${plugin}" ${includes}
-            ${ARG_SERVICES}
+    ${services_command}
     DEPENDS ${inputs}
     COMMENT "Making C++ of the schema"
     VERBATIM)

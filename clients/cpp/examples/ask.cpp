@@ -39,6 +39,8 @@ int main(int count, char** arguments) try {
     }
     if (error.retry_after()) {
       std::cerr << "retry in " << error.retry_after()->count() << " ms\n";
+    } else if (error.retryable()) {  // for example because the gateway is down
+      std::cerr << "retry later\n";
     }
     return 1;
   }

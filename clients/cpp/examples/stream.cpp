@@ -45,6 +45,17 @@ void account_for_failure(const dashgate::Client& client,
   // endregion
 }
 
+void keep_what_came(const dashgate::Client& client, const dashgate::Conversation& conversation) {
+  // region partial
+  dashgate::Stream stream = client.stream(conversation);
+  try {
+    for (const std::string& text : stream.text_deltas()) std::cout << text << std::flush;
+  } catch (const dashgate::Error&) {
+    if (const auto partial = stream.partial()) std::cerr << partial->text() << " ...\n";
+  }
+  // endregion
+}
+
 void cancel_early(const dashgate::Client& client, const dashgate::Conversation& conversation) {
   // region cancel
   dashgate::CancellationSource source;
@@ -67,6 +78,7 @@ int main(int count, char** arguments) try {
   print_texts(client, conversation);
   print_events(client, conversation);
   account_for_failure(client, conversation);
+  keep_what_came(client, conversation);
   cancel_early(client, conversation);
 } catch (const std::exception& error) {
   std::cerr << error.what() << '\n';

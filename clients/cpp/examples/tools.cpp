@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <iostream>
+#include <vector>
 
 namespace {
 
@@ -20,6 +21,18 @@ void ask_by_generated_classes(const dashgate::Client& client,
   if (!status.ok()) throw dashgate::Error::from_status(status, context);
   // endregion
   std::cout << dashgate::Answer(response).text() << '\n';
+}
+
+void stream_answers(const dashgate::Client& client, dashgate::Conversation& conversation,
+                    const std::vector<dashgate::Tool>& tools) {
+  // region stream
+  dashgate::ToolOptions options;
+  options.parallel = true;  // the functions of an answer run at the same time
+  for (const auto& event : client.stream_tools(conversation, tools, options)) {
+    std::cout << event.delta().text() << std::flush;
+  }
+  // endregion
+  std::cout << '\n';
 }
 
 }  // namespace
@@ -44,6 +57,8 @@ int main(int count, char** arguments) try {
   const dashgate::Answer answer = client.run_tools(conversation, {tide_table});
   std::cout << answer.text() << '\n';
   // endregion
+  conversation.user(question);
+  stream_answers(client, conversation, {tide_table});
 } catch (const std::exception& error) {
   std::cerr << error.what() << '\n';
   return 1;

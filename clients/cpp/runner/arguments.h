@@ -2,6 +2,7 @@
 #ifndef DASHGATE_RUNNER_ARGUMENTS_H_
 #define DASHGATE_RUNNER_ARGUMENTS_H_
 
+#include <dashgate/conversation.h>
 #include <dashgate/options.h>
 
 #include <chrono>
@@ -19,6 +20,14 @@ std::string read(const std::string& path);
 std::optional<std::chrono::milliseconds> optional_span(Object& object, const std::string& key);
 
 dashgate::Metadata metadata_of(Object& object);
+
+// Returns a number that may be missing.
+std::optional<int> optional_int(Object& object, const std::string& key);
+
+// Reads the options of a call.
+dashgate::CallOptions read_call_options(Object& call);
+
+dashgate::Conversation read_conversation(Object& call);
 
 }  // namespace runner
 

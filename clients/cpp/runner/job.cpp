@@ -3,15 +3,20 @@
 #include <dashgate/dashgate.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
 
 #include "arguments.h"
+#include "cancel.h"
+#include "contents.h"
 #include "json.h"
 #include "live.h"
+#include "output.h"
 #include "result.h"
+#include "stored.h"
+#include "tools.h"
 
 namespace runner {
 namespace {
@@ -37,118 +42,9 @@ dashgate::ClientOptions read_options(Object& job) {
   options.timeout = optional_span(*object, "timeout_ms");
   options.idle_timeout = optional_span(*object, "idle_timeout_ms").value_or(options.idle_timeout);
   options.metadata = metadata_of(*object);
+  options.max_retries = optional_int(*object, "max_retries").value_or(0);
   object->finish();
   return options;
-}
-
-dashgate::CallOptions read_call_options(Object& call) {
-  dashgate::CallOptions options;
-  call.message("options", options.generation);
-  options.request_id = call.optional_text("request_id").value_or("");
-  options.resume = !call.has("resume") || call.flag("resume");
-  options.timeout = optional_span(call, "timeout_ms");
-  options.metadata = metadata_of(call);
-  return options;
-}
-
-dashgate::Conversation read_conversation(Object& call) {
-  v1::Conversation raw;
-  call.message("conversation", raw);
-  return dashgate::Conversation(std::move(raw));
-}
-
-v1::Content read_medium(Object& spec, const std::string& kind, const std::string& uploaded) {
-  std::optional<dashgate::Source> source;
-  if (const auto path = spec.optional_text(kind + "_file")) {
-    source = dashgate::Source::file(*path);
-  } else if (const auto bytes_of = spec.optional_text(kind + "_bytes_of")) {
-    source = dashgate::Source::bytes(read(*bytes_of));
-  } else if (const auto uri = spec.optional_text(kind + "_uri")) {
-    source = *uri;
-  } else {
-    source = uploaded;
-  }
-  const std::string mime_type = spec.optional_text("mime_type").value_or("");
-  if (kind == "audio") return dashgate::audio(*source, mime_type);
-  if (kind == "image") return dashgate::image(*source, mime_type);
-  return dashgate::video(*source, mime_type);
-}
-
-v1::Content read_content(const Value& value, const std::string& uploaded) {
-  Object spec = as_object(value, "content");
-  v1::Content content;
-  if (const auto text = spec.optional_text("text")) {
-    content = dashgate::text(*text);
-  } else if (spec.has("video_frames")) {
-    std::vector<dashgate::Source> frames;
-    for (const Value& frame : spec.list("video_frames")) {
-      frames.push_back(dashgate::Source::file(frame.string_value()));
-    }
-    content = dashgate::video(frames, spec.optional_text("mime_type").value_or(""));
-  } else if (const auto what = spec.optional_text("uploaded")) {
-    content = read_medium(spec, *what, uploaded);
-  } else {
-    bool is_found = false;
-    for (const std::string kind : {"audio", "image", "video"}) {
-      if (spec.has(kind + "_file") || spec.has(kind + "_bytes_of") || spec.has(kind + "_uri")) {
-        content = read_medium(spec, kind, uploaded);
-        is_found = true;
-      }
-    }
-    if (!is_found) throw Fault("a content names no kind");
-  }
-  spec.finish();
-  return content;
-}
-
-std::vector<v1::Content> read_contents(const std::vector<Value>& specs,
-                                       const std::string& uploaded = {}) {
-  std::vector<v1::Content> contents;
-  for (const Value& spec : specs) contents.push_back(read_content(spec, uploaded));
-  return contents;
-}
-
-// Cancels after a delay, unless it has ended before.
-class CancelLater {
- public:
-  CancelLater(dashgate::CancellationSource source, std::optional<milliseconds> after) {
-    if (!after) return;
-    thread_ = std::thread([this, source, after]() mutable {
-      std::unique_lock lock(mutex_);
-      if (!over_.wait_for(lock, *after, [this] { return is_over_; })) source.cancel();
-    });
-  }
-  CancelLater(const CancelLater&) = delete;
-  CancelLater& operator=(const CancelLater&) = delete;
-  ~CancelLater() {
-    {
-      const std::lock_guard lock(mutex_);
-      is_over_ = true;
-    }
-    over_.notify_all();
-    if (thread_.joinable()) thread_.join();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable over_;
-  bool is_over_ = false;
-  std::thread thread_;
-};
-
-struct Cancel {
-  std::optional<milliseconds> after;
-  std::optional<std::int64_t> after_events;
-};
-
-Cancel read_cancel(Object& call) {
-  Cancel cancel;
-  if (std::optional<Object> object = call.optional_object("cancel")) {
-    cancel.after = optional_span(*object, "after_ms");
-    cancel.after_events = object->optional_integer("after_events");
-    object->finish();
-  }
-  return cancel;
 }
 
 // ---- the calls ----
@@ -162,7 +58,7 @@ struct Play {
   void converse() {
     const dashgate::Conversation conversation = read_conversation(call);
     dashgate::CallOptions options = read_call_options(call);
-    const Cancel cancel = read_cancel(call);
+    const Cancel cancel = Cancel::read(call);
     call.finish();
     const dashgate::CancellationSource source;
     options.cancellation = source.token();
@@ -173,7 +69,7 @@ struct Play {
   void stream(bool by_deltas) {
     const dashgate::Conversation conversation = read_conversation(call);
     dashgate::CallOptions options = read_call_options(call);
-    const Cancel cancel = read_cancel(call);
+    const Cancel cancel = Cancel::read(call);
     call.finish();
     const dashgate::CancellationSource source;
     options.cancellation = source.token();
@@ -188,22 +84,33 @@ struct Play {
       if (read == cancel.after_events) stream.cancel();
     };
     if (cancel.after_events == 0) stream.cancel();
-    if (by_deltas) {
-      for (const std::string& text : stream.text_deltas()) take(quote(text));
-    } else {
-      for (const v1::ConverseStreamResponse& event : stream) take(to_json(event));
+    try {
+      if (by_deltas) {
+        for (const std::string& text : stream.text_deltas()) take(quote(text));
+      } else {
+        for (const v1::ConverseStreamResponse& event : stream) take(to_json(event));
+      }
+      add_to(result.answers, describe(stream.final_answer()));
+    } catch (const dashgate::Error&) {
+      if (const auto partial = stream.partial()) result.partial = describe(*partial, false);
+      throw;
     }
-    add_to(result.answers, describe(stream.final_answer()));
   }
 
   void dialogue() {
-    dashgate::Conversation conversation(call.text("model"),
-                                        call.optional_text("system").value_or(""));
+    const std::string model = call.text("model");
+    const std::string name = call.optional_text("name").value_or("");
+    dashgate::Conversation conversation(model, call.optional_text("system").value_or(""), name);
     const std::vector<Value> turns = call.list("turns");
     const bool is_streamed = call.flag("stream");
     const dashgate::CallOptions options = read_call_options(call);
     call.finish();
+    const auto note_end = [&] {
+      result.conversation = to_json(conversation.raw());
+      if (!name.empty()) result.last_turn = conversation.last_turn();
+    };
     try {
+      if (!name.empty()) create(client, name, model);
       for (const Value& turn : turns) {
         const auto& specs = turn.list_value().values();
         conversation.user(read_contents({specs.begin(), specs.end()}));
@@ -214,48 +121,10 @@ struct Play {
         add_to(result.answers, describe(answer));
       }
     } catch (const dashgate::Error&) {
-      result.conversation = to_json(conversation.raw());
+      note_end();
       throw;
     }
-    result.conversation = to_json(conversation.raw());
-  }
-
-  void tools() {
-    dashgate::Conversation conversation(call.text("model"));
-    conversation.user(call.text("question"));
-    const auto results = call.texts("results");
-    std::vector<dashgate::Tool> tools;
-    for (const Value& value : call.list("tools")) {
-      Object spec = as_object(value, "tool");
-      dashgate::Tool tool{spec.text("name"), spec.optional_text("description").value_or(""),
-                          spec.optional_text("parameters").value_or(""), nullptr};
-      spec.finish();
-      tool.function = [this, name = tool.name, &results](const std::string& arguments) {
-        ObjectText made;
-        made.add("name", quote(name));
-        made.add("arguments", quote(arguments));
-        add_to(result.tool_calls, made.text());
-        for (const auto& [of, text] : results) {
-          if (of == name) return text;
-        }
-        throw Fault("results has nothing for " + name);
-      };
-      tools.push_back(std::move(tool));
-    }
-    const auto max_rounds = call.optional_integer("max_rounds");
-    const dashgate::CallOptions options = read_call_options(call);
-    call.finish();
-    result.tool_calls.emplace();
-    try {
-      add_to(result.answers,
-             describe(max_rounds ? client.run_tools(conversation, tools,
-                                                    static_cast<int>(*max_rounds), options)
-                                 : client.run_tools(conversation, tools, 8, options)));
-    } catch (const dashgate::Error&) {
-      result.conversation = to_json(conversation.raw());
-      throw;
-    }
-    result.conversation = to_json(conversation.raw());
+    note_end();
   }
 
   void upload() {
@@ -267,7 +136,7 @@ struct Play {
     options.request_id = call.optional_text("request_id").value_or("");
     options.timeout = optional_span(call, "timeout_ms");
     options.metadata = metadata_of(call);
-    const Cancel cancel = read_cancel(call);
+    const Cancel cancel = Cancel::read(call);
     const std::vector<Value> then = call.list("then");
     call.finish();
     const dashgate::CancellationSource source;
@@ -337,7 +206,7 @@ struct Play {
     if (what == "stream") return stream(false);
     if (what == "deltas") return stream(true);
     if (what == "dialogue") return dialogue();
-    if (what == "tools") return tools();
+    if (what == "tools") return play_tools(client, call, result);
     if (what == "upload") return upload();
     if (what == "models") return models();
     if (what == "model") return model();
@@ -345,6 +214,9 @@ struct Play {
     if (what == "many") return many();
     if (what == "live") return play_live(client, call, result);
     if (what == "speak") return play_speech(client, call, result);
+    if (what == "stored") return play_stored(client, call, result);
+    if (what == "messages") return play_messages(call, result);
+    if (what == "structured") return play_structured(client, call, result);
     if (what == "sniff") return sniff();
     throw Fault("job.call.do is not known: " + what);
   }

@@ -1,6 +1,7 @@
 #include "result.h"
 
 #include <cstdint>
+#include <map>
 #include <string_view>
 #include <utility>
 
@@ -20,9 +21,21 @@ std::uint32_t crc32(std::string_view bytes) {
   return ~crc;
 }
 
+// An object with a text for each name; the values of a name are joined.
+std::string describe_headers(const dashgate::Metadata& headers) {
+  std::map<std::string, std::string> joined;
+  for (const auto& [name, value] : headers) {
+    std::string& text = joined[name];
+    text += (text.empty() ? "" : ", ") + value;
+  }
+  ObjectText text;
+  for (const auto& [name, value] : joined) text.add(name, quote(value));
+  return text.text();
+}
+
 }  // namespace
 
-std::string describe(const dashgate::Answer& answer) {
+std::string describe(const dashgate::Answer& answer, bool with_headers) {
   const std::string audio = answer.audio();
   const std::string reason(v1::FinishReason_Name(answer.finish_reason()));
   std::vector<std::string> calls;
@@ -42,6 +55,7 @@ std::string describe(const dashgate::Answer& answer) {
   text.add("usage", to_json(answer.usage()));
   text.add("message", to_json(answer.message()));
   text.add("raw", to_json(answer.raw()));
+  if (with_headers) text.add("headers", describe_headers(answer.headers()));
   return text.text();
 }
 
@@ -56,6 +70,8 @@ std::string describe(const dashgate::Error& error) {
   }
   add("raw_reason", error.raw_reason());
   text.add("output_started", error.output_started() ? "true" : "false");
+  text.add("retryable", error.retryable() ? "true" : "false");
+  if (!error.headers().empty()) text.add("headers", describe_headers(error.headers()));
   if (error.usage()) text.add("usage", to_json(*error.usage()));
   add("model", error.model());
   add("message", error.message());
@@ -94,6 +110,10 @@ std::string Result::text(std::chrono::milliseconds elapsed) const {
   add("uploads", uploads);
   add("models", models);
   add("mime_types", mime_types);
+  add("stored", stored);
+  if (last_turn) text.add("last_turn", std::to_string(*last_turn));
+  if (!value.empty()) text.add("value", value);
+  if (!partial.empty()) text.add("partial", partial);
   if (!conversation.empty()) text.add("conversation", conversation);
   if (!error.empty()) text.add("error", error);
   text.add("elapsed_ms", std::to_string(elapsed.count()));

@@ -13,14 +13,17 @@
 namespace runner {
 
 // Values as JSON text.
-std::string describe(const dashgate::Answer& answer);
+std::string describe(const dashgate::Answer& answer, bool with_headers = true);
 std::string describe(const dashgate::Error& error);
 
 // Lists of JSON texts. What is unset is not reported.
 struct Result {
   std::optional<std::vector<std::string>> answers, events, deltas, tool_calls, live, speech,
-      uploads, models, mime_types;
+      uploads, models, mime_types, stored;
   std::string conversation;
+  std::string partial;
+  std::string value;
+  std::optional<int> last_turn;
   std::string error;
 
   std::string text(std::chrono::milliseconds elapsed) const;

@@ -2,9 +2,12 @@
 
 #include <utility>
 
+#include "json.h"
+
 namespace dashgate {
 
-Answer::Answer(v1::ConverseResponse raw) : raw_(std::move(raw)) {}
+Answer::Answer(v1::ConverseResponse raw, Metadata headers)
+    : raw_(std::move(raw)), headers_(std::move(headers)) {}
 
 const v1::Choice& Answer::first() const noexcept {
   for (const v1::Choice& choice : raw_.choices()) {
@@ -24,5 +27,7 @@ std::string Answer::audio() const {
   for (const v1::Content& part : message().content()) bytes += part.audio().data();
   return bytes;
 }
+
+std::string Answer::to_json() const { return detail::to_json(raw_); }
 
 }  // namespace dashgate

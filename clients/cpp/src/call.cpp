@@ -1,7 +1,5 @@
 #include "call.h"
 
-#include <dashgate/error.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -9,6 +7,9 @@
 #include <random>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
+
+#include "headers.h"
 
 namespace dashgate::detail {
 namespace {
@@ -19,11 +20,6 @@ bool is_name(std::string_view name) {
            letter == '-' || letter == '.';
   };
   return !name.empty() && std::all_of(name.begin(), name.end(), fits);
-}
-
-bool is_binary(std::string_view name) {
-  constexpr std::string_view kEnd = "-bin";
-  return name.size() >= kEnd.size() && name.substr(name.size() - kEnd.size()) == kEnd;
 }
 
 bool is_printable(std::string_view value) {
@@ -52,6 +48,12 @@ std::string make_uuid() {
     uuid += kDigits[(words.at(digit / 8) >> (28 - 4 * (digit % 8))) & 0xfU];
   }
   return uuid;
+}
+
+Metadata with_request_id(Metadata metadata, const std::string& request_id) {
+  metadata.erase("x-request-id");
+  metadata.emplace("x-request-id", request_id);
+  return metadata;
 }
 
 void check_metadata(const Metadata& metadata) {
@@ -83,23 +85,35 @@ std::chrono::system_clock::time_point from_now(std::chrono::milliseconds span) {
          std::clamp(span, std::chrono::milliseconds::zero(), kLongest);
 }
 
-void check_size(const google::protobuf::MessageLite& message, const std::string& request_id) {
-  if (message.ByteSizeLong() <= static_cast<std::size_t>(std::numeric_limits<int>::max())) return;
+Error make_error(grpc::StatusCode code, std::string message, std::string request_id) {
   Error::Fields fields;
-  fields.code = grpc::StatusCode::RESOURCE_EXHAUSTED;
-  fields.message = "the request is larger than 2 GiB, the most of protobuf; upload the media";
-  fields.reason = v1::MESSAGE_TOO_LARGE;
-  fields.raw_reason = v1::ErrorReason_Name(fields.reason);
-  fields.request_id = request_id;
-  throw Error(std::move(fields));
+  fields.code = code;
+  fields.message = std::move(message);
+  fields.request_id = std::move(request_id);
+  return Error(std::move(fields));
 }
 
-Call::Call(const Metadata& of_client, const Metadata& of_call,
-           std::optional<std::chrono::milliseconds> timeout, const CancellationToken& cancellation)
+Error make_error(grpc::StatusCode code, v1::ErrorReason reason, std::string message,
+                 std::string request_id) {
+  Error::Fields fields = make_error(code, std::move(message), std::move(request_id)).fields();
+  fields.reason = reason;
+  fields.raw_reason = v1::ErrorReason_Name(reason);
+  return Error(std::move(fields));
+}
+
+void check_size(const google::protobuf::MessageLite& message, const std::string& request_id) {
+  if (message.ByteSizeLong() <= static_cast<std::size_t>(std::numeric_limits<int>::max())) return;
+  throw make_error(grpc::StatusCode::RESOURCE_EXHAUSTED, v1::MESSAGE_TOO_LARGE,
+                   "the request is larger than 2 GiB, the most of protobuf; upload the media",
+                   request_id);
+}
+
+Call::Call(const Metadata& of_client, const Metadata& of_call, const Deadline& deadline,
+           const CancellationToken& cancellation)
     : cancel_on_request_(cancellation, [this] { context_.TryCancel(); }) {
   check_metadata(of_call);
   add_metadata(context_, of_client, of_call);
-  if (timeout) context_.set_deadline(from_now(*timeout));
+  if (deadline) context_.set_deadline(*deadline);
 }
 
 }  // namespace dashgate::detail

@@ -2,6 +2,7 @@
 #ifndef DASHGATE_SRC_CALL_H_
 #define DASHGATE_SRC_CALL_H_
 
+#include <dashgate/error.h>
 #include <dashgate/options.h>
 #include <google/protobuf/message_lite.h>
 #include <grpcpp/client_context.h>
@@ -14,14 +15,17 @@
 
 namespace dashgate::detail {
 
-// The default deadline of a unary call.
-constexpr std::chrono::milliseconds kUnaryTimeout = std::chrono::minutes(10);
+// The end of a call, by the clock that gRPC uses. Unset: none.
+using Deadline = std::optional<std::chrono::system_clock::time_point>;
 
 // Returns a random UUID, version 4.
 std::string make_uuid();
 
 // Returns the request id of the caller, also if it is in the metadata of the call. Empty for none.
 std::string given_id(const std::string& request_id, const Metadata& metadata);
+
+// Returns the metadata of a call whose request has no field for the request id.
+Metadata with_request_id(Metadata metadata, const std::string& request_id);
 
 // Checks names and values, because gRPC aborts the process for some invalid ones. Throws
 // std::invalid_argument, which contains no value.
@@ -33,14 +37,21 @@ void add_metadata(grpc::ClientContext& context, const Metadata& of_client, const
 // Returns the time after a span, or a hundred years from now if that overflows the clock.
 std::chrono::system_clock::time_point from_now(std::chrono::milliseconds span);
 
+// Returns an error that this library creates.
+Error make_error(grpc::StatusCode code, std::string message, std::string request_id);
+
+// Returns an error of this library with a reason of the gateway.
+Error make_error(grpc::StatusCode code, v1::ErrorReason reason, std::string message,
+                 std::string request_id);
+
 // Throws Error if protobuf cannot serialize the message, which would abort the process.
 void check_size(const google::protobuf::MessageLite& message, const std::string& request_id);
 
 // A call that is about to start.
 class Call {
  public:
-  Call(const Metadata& of_client, const Metadata& of_call,
-       std::optional<std::chrono::milliseconds> timeout, const CancellationToken& cancellation);
+  Call(const Metadata& of_client, const Metadata& of_call, const Deadline& deadline,
+       const CancellationToken& cancellation);
 
   grpc::ClientContext& context() noexcept { return context_; }
 

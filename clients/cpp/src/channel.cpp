@@ -4,12 +4,14 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
+#include <grpcpp/support/client_interceptor.h>
 
 #include <algorithm>
 #include <cctype>
 #include <chrono>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include "files.h"
 #include "service_config.h"
@@ -39,6 +41,9 @@ constexpr int kMetadataBytes = 64 * 1024;
 // The strictest servers allow one ping in 5 minutes.
 constexpr std::chrono::milliseconds kKeepaliveTime = std::chrono::minutes(6);
 constexpr std::chrono::milliseconds kKeepaliveTimeout = std::chrono::seconds(20);
+// The default port of the gateway, and of HTTPS.
+constexpr const char* kPort = "50051";
+constexpr const char* kTlsPort = "443";
 constexpr int kFirstReconnectDelayMs = 500;
 constexpr int kLongestReconnectDelayMs = 5000;
 
@@ -54,7 +59,7 @@ std::optional<std::string_view> behind(std::string_view text, std::string_view p
       "; it is host:port, http://host:port, https://host:port, dns:///host:port or unix:/path");
 }
 
-// Returns the authority of a URL, which must have a port.
+// Returns the authority of a URL, with the port if it has none.
 std::string read_authority(const std::string& target, std::string_view rest, const char* port) {
   if (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
   if (rest.empty()) refuse(target, "names no host");
@@ -64,18 +69,19 @@ std::string read_authority(const std::string& target, std::string_view rest, con
   }
   const std::size_t after_host = rest.front() == '[' ? rest.find(']') : 0;
   if (after_host == std::string_view::npos) refuse(target, "has a bracket that is not closed");
-  const bool has_port = rest.find(':', after_host) != std::string_view::npos;
-  return std::string(rest) + (has_port ? "" : std::string(":") + port);
+  const std::size_t colon = rest.find(':', after_host);
+  if (colon == std::string_view::npos) return std::string(rest) + ":" + port;
+  if (colon != rest.rfind(':')) refuse(target, "has an IPv6 address without brackets");
+  if (colon + 1 == rest.size()) refuse(target, "names no port");
+  return std::string(rest);
 }
 
-// Parses a target in gRPC's own syntax: a name that resolves to several addresses, or one address.
-std::string read_named(const std::string& target, std::string_view rest) {
+// Parses a target that gRPC would take for a list of addresses.
+std::string read_one(const std::string& target, std::string_view rest) {
   if (rest.find_first_of(",/") != std::string_view::npos) {
     refuse(target, "is not one address; for many write dns:///host:port");
   }
-  const std::string address = read_authority(target, rest, "");
-  if (address.back() == ':') refuse(target, "names no port");
-  return address;
+  return read_authority(target, rest, kPort);
 }
 
 // gRPC reports invalid PEM only in its log, and then finds no address to connect to.
@@ -103,32 +109,93 @@ std::shared_ptr<grpc::ChannelCredentials> credentials(const std::optional<TlsOpt
   return grpc::SslCredentials(options);
 }
 
+// Changes the shared service config for a target.
+std::string config_of(const Target& target) {
+  std::string config(service_config());
+  if (target.is_spread()) {
+    config.replace(config.find('{'), 1, R"({ "loadBalancingConfig": [{ "round_robin": {} }],)");
+  }
+  // A second attempt would make a second conversation, unless the caller chose its id. That is seen
+  // only by the methods themselves, which then retry.
+  constexpr std::string_view kList = R"("methodConfig": [)";
+  config.insert(config.find(kList) + kList.size(), R"({"name": [
+    {"service": "dashgate.v1.ConversationService", "method": "CreateConversation"},
+    {"service": "dashgate.v1.ConversationService", "method": "ForkConversation"}]},)");
+  return config;
+}
+
+void add_defaults(grpc::ChannelArguments& arguments, const Target& target) {
+  arguments.SetUserAgentPrefix("dashgate-cpp/" DASHGATE_CLIENT_VERSION);
+  arguments.SetMaxReceiveMessageSize(kMessageBytes);
+  arguments.SetMaxSendMessageSize(-1);
+  arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytes);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kKeepaliveTime.count()));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(kKeepaliveTimeout.count()));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+  // Otherwise the third ping without data would be delayed.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // After an outage, all clients connect within a few seconds.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstReconnectDelayMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestReconnectDelayMs);
+  // Otherwise channels to the same address share a connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 1);
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kMessageBytes);
+  arguments.SetServiceConfigJSON(config_of(target));
+  // A remote proxy cannot reach this machine.
+  if (target.is_loopback()) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // A service config of DNS must not replace this one.
+  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  if (target.tls && !target.tls->server_name.empty()) {
+    arguments.SetSslTargetNameOverride(target.tls->server_name);
+  } else if (target.is_unix()) {
+    // gRPC would send the path as the authority, where a percent sign is not allowed.
+    arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
+  }
+}
+
+// Gives a channel an interceptor of a factory that several channels share.
+class SharedFactory final : public grpc::experimental::ClientInterceptorFactoryInterface {
+ public:
+  explicit SharedFactory(std::shared_ptr<ClientInterceptorFactoryInterface> shared)
+      : shared_(std::move(shared)) {}
+
+  grpc::experimental::Interceptor* CreateClientInterceptor(
+      grpc::experimental::ClientRpcInfo* info) override {
+    return shared_->CreateClientInterceptor(info);
+  }
+
+ private:
+  std::shared_ptr<ClientInterceptorFactoryInterface> shared_;
+};
+
 }  // namespace
 
 Target read_target(const std::string& target, std::optional<TlsOptions> tls) {
   if (tls) check_tls(*tls);
   if (const auto rest = behind(target, "http://")) {
     if (tls) refuse(target, "is plaintext, and TLS options are given");
-    return {read_authority(target, *rest, "80"), std::nullopt};
+    return {read_authority(target, *rest, kPort), std::nullopt};
   }
   if (const auto rest = behind(target, "https://")) {
     if (!tls) tls.emplace();
-    return {read_authority(target, *rest, "443"), std::move(tls)};
+    return {read_authority(target, *rest, kTlsPort), std::move(tls)};
   }
   if (const auto rest = behind(target, "dns:")) {
     const auto name = behind(*rest, "///");
-    return {"dns:///" + read_named(target, name ? *name : *rest), std::move(tls)};
+    return {"dns:///" + read_one(target, name ? *name : *rest), std::move(tls)};
   }
   for (const char* family : {"ipv4:", "ipv6:"}) {
     if (const auto rest = behind(target, family)) {
-      return {read_named(target, *rest), std::move(tls)};
+      return {read_one(target, *rest), std::move(tls)};
     }
   }
   if (target.empty()) refuse(target, "is empty");
-  if (target.find("://") != std::string::npos && !behind(target, "unix:")) {
+  if (behind(target, "unix:")) return {target, std::move(tls)};
+  if (target.find("://") != std::string::npos) {
     refuse(target, "has a scheme that is not known here");
   }
-  return {target, std::move(tls)};
+  return {read_one(target, target), std::move(tls)};
 }
 
 bool Target::is_unix() const { return behind(address, "unix:").has_value(); }
@@ -151,40 +218,17 @@ bool Target::is_loopback() const {
          (numbers && behind(host, "127.").has_value());
 }
 
-std::shared_ptr<grpc::Channel> make_channel(const Target& target) {
+std::shared_ptr<grpc::Channel> make_channel(const Target& target, const ChannelSetup& setup) {
   grpc::ChannelArguments arguments;
-  arguments.SetUserAgentPrefix("dashgate-cpp/" DASHGATE_CLIENT_VERSION);
-  arguments.SetMaxReceiveMessageSize(kMessageBytes);
-  arguments.SetMaxSendMessageSize(-1);
-  arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytes);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kKeepaliveTime.count()));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(kKeepaliveTimeout.count()));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
-  // Otherwise the third ping without data would be delayed.
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // After an outage, all clients connect within a few seconds.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstReconnectDelayMs);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestReconnectDelayMs);
-  // Otherwise channels to the same address share a connection.
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 1);
-  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kMessageBytes);
-  std::string config(service_config());
-  if (target.is_spread()) {
-    config.replace(config.find('{'), 1, R"({ "loadBalancingConfig": [{ "round_robin": {} }],)");
+  // Of two values of an option, gRPC uses the first.
+  if (setup.arguments) setup.arguments(arguments);
+  add_defaults(arguments, target);
+  std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> factories;
+  for (const auto& factory : setup.interceptors) {
+    factories.push_back(std::make_unique<SharedFactory>(factory));
   }
-  arguments.SetServiceConfigJSON(config);
-  // A remote proxy cannot reach this machine.
-  if (target.is_loopback()) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // A service config of DNS must not replace this one.
-  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-  if (target.tls && !target.tls->server_name.empty()) {
-    arguments.SetSslTargetNameOverride(target.tls->server_name);
-  } else if (target.is_unix()) {
-    // gRPC would send the path as the authority, where a percent sign is not allowed.
-    arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
-  }
-  return grpc::CreateCustomChannel(target.address, credentials(target.tls), arguments);
+  return grpc::experimental::CreateCustomChannelWithInterceptors(
+      target.address, credentials(target.tls), arguments, std::move(factories));
 }
 
 std::string_view service_config() noexcept { return kServiceConfig; }

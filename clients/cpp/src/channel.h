@@ -28,8 +28,14 @@ struct Target {
 // Parses a target. Throws std::invalid_argument if it is invalid or contradicts the TLS options.
 Target read_target(const std::string& target, std::optional<TlsOptions> tls);
 
-// Creates the channel, which connects with its first call.
-std::shared_ptr<grpc::Channel> make_channel(const Target& target);
+// What a program changes of its channels.
+struct ChannelSetup {
+  decltype(ClientOptions::interceptors) interceptors;
+  decltype(ClientOptions::channel_arguments) arguments;
+};
+
+// Creates a channel, which connects with its first call.
+std::shared_ptr<grpc::Channel> make_channel(const Target& target, const ChannelSetup& setup);
 
 // Returns the content of clients/service-config.json at build time.
 std::string_view service_config() noexcept;

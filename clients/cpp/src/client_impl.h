@@ -13,7 +13,9 @@
 #include "call_canceller.h"
 #include "channel.h"
 #include "connection_pool.h"
+#include "log.h"
 #include "stream_state.h"
+#include "upload_cache.h"
 
 namespace dashgate {
 
@@ -36,12 +38,36 @@ struct Client::Impl {
   // Shared with sessions, which open streams after the client was destroyed.
   std::shared_ptr<v1::LiveService::StubInterface> sessions();
 
-  std::optional<std::chrono::milliseconds> timeout;
-  std::chrono::milliseconds idle_timeout;
+  // Returns the deadline of a unary call.
+  detail::Deadline unary_deadline(const std::optional<std::chrono::milliseconds>& timeout) const;
+  // Returns the deadline of a stream or a session.
+  detail::Deadline stream_deadline(const std::optional<std::chrono::milliseconds>& timeout) const;
+  // Returns how often a call that was throttled is made again.
+  int retries_of(const CallOptions& options) const;
+
+  Answer converse(const v1::Conversation& conversation, const CallOptions& options);
+  Stream stream(const v1::Conversation& conversation, const CallOptions& options);
+  v1::UploadMediaResponse upload(const std::string& model, const std::filesystem::path& file,
+                                 const UploadOptions& options, const detail::Deadline& deadline);
+
+  // Uploads the large files of a conversation that is about to be sent, and replaces their URIs.
+  void upload_files(v1::Conversation& conversation, const CallOptions& options,
+                    const std::string& request_id, const detail::Deadline& deadline);
+
   Metadata metadata;  // with the key
+  std::shared_ptr<const detail::Log> log;
 
  private:
+  // Returns the model that uploads of a conversation are for.
+  std::string model_of(const v1::Conversation& conversation, const CallOptions& options,
+                       const detail::Deadline& deadline);
+
+  std::optional<std::chrono::milliseconds> timeout_;
+  std::chrono::milliseconds idle_timeout_;
+  int max_retries_;
+  detail::UploadCache uploads_;
   detail::Target target_;
+  detail::ChannelSetup setup_;
   std::once_flag once_;
   std::shared_ptr<grpc::ChannelInterface> channel_;
   std::unique_ptr<detail::ConnectionPool> pool_;

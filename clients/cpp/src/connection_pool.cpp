@@ -23,9 +23,11 @@ Connection::Connection(std::shared_ptr<grpc::ChannelInterface> to)
       models(v1::ModelService::NewStub(channel)),
       sessions(v1::LiveService::NewStub(channel)) {}
 
-ConnectionPool::ConnectionPool(const std::shared_ptr<grpc::ChannelInterface>& first, Open open)
-    : open_(std::move(open)) {
+ConnectionPool::ConnectionPool(const std::shared_ptr<grpc::ChannelInterface>& first, Open open,
+                               std::shared_ptr<const Log> log)
+    : open_(std::move(open)), log_(std::move(log)) {
   connections_.push_back(std::make_shared<Connection>(first));
+  log_->connection(connections_.size());
 }
 
 std::shared_ptr<Connection> ConnectionPool::take() {
@@ -35,6 +37,7 @@ std::shared_ptr<Connection> ConnectionPool::take() {
       [](const auto& one, const auto& other) { return calls(one) < calls(other); });
   if (open_ && calls(*fewest) >= kCallsPerConnection && connections_.size() < kMaxConnections) {
     connections_.push_back(std::make_shared<Connection>(open_()));
+    log_->connection(connections_.size());
     return connections_.back();
   }
   return *fewest;

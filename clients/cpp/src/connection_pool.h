@@ -13,6 +13,8 @@
 #include <mutex>
 #include <vector>
 
+#include "log.h"
+
 namespace dashgate::detail {
 
 // A channel with its own connection, and its stubs.
@@ -33,13 +35,15 @@ class ConnectionPool {
   using Open = std::function<std::shared_ptr<grpc::ChannelInterface>()>;
 
   // Opens the first connection. Without `open`, there is one, of a channel that was given.
-  ConnectionPool(const std::shared_ptr<grpc::ChannelInterface>& first, Open open);
+  ConnectionPool(const std::shared_ptr<grpc::ChannelInterface>& first, Open open,
+                 std::shared_ptr<const Log> log);
 
   // The connection with the fewest calls.
   std::shared_ptr<Connection> take();
 
  private:
   const Open open_;
+  const std::shared_ptr<const Log> log_;
   std::mutex mutex_;
   std::vector<std::shared_ptr<Connection>> connections_;
 };

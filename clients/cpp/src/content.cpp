@@ -1,8 +1,11 @@
 #include <dashgate/content.h>
 
 #include <array>
+#include <istream>
+#include <system_error>
 #include <utility>
 
+#include "attached_files.h"
 #include "files.h"
 
 namespace dashgate {
@@ -14,10 +17,19 @@ Source::Source(std::string_view path_or_uri) : place_(std::filesystem::path(path
   for (std::string_view scheme : kSchemes) {
     if (path_or_uri.substr(0, scheme.size()) == scheme) place_ = Uri{std::string(path_or_uri)};
   }
+  if (path_or_uri.substr(0, 5) == "file:") place_ = detail::path_of_uri(path_or_uri);
 }
 Source::Source(std::filesystem::path path) : place_(std::move(path)) {}
 Source::Source(const std::vector<std::uint8_t>& bytes)
     : place_(Bytes{std::string(bytes.begin(), bytes.end())}) {}
+Source::Source(std::istream& media) {
+  std::string bytes = media ? detail::read_all(media) : std::string();
+  // The end of the media is no error, a file that was never opened is one.
+  if (media.bad() || !media.eof()) {
+    throw std::ios_base::failure("dashgate: the stream cannot be read");
+  }
+  place_ = Bytes{std::move(bytes)};
+}
 Source::Source(Place place) : place_(std::move(place)) {}
 
 Source Source::file(std::filesystem::path path) { return Source(std::move(path)); }
@@ -36,6 +48,15 @@ struct SourceAccess {
       medium.set_data(bytes->value);
     } else {
       const auto& path = std::get<std::filesystem::path>(source.place_);
+      std::error_code unknown_size;
+      if (std::filesystem::is_regular_file(path, unknown_size) &&
+          std::filesystem::file_size(path, unknown_size) > detail::kMostInMessage &&
+          !unknown_size) {
+        if (mime_type.empty()) mime_type = sniff(detail::read_start(path), path, kind);
+        medium.set_uri(detail::AttachedFiles::of_process().add(std::filesystem::absolute(path)));
+        medium.set_mime_type(std::move(mime_type));
+        return;
+      }
       std::string data = detail::read_file(path);
       if (mime_type.empty()) mime_type = sniff(data, path, kind);
       medium.set_data(std::move(data));

@@ -1,16 +1,49 @@
 #include <dashgate/conversation.h>
 
+#include <utility>
+
+#include "json.h"
+#include "message_list.h"
+
 namespace dashgate {
 
-Conversation::Conversation(std::string model, std::string system) {
+Conversation::Conversation(std::string model, std::string system, std::string name) {
+  raw_.set_name(std::move(name));
   raw_.set_model(std::move(model));
   if (!system.empty()) add(v1::ROLE_SYSTEM, collect(std::move(system)));
 }
 
 Conversation::Conversation(v1::Conversation raw) : raw_(std::move(raw)) {}
 
+Conversation Conversation::from_messages(std::string model,
+                                         const google::protobuf::ListValue& messages) {
+  Conversation conversation(std::move(model));
+  detail::read_messages(messages, conversation.raw_);
+  return conversation;
+}
+
+Conversation Conversation::from_messages(std::string model, std::string_view messages) {
+  google::protobuf::ListValue list;
+  detail::from_json(messages, list);
+  return from_messages(std::move(model), list);
+}
+
+Conversation Conversation::from_json(std::string_view json) {
+  v1::Conversation raw;
+  detail::from_json(json, raw);
+  return Conversation(std::move(raw));
+}
+
+std::string Conversation::to_json() const { return detail::to_json(raw_); }
+
 Conversation& Conversation::append(const Answer& answer) {
-  *raw_.add_messages() = answer.message();
+  if (raw_.name().empty()) {
+    *raw_.add_messages() = answer.message();
+    return *this;
+  }
+  // The gateway has stored them with the answer.
+  raw_.clear_messages();
+  if (answer.raw().has_history_used()) raw_.set_last_turn(answer.raw().history_used().turn());
   return *this;
 }
 

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <utility>
 
+#include "headers.h"
+
 namespace dashgate {
 namespace {
 
@@ -39,12 +41,12 @@ const char* name_of(grpc::StatusCode code) noexcept {
 
 std::string describe(const Error::Fields& fields) {
   std::string text = name_of(fields.code);
-  if (!fields.raw_reason.empty()) text += " " + fields.raw_reason;
+  if (!fields.raw_reason.empty() && fields.raw_reason != text) text += " " + fields.raw_reason;
+  // The gateway's message names the fields that are invalid.
   text += ": " + fields.message;
-  for (const FieldViolation& violation : fields.field_violations) {
-    text += "; " + violation.field + ": " + violation.description;
+  if (!fields.request_id.empty() && fields.message.find(fields.request_id) == std::string::npos) {
+    text += " (request id " + fields.request_id + ")";
   }
-  if (!fields.request_id.empty()) text += " (call " + fields.request_id + ")";
   return text;
 }
 
@@ -103,14 +105,34 @@ void read_detail(Error::Fields& fields, const google::protobuf::Any& detail) {
   }
 }
 
-std::optional<std::chrono::milliseconds> read_pushback(const grpc::ClientContext& context) {
-  const auto& trailers = context.GetServerTrailingMetadata();
-  const auto found = trailers.find("grpc-retry-pushback-ms");
-  if (found == trailers.end()) return std::nullopt;
-  const auto pushback =
-      parse_number<std::int32_t>(std::string_view(found->second.data(), found->second.size()));
-  if (!pushback || *pushback < 0) return std::nullopt;
-  return std::chrono::milliseconds(*pushback);
+// What `grpc-retry-pushback-ms` says: nothing, no retry, or a time.
+struct Pushback {
+  bool is_refusal = false;
+  std::optional<std::chrono::milliseconds> delay;
+};
+
+Pushback read_pushback(const Metadata& headers) {
+  const auto found = headers.find("grpc-retry-pushback-ms");
+  if (found == headers.end()) return {};
+  const auto delay = parse_number<std::int32_t>(found->second);
+  if (!delay || *delay < 0) return {true, std::nullopt};
+  return {false, std::chrono::milliseconds(*delay)};
+}
+
+// Whether the same call may succeed later.
+bool may_succeed(const Error::Fields& fields, const Pushback& pushback) {
+  if (fields.retry_after) return true;
+  return !pushback.is_refusal && fields.code == grpc::StatusCode::UNAVAILABLE &&
+         fields.raw_reason.empty() && fields.reason == v1::ERROR_REASON_UNSPECIFIED;
+}
+
+// Whether a deadline ended here: gRPC's own error has no details.
+bool has_expired(const Error::Fields& fields, const grpc::ClientContext& context) {
+  // The timer of gRPC has another clock.
+  constexpr std::chrono::milliseconds kSkew(100);
+  return fields.code == grpc::StatusCode::DEADLINE_EXCEEDED && fields.raw_reason.empty() &&
+         fields.reason == v1::ERROR_REASON_UNSPECIFIED &&
+         context.deadline() <= std::chrono::system_clock::now() + kSkew;
 }
 
 }  // namespace
@@ -131,7 +153,14 @@ Error Error::from_status(const grpc::Status& status, const grpc::ClientContext& 
   if (details.ParseFromString(status.error_details())) {
     for (const google::protobuf::Any& detail : details.details()) read_detail(fields, detail);
   }
-  if (!fields.retry_after) fields.retry_after = read_pushback(context);
+  fields.headers = detail::read_headers(context);
+  const Pushback pushback = read_pushback(fields.headers);
+  if (!fields.retry_after) fields.retry_after = pushback.delay;
+  fields.retryable = may_succeed(fields, pushback);
+  if (has_expired(fields, context)) {
+    fields.reason = v1::DEADLINE_EXCEEDED;
+    fields.raw_reason = v1::ErrorReason_Name(fields.reason);
+  }
   return Error(std::move(fields));
 }
 

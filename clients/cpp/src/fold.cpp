@@ -39,6 +39,7 @@ void add_tool_call(std::map<std::int32_t, v1::ToolCall>& calls, const v1::ToolCa
 }  // namespace
 
 void Fold::add(const v1::ConverseStreamResponse& event) {
+  if (!event.has_heartbeat()) is_empty_ = false;
   switch (event.event_case()) {
     case v1::ConverseStreamResponse::kStarted:
       response_.set_model(event.started().model());
@@ -119,6 +120,7 @@ void Fold::add(const v1::Completed& completed) {
   if (completed.has_timing()) *response_.mutable_timing() = completed.timing();
   if (completed.has_extra_output()) *response_.mutable_extra_output() = completed.extra_output();
   if (completed.has_extra()) *response_.mutable_extra() = completed.extra();
+  if (completed.has_history_used()) *response_.mutable_history_used() = completed.history_used();
   response_.mutable_warnings()->MergeFrom(completed.warnings());
 }
 

@@ -23,6 +23,9 @@ class Fold {
   // Returns whether a part of the answer was received.
   bool has_output() const noexcept { return has_output_; }
 
+  // Returns whether nothing was received, or heartbeats only.
+  bool is_empty() const noexcept { return is_empty_; }
+
   // Returns the answer.
   v1::ConverseResponse finish() const;
 
@@ -50,6 +53,7 @@ class Fold {
   std::map<std::int32_t, Draft> drafts_;
   bool completed_ = false;
   bool has_output_ = false;
+  bool is_empty_ = true;
 };
 
 }  // namespace dashgate::detail

@@ -14,15 +14,15 @@ namespace {
 // Returns what both kinds of sessions need. Throws Error if the setup cannot be serialized.
 template <class Request, class Event, class Setup, class Impl>
 detail::SessionSetup<Request, Event> make_setup(Impl& client, const Setup& setup,
-                                                const SessionOptions& options) {
+                                                const SessionOptions& options, const char* method) {
   detail::SessionSetup<Request, Event> session;
   const std::string given = detail::given_id(options.request_id, options.metadata);
   session.request_id = given.empty() ? detail::make_uuid() : given;
   session.of_client = client.metadata;
-  session.of_call = options.metadata;
-  session.of_call.erase("x-request-id");
-  session.of_call.emplace("x-request-id", session.request_id);
-  session.timeout = options.timeout ? options.timeout : client.timeout;
+  session.of_call = detail::with_request_id(options.metadata, session.request_id);
+  session.deadline = client.stream_deadline(options.timeout);
+  session.log = client.log;
+  session.method = method;
   session.cancellation = options.cancellation;
   session.given = setup.resume();
   session.first = [setup](const std::optional<v1::ResumeSession>& resumption) {
@@ -197,8 +197,8 @@ std::optional<std::string> SpeechAudio::next() {
 }
 
 LiveSession Client::live(const v1::LiveSetup& setup, const SessionOptions& options) const {
-  auto session =
-      make_setup<v1::ConverseLiveRequest, v1::ConverseLiveResponse>(*impl_, setup, options);
+  auto session = make_setup<v1::ConverseLiveRequest, v1::ConverseLiveResponse>(
+      *impl_, setup, options, "ConverseLive");
   session.open = [service = impl_->sessions()](grpc::ClientContext& context) {
     return service->ConverseLive(&context);
   };
@@ -212,8 +212,8 @@ LiveSession Client::live(const std::string& model, const SessionOptions& options
 }
 
 SpeechSession Client::speak(const v1::SynthesisSetup& setup, const SessionOptions& options) const {
-  auto session =
-      make_setup<v1::SynthesizeLiveRequest, v1::SynthesizeLiveResponse>(*impl_, setup, options);
+  auto session = make_setup<v1::SynthesizeLiveRequest, v1::SynthesizeLiveResponse>(
+      *impl_, setup, options, "SynthesizeLive");
   session.open = [service = impl_->sessions()](grpc::ClientContext& context) {
     return service->SynthesizeLive(&context);
   };

@@ -4,6 +4,8 @@
 #include <random>
 #include <utility>
 
+#include "call.h"
+
 namespace dashgate::detail {
 namespace {
 
@@ -97,24 +99,27 @@ Error LiveProgress::final_error(Error::Fields fields) const {
 }
 
 std::optional<Error> LiveProgress::complete() const {
-  const std::lock_guard lock(mutex_);
-  if (has_received_end_) return std::nullopt;
-  Error::Fields fields;
-  fields.code = grpc::StatusCode::INTERNAL;
-  fields.message = "the stream ended without SessionEnded";
-  fields.reason = v1::STREAM_TRUNCATED;
-  fields.raw_reason = v1::ErrorReason_Name(fields.reason);
-  fields.request_id = request_id_;
-  return final_error(std::move(fields));
+  {
+    const std::lock_guard lock(mutex_);
+    if (has_received_end_) return std::nullopt;
+  }
+  return fail(grpc::StatusCode::INTERNAL, v1::STREAM_TRUNCATED,
+              "the stream ended without SessionEnded");
+}
+
+Error LiveProgress::expire() const {
+  return fail(grpc::StatusCode::DEADLINE_EXCEEDED, v1::DEADLINE_EXCEEDED,
+              "the deadline of the session has passed");
 }
 
 Error LiveProgress::fail(grpc::StatusCode code, std::string message) const {
   const std::lock_guard lock(mutex_);
-  Error::Fields fields;
-  fields.code = code;
-  fields.message = std::move(message);
-  fields.request_id = request_id_;
-  return final_error(std::move(fields));
+  return final_error(make_error(code, std::move(message), request_id_).fields());
+}
+
+Error LiveProgress::fail(grpc::StatusCode code, v1::ErrorReason reason, std::string message) const {
+  const std::lock_guard lock(mutex_);
+  return final_error(make_error(code, reason, std::move(message), request_id_).fields());
 }
 
 std::optional<v1::ResumeSession> LiveProgress::next_stream() const {

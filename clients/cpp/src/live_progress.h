@@ -56,6 +56,9 @@ class LiveProgress {
   // Returns an error that ends the session, created by this library.
   Error fail(grpc::StatusCode code, std::string message) const;
 
+  // Returns the error of a session whose deadline has passed.
+  Error expire() const;
+
   // Returns what a new stream needs to continue after the last event that was received.
   std::optional<v1::ResumeSession> next_stream() const;
 
@@ -72,6 +75,8 @@ class LiveProgress {
 
   void receive_start(std::int32_t sequence, const v1::SessionStarted& started);
   bool receive_other(std::int32_t sequence, bool is_output, bool is_end);
+  // Returns an error of this library with a reason of the gateway.
+  Error fail(grpc::StatusCode code, v1::ErrorReason reason, std::string message) const;
   // The following require the lock.
   bool is_resumable(const Error& failed) const;
   Error final_error(Error::Fields fields) const;

@@ -20,6 +20,7 @@
 
 #include "call.h"
 #include "live_progress.h"
+#include "log.h"
 
 namespace dashgate::detail {
 
@@ -31,8 +32,10 @@ struct SessionSetup {
   std::string request_id;
   Metadata of_client;
   Metadata of_call;
-  std::optional<std::chrono::milliseconds> timeout;
+  Deadline deadline;
   CancellationToken cancellation;
+  std::shared_ptr<const Log> log;
+  const char* method = "";
   // What the setup of the program continues; empty for a new session.
   v1::ResumeSession given;
   std::function<std::unique_ptr<Stream>(grpc::ClientContext&)> open;
@@ -50,8 +53,9 @@ class SessionState {
  public:
   // Opens the first stream. Its errors are reported when the session is read.
   explicit SessionState(SessionSetup<Request, Event> setup)
-      : setup_(std::move(setup)), progress_(setup_.request_id, setup_.given) {
-    if (setup_.timeout) deadline_ = from_now(*setup_.timeout);
+      : setup_(std::move(setup)),
+        log_(setup_.log, setup_.method, setup_.request_id),
+        progress_(setup_.request_id, setup_.given) {
     cancel_on_request_.emplace(setup_.cancellation, [this] { leave("the call was cancelled"); });
     open_stream();
   }
@@ -127,7 +131,7 @@ class SessionState {
   // One stream.
   struct Exchange {
     explicit Exchange(const SessionSetup<Request, Event>& setup)
-        : call(setup.of_client, setup.of_call, std::nullopt, CancellationToken()) {}
+        : call(setup.of_client, setup.of_call, setup.deadline, CancellationToken()) {}
     Exchange(const Exchange&) = delete;
     Exchange& operator=(const Exchange&) = delete;
     ~Exchange() {
@@ -194,7 +198,6 @@ class SessionState {
   void open_stream() {
     const auto exchange = std::make_shared<Exchange>(setup_);
     grpc::ClientContext& context = exchange->call.context();
-    if (deadline_) context.set_deadline(*deadline_);
     // With the first message, so that nothing waits before the call can be cancelled.
     context.set_initial_metadata_corked(true);
     exchange->stream = setup_.open(context);
@@ -235,7 +238,7 @@ class SessionState {
 
   // Requires a deadline, which is of the system's clock, as all of gRPC.
   std::chrono::nanoseconds time_left() const {
-    return *deadline_ - std::chrono::system_clock::now();
+    return *setup_.deadline - std::chrono::system_clock::now();
   }
 
   // Resumes the session after a stream failed, or ends it. Requires the right to receive.
@@ -243,21 +246,27 @@ class SessionState {
     if (is_left()) return stop(left_error());
     const auto delay = progress_.resume_after(failed);
     if (!delay) return stop(std::move(failed));
+    log_.resume(progress_.resumes(), *delay);
     std::chrono::nanoseconds span = *delay;
-    if (deadline_) span = std::min<std::chrono::nanoseconds>(span, time_left());
+    if (setup_.deadline) span = std::min<std::chrono::nanoseconds>(span, time_left());
     {
       std::unique_lock lock(state_);
       changed_.wait_for(lock, span, [this] { return is_left_; });
     }
     if (is_left()) return stop(left_error());
-    if (deadline_ && time_left() <= std::chrono::nanoseconds::zero()) {
-      return stop(progress_.fail(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"));
+    if (setup_.deadline && time_left() <= std::chrono::nanoseconds::zero()) {
+      return stop(progress_.expire());
     }
     open_stream();
   }
 
   void stop(std::optional<Error> error) {
     const std::lock_guard lock(state_);
+    if (error) {
+      log_.fail(*error);
+    } else {
+      log_.succeed();
+    }
     error_ = std::move(error);
     is_over_ = true;
     changed_.notify_all();
@@ -297,7 +306,7 @@ class SessionState {
   Error left_error() const { return progress_.fail(grpc::StatusCode::CANCELLED, left_because_); }
 
   const SessionSetup<Request, Event> setup_;
-  std::optional<std::chrono::system_clock::time_point> deadline_;
+  CallLog log_;
   LiveProgress progress_;
 
   std::mutex sending_;  // held while a message is sent; taken before the other

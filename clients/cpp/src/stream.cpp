@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "headers.h"
+#include "retry.h"
 #include "stream_state.h"
 
 namespace dashgate {
@@ -10,6 +12,10 @@ namespace dashgate {
 Answer Stream::final_answer() { return state_->finish(); }
 
 void Stream::cancel() noexcept { state_->cancel(); }
+
+std::optional<Answer> Stream::partial() const { return state_->partial(); }
+
+const Metadata& Stream::headers() const noexcept { return state_->headers(); }
 
 int Stream::resumes() const noexcept { return state_->resumes(); }
 
@@ -27,14 +33,15 @@ const std::string* TextReader::next(StreamState& state) {
   return nullptr;
 }
 
-StreamState::StreamState(StreamClient client, v1::ConverseStreamRequest request,
-                         const CallOptions& options)
+StreamState::StreamState(StreamClient client, StreamSetup setup)
     : client_(std::move(client)),
-      request_(std::move(request)),
-      metadata_(options.metadata),
-      deadline_(options.timeout ? std::optional(from_now(*options.timeout)) : std::nullopt),
-      progress_(request_.resumable(), !options.request_id.empty()),
-      cancel_on_request_(options.cancellation, [this] { cancel(); }) {
+      request_(std::move(setup.request)),
+      metadata_(std::move(setup.metadata)),
+      deadline_(setup.deadline),
+      max_retries_(setup.max_retries),
+      log_(client_.log, "ConverseStream", request_.request_id()),
+      progress_(request_.resumable(), setup.is_named),
+      cancel_on_request_(setup.cancellation, [this] { cancel(); }) {
   open();
 }
 
@@ -50,9 +57,7 @@ StreamState::~StreamState() {
 }
 
 void StreamState::open() {
-  auto call =
-      std::make_unique<Call>(client_.metadata, metadata_, std::nullopt, CancellationToken());
-  if (deadline_) call->context().set_deadline(*deadline_);
+  auto call = std::make_unique<Call>(client_.metadata, metadata_, deadline_, CancellationToken());
   // It lies in the memory of the call before.
   reader_.reset();
   {
@@ -65,6 +70,7 @@ void StreamState::open() {
     call_.swap(call);
   }
   is_sent_ = false;
+  has_headers_ = false;
   reader_ = client_.service->PrepareAsyncConverseStream(&call_->context(), request_, &queue_);
   reader_->StartCall(this);
 }
@@ -99,14 +105,14 @@ const v1::ConverseStreamResponse* StreamState::next() {
       }
     }
     std::optional<Error> failed = status();
-    const auto delay = is_idle_ ? std::nullopt : progress_.resume_after(failed);
+    const auto delay = next_attempt(failed);
     if (!delay) {
       end(std::move(failed));
     } else if (pause(*delay)) {
       request_.set_after_sequence(progress_.sequence());
       open();
     } else {
-      end(fail(grpc::StatusCode::CANCELLED, "the stream was cancelled"));
+      end(make_error(grpc::StatusCode::CANCELLED, "the stream was cancelled", request_id()));
     }
   }
   if (error_) throw Error(*error_);
@@ -116,7 +122,24 @@ const v1::ConverseStreamResponse* StreamState::next() {
 Answer StreamState::finish() {
   while (next() != nullptr) {
   }
-  return Answer(fold_.finish());
+  return Answer(fold_.finish(), headers_);
+}
+
+std::optional<Answer> StreamState::partial() const {
+  if (fold_.is_empty()) return std::nullopt;
+  return Answer(fold_.finish(), headers_);
+}
+
+std::optional<std::chrono::milliseconds> StreamState::next_attempt(std::optional<Error>& failed) {
+  if (is_idle_) return std::nullopt;
+  if (auto delay = progress_.resume_after(failed)) {
+    log_.resume(resumes(), *delay);
+    return delay;
+  }
+  if (!failed || progress_.has_events() || resumes() > 0) return std::nullopt;
+  const auto delay = throttle_delay(*failed, max_retries_ - retries_, deadline_);
+  if (delay) log_.retry(++retries_, *delay);
+  return delay;
 }
 
 bool StreamState::read() {
@@ -129,6 +152,7 @@ bool StreamState::read() {
     reader_->Read(&event_, this);
     is_well = wait();
   }
+  if (is_well && !std::exchange(has_headers_, true)) headers_ = read_initial(call_->context());
   return is_well && !is_idle_;
 }
 
@@ -156,23 +180,21 @@ std::optional<Error> StreamState::status() {
   reader_->Finish(&status, this);
   wait();
   progress_.announce(call_->context().GetServerInitialMetadata());
+  headers_ = read_headers(call_->context());
   if (is_idle_) {
     const std::string limit = std::to_string(client_.idle_timeout.count());
     Error::Fields fields =
-        fail(grpc::StatusCode::DEADLINE_EXCEEDED,
-             "nothing was received for " + limit + " ms (idle_timeout), not even a heartbeat")
+        make_error(grpc::StatusCode::DEADLINE_EXCEEDED,
+                   "nothing was received for " + limit + " ms (idle_timeout), not even a heartbeat",
+                   request_id())
             .fields();
     fields.raw_reason = "STREAM_IDLE";
     return Error(std::move(fields));
   }
   if (!status.ok()) return Error::from_status(status, call_->context(), request_id());
   if (fold_.completed()) return std::nullopt;
-  Error::Fields fields = fail(grpc::StatusCode::INTERNAL,
-                              "the stream ended without Completed: the answer is incomplete")
-                             .fields();
-  fields.reason = v1::STREAM_TRUNCATED;
-  fields.raw_reason = v1::ErrorReason_Name(fields.reason);
-  return Error(std::move(fields));
+  return make_error(grpc::StatusCode::INTERNAL, v1::STREAM_TRUNCATED,
+                    "the stream ended without Completed: the answer is incomplete", request_id());
 }
 
 void StreamState::end(std::optional<Error> error) {
@@ -188,24 +210,18 @@ void StreamState::end(std::optional<Error> error) {
   }
   // Whatever is cancelled from now on has ended.
   is_left_ = true;
-  if (!error) return;
+  if (!error) return log_.succeed();
   Error::Fields fields = error->fields();
   fields.output_started = fields.output_started || fold_.has_output();
+  if (fields.headers.empty()) fields.headers = headers_;
   error_ = Error(std::move(fields));
+  log_.fail(*error_);
 }
 
 void StreamState::leave(bool is_late) noexcept {
   if (progress_.must_leave(is_late) && !is_left_.exchange(true)) {
     client_.canceller->cancel(request_id(), client_.metadata, metadata_);
   }
-}
-
-Error StreamState::fail(grpc::StatusCode code, std::string message) const {
-  Error::Fields fields;
-  fields.code = code;
-  fields.message = std::move(message);
-  fields.request_id = request_id();
-  return Error(std::move(fields));
 }
 
 }  // namespace detail

@@ -35,6 +35,7 @@ void StreamProgress::announce(const std::multimap<grpc::string_ref, grpc::string
 
 StreamProgress::Received StreamProgress::receive(const v1::ConverseStreamResponse& event) {
   // A heartbeat has the number of the event before it.
+  has_events_ = true;
   const bool counts = !event.has_heartbeat();
   if (resumes_ > 0 && counts && event.sequence() > sequence_ + 1) {
     is_possible_ = false;

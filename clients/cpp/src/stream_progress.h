@@ -40,6 +40,8 @@ class StreamProgress {
   // deadline has passed. Thread-safe.
   bool must_leave(bool is_late) const noexcept;
 
+  // Whether anything was received, even a heartbeat.
+  bool has_events() const noexcept { return has_events_; }
   std::int32_t sequence() const noexcept { return sequence_; }
   int resumes() const noexcept { return resumes_; }
   // The error that broke the stream.
@@ -52,6 +54,7 @@ class StreamProgress {
   // Whether the gateway resumes the stream.
   std::atomic<bool> is_possible_{false};
   std::atomic<bool> is_complete_{false};
+  bool has_events_ = false;
   std::int32_t sequence_ = 0;
   int attempts_ = 0;
   int resumes_ = 0;

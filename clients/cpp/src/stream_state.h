@@ -15,10 +15,12 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "call.h"
 #include "call_canceller.h"
 #include "fold.h"
+#include "log.h"
 #include "stream_progress.h"
 
 namespace dashgate::detail {
@@ -27,8 +29,19 @@ namespace dashgate::detail {
 struct StreamClient {
   std::shared_ptr<v1::ConversationService::StubInterface> service;
   std::shared_ptr<CallCanceller> canceller;
+  std::shared_ptr<const Log> log;
   Metadata metadata;
   std::chrono::milliseconds idle_timeout;
+};
+
+// A call to be streamed.
+struct StreamSetup {
+  v1::ConverseStreamRequest request;
+  Metadata metadata;
+  Deadline deadline;
+  CancellationToken cancellation;
+  int max_retries = 0;
+  bool is_named = false;  // the caller chose the request id
 };
 
 // Reads on its own completion queue, and only while an event is requested. The reading thread is
@@ -37,7 +50,7 @@ struct StreamClient {
 class StreamState {
  public:
   // Starts the call.
-  StreamState(StreamClient client, v1::ConverseStreamRequest request, const CallOptions& options);
+  StreamState(StreamClient client, StreamSetup setup);
   StreamState(const StreamState&) = delete;
   StreamState& operator=(const StreamState&) = delete;
   // Cancels the call if it has not ended, and waits until gRPC has released it.
@@ -49,6 +62,12 @@ class StreamState {
 
   // Reads the remaining events and returns the answer.
   Answer finish();
+
+  // Returns the answer of the events so far, or nothing before the first one.
+  std::optional<Answer> partial() const;
+
+  // Returns the metadata of the response; empty before the first event.
+  const Metadata& headers() const noexcept { return headers_; }
 
   // Thread-safe.
   void cancel() noexcept;
@@ -66,20 +85,26 @@ class StreamState {
   std::optional<Error> status();
   // Waits before another attempt; returns false if the stream was cancelled.
   bool pause(std::chrono::milliseconds delay);
+  // Returns the delay before another attempt, or nothing if the stream has ended.
+  std::optional<std::chrono::milliseconds> next_attempt(std::optional<Error>& failed);
   void end(std::optional<Error> error);
   // Ends the call at the gateway, once, if that waits for this stream.
   void leave(bool is_late) noexcept;
-  Error fail(grpc::StatusCode code, std::string message) const;
 
   const StreamClient client_;
   v1::ConverseStreamRequest request_;
   const Metadata metadata_;
-  const std::optional<std::chrono::system_clock::time_point> deadline_;
+  const Deadline deadline_;
+  const int max_retries_;
+  int retries_ = 0;
+  CallLog log_;
   StreamProgress progress_;
   grpc::CompletionQueue queue_;
   std::unique_ptr<grpc::ClientAsyncReaderInterface<v1::ConverseStreamResponse>> reader_;
   v1::ConverseStreamResponse event_;
   Fold fold_;
+  Metadata headers_;
+  bool has_headers_ = false;
   bool is_sent_ = false;
   bool is_idle_ = false;
   bool is_over_ = false;

@@ -100,24 +100,30 @@ v1::UploadMediaResponse send_medium(v1::MediaService::StubInterface& service, de
 
 template <class Impl>
 v1::UploadMediaResponse upload_medium(Impl& client, const std::string& model, const Medium& medium,
-                                      const UploadOptions& options) {
+                                      const UploadOptions& options,
+                                      const detail::Deadline& deadline) {
   const std::string given = detail::given_id(options.request_id, options.metadata);
   const std::string request_id = given.empty() ? detail::make_uuid() : given;
-  Metadata metadata = options.metadata;
-  metadata.erase("x-request-id");
-  metadata.emplace("x-request-id", request_id);
-  detail::Call call(
-      client.metadata, metadata,
-      options.timeout ? options.timeout : client.timeout.value_or(detail::kUnaryTimeout),
-      options.cancellation);
+  detail::Call call(client.metadata, detail::with_request_id(options.metadata, request_id),
+                    deadline, options.cancellation);
+  detail::CallLog log(client.log, "UploadMedia", request_id);
   const auto connection = client.connection();
-  return send_medium(*connection->media, call, request_id, model, medium, options);
+  try {
+    auto response = send_medium(*connection->media, call, request_id, model, medium, options);
+    log.succeed();
+    return response;
+  } catch (const Error& error) {
+    log.fail(error);
+    throw;
+  }
 }
 
 }  // namespace
 
-v1::UploadMediaResponse Client::upload(const std::string& model, const std::filesystem::path& path,
-                                       const UploadOptions& options) const {
+v1::UploadMediaResponse Client::Impl::upload(const std::string& model,
+                                             const std::filesystem::path& path,
+                                             const UploadOptions& options,
+                                             const detail::Deadline& deadline) {
   std::ifstream file = detail::open_file(path);
   Medium medium;
   std::error_code unknown_size;
@@ -133,7 +139,12 @@ v1::UploadMediaResponse Client::upload(const std::string& model, const std::file
   };
   UploadOptions named = options;
   if (named.name.empty()) named.name = path.filename().string();
-  return upload_medium(*impl_, model, medium, named);
+  return upload_medium(*this, model, medium, named, deadline);
+}
+
+v1::UploadMediaResponse Client::upload(const std::string& model, const std::filesystem::path& path,
+                                       const UploadOptions& options) const {
+  return impl_->upload(model, path, options, impl_->unary_deadline(options.timeout));
 }
 
 v1::UploadMediaResponse Client::upload(const std::string& model, std::istream& media,
@@ -145,7 +156,7 @@ v1::UploadMediaResponse Client::upload(const std::string& model, std::istream& m
     if (media.bad()) throw std::ios_base::failure("dashgate: the stream cannot be read");
     return piece;
   };
-  return upload_medium(*impl_, model, medium, options);
+  return upload_medium(*impl_, model, medium, options, impl_->unary_deadline(options.timeout));
 }
 
 v1::UploadMediaResponse Client::upload_bytes(const std::string& model, std::string_view bytes,
@@ -157,7 +168,7 @@ v1::UploadMediaResponse Client::upload_bytes(const std::string& model, std::stri
     bytes.remove_prefix(piece.size());
     return piece;
   };
-  return upload_medium(*impl_, model, medium, options);
+  return upload_medium(*impl_, model, medium, options, impl_->unary_deadline(options.timeout));
 }
 
 }  // namespace dashgate

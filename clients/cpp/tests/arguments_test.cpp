@@ -1,41 +1,18 @@
 // Invalid arguments, defaults from the environment, and secrets that errors must not contain.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <optional>
-
 #include "call.h"
 #include "channel.h"
 #include "server.h"
+#include "variable.h"
 
 namespace {
 
 namespace v1 = dashgate::v1;
 using dashgate::detail::read_target;
+using tests::Variable;
 
 constexpr const char* kKey = "dg-secret-0123456789";
-
-// Sets a variable until the test ends.
-class Variable {
- public:
-  Variable(const char* name, const std::string& value) : name_(name) {
-    if (const char* before = std::getenv(name)) before_ = before;
-    setenv(name, value.c_str(), 1);
-  }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-  ~Variable() {
-    if (before_) {
-      setenv(name_, before_->c_str(), 1);
-    } else {
-      unsetenv(name_);
-    }
-  }
-
- private:
-  const char* name_;
-  std::optional<std::string> before_;
-};
 
 std::string refusal_of(const std::function<void()>& what) {
   try {
@@ -66,8 +43,8 @@ TEST(Target, IsReadInItsForms) {
   EXPECT_EQ(read_target("h:1", std::nullopt).address, "h:1");
   EXPECT_FALSE(read_target("h:1", std::nullopt).tls);
   EXPECT_EQ(read_target("http://h:1/", std::nullopt).address, "h:1");
-  EXPECT_EQ(read_target("http://h", std::nullopt).address, "h:80");
-  EXPECT_EQ(read_target("http://[::1]", std::nullopt).address, "[::1]:80");
+  EXPECT_EQ(read_target("http://h", std::nullopt).address, "h:50051");
+  EXPECT_EQ(read_target("http://[::1]", std::nullopt).address, "[::1]:50051");
   EXPECT_EQ(read_target("https://[::1]:7", std::nullopt).address, "[::1]:7");
   EXPECT_EQ(read_target("https://h", std::nullopt).address, "h:443");
   EXPECT_TRUE(read_target("https://h", std::nullopt).tls);
@@ -77,8 +54,12 @@ TEST(Target, IsReadInItsForms) {
   EXPECT_EQ(read_target("dns:h:1", std::nullopt).address, "dns:///h:1");
   EXPECT_EQ(read_target("ipv4:10.0.0.1:1", std::nullopt).address, "10.0.0.1:1");
   EXPECT_EQ(read_target("ipv6:[::1]:1", std::nullopt).address, "[::1]:1");
-  for (const char* wrong :
-       {"dns:///", "dns:///h", "dns://server/h:1", "xds:///h:1", "ipv4:10.0.0.1:1,10.0.0.2:1"}) {
+  EXPECT_EQ(read_target("dns:///h", std::nullopt).address, "dns:///h:50051");
+  EXPECT_EQ(read_target("h", std::nullopt).address, "h:50051");
+  EXPECT_EQ(read_target("[::1]", std::nullopt).address, "[::1]:50051");
+  EXPECT_EQ(read_target("ipv4:10.0.0.1", std::nullopt).address, "10.0.0.1:50051");
+  for (const char* wrong : {"dns:///", "dns:///h:", "dns://server/h:1", "xds:///h:1", "h:", "::1",
+                            "h/path", "h:1,g:1", "ipv4:10.0.0.1:1,10.0.0.2:1"}) {
     EXPECT_THROW(read_target(wrong, std::nullopt), std::invalid_argument) << wrong;
   }
 }
@@ -160,6 +141,12 @@ TEST(Client, WhatCannotBeSentIsRefusedWithoutBeingShown) {
   dashgate::Client client(options);
   dashgate::CallOptions call;
   call.metadata = {{"", "1"}};
+  refusal_of([&] { client.converse(tests::question(), call); });
+  options.max_retries = -1;
+  refusal_of([&] { dashgate::Client refused(options); });
+  options.max_retries = 0;
+  call.metadata.clear();
+  call.max_retries = -1;
   refusal_of([&] { client.converse(tests::question(), call); });
   options.idle_timeout = std::chrono::milliseconds(0);
   refusal_of([&] { dashgate::Client refused(options); });

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
 #include "channel.h"
 #include "sniffing.h"
@@ -117,6 +118,29 @@ TEST_F(Files, AFileThatCannotBeReadIsNamed) {
       EXPECT_EQ(error.path1(), path);
     }
   }
+}
+
+TEST_F(Files, AFileUriIsThePathThatItNames) {
+  const auto path = write("a b.mp3", "ID3");
+  std::string escaped = path.string();
+  escaped.replace(escaped.find(' '), 1, "%20");
+  for (const std::string& uri :
+       {"file://" + escaped, "file:" + escaped, "file://localhost" + escaped}) {
+    EXPECT_EQ(dashgate::audio(uri).audio().data(), "ID3") << uri;
+  }
+  for (const char* wrong : {"file://elsewhere/a", "file:", "file:///a%2"}) {
+    EXPECT_THROW(dashgate::audio(wrong), std::invalid_argument) << wrong;
+  }
+}
+
+TEST_F(Files, AReaderIsReadToItsEnd) {
+  std::ifstream file(write("sound", "ID3 and so on"), std::ios::binary);
+  file.seekg(4);
+  EXPECT_EQ(dashgate::audio(file).audio().data(), "and so on");
+  std::istringstream media("ID3");
+  EXPECT_EQ(dashgate::audio(media).audio().mime_type(), "audio/mpeg");
+  std::ifstream missing(folder_ / "nothing");
+  EXPECT_THROW(dashgate::audio(missing), std::ios_base::failure);
 }
 
 TEST_F(Files, ALargeFileIsReadWhole) {

@@ -85,9 +85,11 @@ TEST(Error, HasAllThatTheGatewaySays) {
   EXPECT_EQ(error.field_violations()[0].field, "conversation.model");
   EXPECT_EQ(error.field_violations()[0].description, "is empty");
   EXPECT_EQ(error.status().error_details(), details.SerializeAsString());
-  EXPECT_STREQ(error.what(),
-               "RESOURCE_EXHAUSTED UPSTREAM_RATE: slow down; conversation.model: is empty "
-               "(call r-1)");
+  EXPECT_STREQ(error.what(), "RESOURCE_EXHAUSTED UPSTREAM_RATE: slow down (request id r-1)");
+  EXPECT_TRUE(error.retryable());
+  // Without the details, which are bytes.
+  EXPECT_EQ(error.headers().count("grpc-status-details-bin"), 0U);
+  EXPECT_EQ(error.headers().find("grpc-retry-pushback-ms")->second, "9000");
 }
 
 TEST(Error, WithoutDetailsHasTheNameThatWasSent) {
@@ -104,10 +106,53 @@ TEST(Error, WithoutDetailsHasTheNameThatWasSent) {
 
 TEST(Error, PushbackIsWhenToCallAgain) {
   const grpc::Status status(grpc::StatusCode::ABORTED, "no");
-  EXPECT_EQ(fail_with(status, {{"grpc-retry-pushback-ms", "250"}}).retry_after(),
-            std::chrono::milliseconds(250));
-  EXPECT_FALSE(fail_with(status, {{"grpc-retry-pushback-ms", "-1"}}).retry_after());
-  EXPECT_FALSE(fail_with(status, {{"grpc-retry-pushback-ms", "soon"}}).retry_after());
+  const Error later = fail_with(status, {{"grpc-retry-pushback-ms", "250"}});
+  EXPECT_EQ(later.retry_after(), std::chrono::milliseconds(250));
+  EXPECT_TRUE(later.retryable());
+  for (const char* refusal : {"-1", "soon"}) {
+    const Error never =
+        fail_with({grpc::StatusCode::UNAVAILABLE, "no"}, {{"grpc-retry-pushback-ms", refusal}});
+    EXPECT_FALSE(never.retry_after());
+    EXPECT_FALSE(never.retryable());
+  }
+}
+
+TEST(Error, OnlyAnUnreachableGatewayIsRetryableWithoutATime) {
+  dashgate::ClientOptions options;
+  options.target = "127.0.0.1:1";
+  options.timeout = std::chrono::seconds(20);
+  const dashgate::Client client(options);
+  const Error refused = tests::failure_of([&] { client.converse(tests::question()); });
+  EXPECT_EQ(refused.code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(refused.retryable());
+  EXPECT_FALSE(refused.retry_after());
+  EXPECT_FALSE(fail_with({grpc::StatusCode::INTERNAL, "no"}).retryable());
+  EXPECT_FALSE(Error(Error::Fields()).retryable());
+}
+
+TEST(Error, ADeadlineThatEndsHereHasTheReasonOfTheGateway) {
+  tests::Server server;
+  server.converse = [](int, grpc::ServerContext& context, auto&&...) {
+    tests::Server::wait_for_cancel(context);
+    return grpc::Status::OK;
+  };
+  const dashgate::Client client(server.options());
+  dashgate::CallOptions options;
+  options.timeout = std::chrono::milliseconds(100);
+  options.request_id = "mine";
+  const Error error = tests::failure_of([&] { client.converse(tests::question(), options); });
+  EXPECT_EQ(error.reason(), v1::DEADLINE_EXCEEDED);
+  EXPECT_EQ(error.raw_reason(), "DEADLINE_EXCEEDED");
+  EXPECT_STREQ(error.what(), "DEADLINE_EXCEEDED: Deadline Exceeded (request id mine)");
+  // One that a server reports without details is its own.
+  EXPECT_EQ(fail_with({grpc::StatusCode::DEADLINE_EXCEEDED, "late"}).raw_reason(), "");
+}
+
+TEST(Error, EachPartIsInItsTextOnce) {
+  Error::Fields fields;
+  fields.message = "call r-1 failed";
+  fields.request_id = "r-1";
+  EXPECT_STREQ(Error(fields).what(), "UNKNOWN: call r-1 failed");
 }
 
 TEST(Error, ATimeBeyondAllTimeDoesNotOverflow) {

@@ -221,4 +221,55 @@ TEST(Stream, ManyAtOnceOnOneClient) {
   for (auto& answer : answers) EXPECT_EQ(answer.get(), "It is nine.");
 }
 
+TEST(StreamPartial, IsTheAnswerSoFar) {
+  tests::Server server;
+  server.stream = [](int, grpc::ServerContext& context, auto&&, tests::EventWriter& writer) {
+    context.AddInitialMetadata("x-first", "a");
+    context.AddInitialMetadata("x-bytes-bin", "b");
+    context.AddTrailingMetadata("x-last", "c");
+    v1::ConverseStreamResponse heartbeat;
+    heartbeat.mutable_heartbeat();
+    writer.Write(heartbeat);
+    writer.Write(tests::started());
+    writer.Write(tests::text_delta("half"));
+    return grpc::Status(grpc::StatusCode::INTERNAL, "no");
+  };
+  const Client client(server.options());
+  dashgate::CallOptions options;
+  options.resume = false;
+  dashgate::Stream stream = client.stream(tests::question(), options);
+  EXPECT_FALSE(stream.partial());
+  EXPECT_TRUE(stream.headers().empty());
+  auto event = stream.begin();
+  EXPECT_TRUE(event->has_heartbeat());
+  EXPECT_FALSE(stream.partial());
+  EXPECT_EQ(stream.headers().find("x-first")->second, "a");
+  EXPECT_EQ(stream.headers().count("x-bytes-bin"), 0U);
+  EXPECT_EQ(stream.headers().count("x-last"), 0U);
+  ++event;
+  EXPECT_EQ(stream.partial()->model(), "m");
+  const Error error = tests::failure_of([&] { stream.final_answer(); });
+  EXPECT_EQ(error.headers().find("x-last")->second, "c");
+  EXPECT_EQ(stream.headers(), error.headers());
+  ASSERT_TRUE(stream.partial());
+  EXPECT_EQ(stream.partial()->text(), "half");
+  EXPECT_EQ(stream.partial()->finish_reason(), v1::FINISH_REASON_UNSPECIFIED);
+  EXPECT_EQ(stream.partial()->message().role(), v1::ROLE_ASSISTANT);
+}
+
+TEST(StreamPartial, RemainsAfterACancel) {
+  tests::Server server;
+  server.stream = [](int, grpc::ServerContext& context, auto&&, tests::EventWriter& writer) {
+    writer.Write(tests::text_delta("half"));
+    tests::Server::wait_for_cancel(context);
+    return grpc::Status::OK;
+  };
+  const Client client(server.options());
+  dashgate::Stream stream = client.stream(tests::question());
+  EXPECT_NE(stream.begin(), stream.end());
+  stream.cancel();
+  tests::failure_of([&] { stream.final_answer(); });
+  EXPECT_EQ(stream.partial()->text(), "half");
+}
+
 }  // namespace

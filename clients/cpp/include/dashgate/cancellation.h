@@ -11,12 +11,12 @@ class CancellationState;
 class CancelOnRequest;
 }  // namespace detail
 
-// Connects calls to a CancellationSource. A default-constructed token never cancels.
+/// Connects calls to a CancellationSource. A default-constructed token never cancels.
 class CancellationToken {
  public:
   CancellationToken() noexcept = default;
 
-  // Returns whether the source was cancelled.
+  /// Returns whether the source was cancelled.
   bool is_cancelled() const noexcept;
 
  private:
@@ -27,14 +27,17 @@ class CancellationToken {
   std::shared_ptr<detail::CancellationState> state_;
 };
 
-// Cancels all calls that have one of its tokens: running calls immediately, later ones before they
-// start. Thread-safe. Copies share one state.
+/// Cancels all calls that have one of its tokens: running calls immediately, later ones before they
+/// start. Thread-safe. Copies share one state.
 class CancellationSource {
  public:
   CancellationSource();
 
+  /// Returns a token of this source.
   CancellationToken token() const noexcept;
+  /// Cancels all calls that have a token of this source.
   void cancel() noexcept;
+  /// Returns whether it was cancelled.
   bool is_cancelled() const noexcept;
 
  private:

@@ -3,11 +3,13 @@
 #define DASHGATE_STREAM_H_
 
 #include <dashgate/answer.h>
+#include <dashgate/metadata.h>
 #include <dashgate/v1/conversation_service.pb.h>
 
 #include <cstddef>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -16,8 +18,8 @@ namespace dashgate {
 namespace detail {
 class StreamState;
 
-// The common part of the two iterators below: an input iterator over the rest of a stream. Value is
-// the type of an item; Reader reads the next one and returns whether there was one.
+/// The common part of the two iterators below: an input iterator over the rest of a stream. Value
+/// is the type of an item; Reader reads the next one and returns whether there was one.
 template <class Value, class Reader>
 class StreamIterator {
  public:
@@ -58,12 +60,15 @@ struct TextReader {
 };
 }  // namespace detail
 
-// The text deltas of a stream, for a range-based for.
+/// The text deltas of a stream, for a range-based for.
 class TextDeltas {
  public:
+  /// An input iterator over the remaining texts.
   using iterator = detail::StreamIterator<std::string, detail::TextReader>;
 
+  /// The remaining texts.
   iterator begin() const { return iterator(state_.get()); }
+  /// The end of the range.
   iterator end() const noexcept { return {}; }
 
  private:
@@ -74,32 +79,43 @@ class TextDeltas {
   std::shared_ptr<detail::StreamState> state_;
 };
 
-// A streamed answer. It is read once, by one thread, in any mix of the ways below; each read throws
-// Error if the call failed. Destroying the stream and its TextDeltas before the end cancels the
-// call.
-//
-//   for (const auto& text : client.stream(conversation).text_deltas()) std::cout << text;
+/// A streamed answer. It is read once, by one thread, in any mix of the ways below; each read
+/// throws Error if the call failed. Destroying the stream and its TextDeltas before the end cancels
+/// the call.
+///
+///     for (const auto& text : client.stream(conversation).text_deltas()) std::cout << text;
 class Stream {
  public:
+  /// An input iterator over the remaining events.
   using iterator = detail::StreamIterator<v1::ConverseStreamResponse, detail::EventReader>;
 
-  // The remaining events. An event whose `event` is unset is of a newer schema: skip it.
+  /// The remaining events. An event whose `event` is unset is of a newer schema: skip it.
   iterator begin() { return iterator(state_.get()); }
+  /// The end of the range.
   iterator end() noexcept { return {}; }
 
-  // Returns the remaining text deltas of choice 0, without empty ones.
+  /// Returns the remaining text deltas of choice 0, without empty ones.
   TextDeltas text_deltas() { return TextDeltas(state_); }
 
-  // Reads the remaining events and returns the complete answer.
+  /// Reads the remaining events and returns the complete answer.
   Answer final_answer();
 
-  // Cancels the call; readers get an Error with the code CANCELLED. Thread-safe.
+  /// Returns the answer of the events that were read so far, also after an error, a break or a
+  /// cancellation. A choice without an end has no finish reason. Unset before the first event that
+  /// is no heartbeat. Of the thread that reads.
+  std::optional<Answer> partial() const;
+
+  /// Returns the metadata of the response: headers, after the last event also trailers, without
+  /// binary ones. Empty before the first event. Of the thread that reads.
+  const Metadata& headers() const noexcept;
+
+  /// Cancels the call; readers get an Error with the code CANCELLED. Thread-safe.
   void cancel() noexcept;
 
-  // Returns how often this stream was tried to be resumed.
+  /// Returns how often this stream was tried to be resumed.
   int resumes() const noexcept;
 
-  // Returns the request id of the call.
+  /// Returns the request id of the call.
   const std::string& request_id() const noexcept;
 
  private:

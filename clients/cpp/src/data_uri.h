@@ -1,0 +1,25 @@
+// Media that are written into a text.
+#ifndef DASHGATE_SRC_DATA_URI_H_
+#define DASHGATE_SRC_DATA_URI_H_
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace dashgate::detail {
+
+// Returns the bytes of a text in base64, with its padding. Returns nothing if it is not base64.
+std::optional<std::string> decode_base64(std::string_view text);
+
+// The content of a `data:` URI.
+struct DataUri {
+  std::string mime_type;  // may be empty
+  std::string bytes;
+};
+
+// Parses a `data:` URI. Returns nothing if it is invalid.
+std::optional<DataUri> parse_data_uri(std::string_view uri);
+
+}  // namespace dashgate::detail
+
+#endif  // DASHGATE_SRC_DATA_URI_H_

@@ -1,0 +1,24 @@
+// The JSON form of messages.
+#ifndef DASHGATE_SRC_JSON_H_
+#define DASHGATE_SRC_JSON_H_
+
+#include <google/protobuf/message.h>
+
+#include <string>
+#include <string_view>
+
+namespace dashgate::detail {
+
+// Returns a message in proto3 JSON. Throws std::invalid_argument if it cannot be written, for
+// example because of a text that is not UTF-8.
+std::string to_json(const google::protobuf::Message& message);
+
+// Reads a message in proto3 JSON. Throws std::invalid_argument with the error of the parser.
+void from_json(std::string_view json, google::protobuf::Message& message);
+
+// Returns a text as a JSON string.
+std::string quote(std::string_view text);
+
+}  // namespace dashgate::detail
+
+#endif  // DASHGATE_SRC_JSON_H_

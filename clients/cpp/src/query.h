@@ -1,0 +1,47 @@
+// Unary calls whose request has no field for the request id.
+#ifndef DASHGATE_SRC_QUERY_H_
+#define DASHGATE_SRC_QUERY_H_
+
+#include <dashgate/error.h>
+#include <dashgate/options.h>
+
+#include <string>
+
+#include "call.h"
+#include "log.h"
+#include "retry.h"
+
+namespace dashgate::detail {
+
+// Makes a call; the request id is in its metadata. `send` gets the context and the response, and
+// returns the status. With `is_retried` it is made again after UNAVAILABLE, as gRPC does for other
+// calls.
+template <class Response, class Impl, class Send>
+Response query(const Impl& client, const QueryOptions& options, const Deadline& deadline,
+               const char* method, const Send& send, bool is_retried = false) {
+  const std::string given = given_id(options.request_id, options.metadata);
+  const std::string request_id = given.empty() ? make_uuid() : given;
+  const Metadata metadata = with_request_id(options.metadata, request_id);
+  CallLog log(client.log, method, request_id);
+  for (int attempt = 1;; ++attempt) {
+    Call call(client.metadata, metadata, deadline, options.cancellation);
+    Response response;
+    const grpc::Status status = send(call.context(), response);
+    if (status.ok()) {
+      log.succeed();
+      return response;
+    }
+    const Error error = Error::from_status(status, call.context(), request_id);
+    const auto delay = is_retried ? unavailable_delay(error, attempt, deadline) : std::nullopt;
+    if (!delay) {
+      log.fail(error);
+      throw Error(error);
+    }
+    log.retry(attempt, *delay);
+    pause(*delay, options.cancellation, request_id);
+  }
+}
+
+}  // namespace dashgate::detail
+
+#endif  // DASHGATE_SRC_QUERY_H_
