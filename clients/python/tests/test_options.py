@@ -194,6 +194,23 @@ def test_the_log_has_retries_resumes_and_cancellations(
     assert "ConverseStream CANCELLED" in caplog.text
 
 
+def test_the_log_has_sessions(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DASHGATE_LOG", "info")
+    with caplog.at_level(logging.INFO, "dashgate"), Client(gateway.address) as client:
+        with client.live("m") as session:
+            session.finish()
+            assert len(list(session)) == 2
+        with client.live("m"):
+            pass
+        with client.speak("m") as speech, pytest.raises(Error):
+            next(speech)
+    lines = [record.getMessage().partition(" ms")[0] for record in caplog.records]
+    ends = ["ConverseLive OK", "ConverseLive CANCELLED", "SynthesizeLive UNIMPLEMENTED"]
+    assert [line.rpartition(" ")[0] for line in lines] == [f"dashgate: {end}" for end in ends]
+
+
 class Lines(logging.Handler):
     """Waits for a line of the log."""
 
