@@ -69,7 +69,7 @@ class AsyncMediaCalls(AsyncStoredConversations):
     ) -> None:
         """Upload the large files of a request, and put the URIs of the uploads in their place."""
         for medium, path in large_media(conversation):
-            model = conversation.model or (await self.get_conversation(conversation.name)).model
+            model = await self._model_of(conversation, deadline, metadata)
             upload = Upload.of(path, model)
             async with self._connections.here().uploading.of(upload, deadline):
                 uri = self._uploads.uri(upload)
@@ -84,3 +84,14 @@ class AsyncMediaCalls(AsyncStoredConversations):
                     self._uploads.add(upload, uploaded)
                     uri = uploaded.uri
             medium.uri = uri
+
+    async def _model_of(
+        self, conversation: v1.Conversation, deadline: Deadline, metadata: Metadata | None
+    ) -> str:
+        """Return the model of a request; a stored conversation has its own."""
+        if conversation.model or not conversation.name:
+            return conversation.model
+        stored = await self.get_conversation(
+            conversation.name, timeout=deadline.remaining(), metadata=without_name(metadata)
+        )
+        return stored.model

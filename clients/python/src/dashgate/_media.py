@@ -61,7 +61,7 @@ class MediaCalls(StoredConversations):
     ) -> None:
         """Upload the large files of a request, and put the URIs of the uploads in their place."""
         for medium, path in large_media(conversation):
-            model = conversation.model or self.get_conversation(conversation.name).model
+            model = self._model_of(conversation, deadline, metadata)
             upload = Upload.of(path, model)
             with self._connections.here().uploading.of(upload, deadline):
                 uri = self._uploads.uri(upload)
@@ -76,3 +76,14 @@ class MediaCalls(StoredConversations):
                     self._uploads.add(upload, uploaded)
                     uri = uploaded.uri
             medium.uri = uri
+
+    def _model_of(
+        self, conversation: v1.Conversation, deadline: Deadline, metadata: Metadata | None
+    ) -> str:
+        """Return the model of a request; a stored conversation has its own."""
+        if conversation.model or not conversation.name:
+            return conversation.model
+        stored = self.get_conversation(
+            conversation.name, timeout=deadline.remaining(), metadata=without_name(metadata)
+        )
+        return stored.model
