@@ -174,3 +174,51 @@ impl From<&Conversation> for v1::Conversation {
         conversation.raw.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::headers::Headers;
+    use crate::v1::HistoryUsed;
+
+    use super::*;
+
+    fn answer(turn: i32) -> Answer {
+        let history_used = Some(HistoryUsed {
+            turn,
+            ..HistoryUsed::default()
+        });
+        let raw = v1::ConverseResponse {
+            history_used,
+            ..v1::ConverseResponse::default()
+        };
+        Answer::new(raw, Headers::new())
+    }
+
+    #[test]
+    fn a_stored_conversation_keeps_new_messages_and_the_latest_turn() {
+        let mut conversation = Conversation::stored("conversations/a");
+        conversation.user("a").tool_choice(ToolChoiceMode::None);
+        assert_eq!(conversation.last_turn(), None);
+        conversation.append(&answer(7));
+        assert_eq!(conversation.last_turn(), Some(7));
+        assert!(conversation.raw().messages.is_empty());
+        assert!(conversation.raw().tool_choice.is_some());
+
+        let mut whole = Conversation::new("m");
+        whole.user("a").append(&answer(7));
+        assert_eq!(whole.raw().messages.len(), 2);
+        assert_eq!(whole.last_turn(), None);
+    }
+
+    #[test]
+    fn a_conversation_that_the_gateway_returned_continues_after_its_latest_turn() {
+        let returned = v1::Conversation {
+            name: "conversations/a".to_owned(),
+            last_turn: 3,
+            ..v1::Conversation::default()
+        };
+        let conversation = Conversation::from(&returned);
+        assert_eq!(conversation.last_turn(), Some(3));
+        assert_eq!(conversation.raw().last_turn, 0);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -24,19 +25,20 @@ pub(crate) fn failed(
     let status = of_connection(status, target);
     let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
     let is_late = is_late && status.code() == Code::Cancelled;
-    if is_late || is_of_the_clock(&status) {
+    if is_late || has_cause(&status, is_clock) {
         return Error::deadline(request_id);
     }
     Error::of_call(status, request_id)
 }
 
 /// Converts the status of a connection that could not be opened, or broke: tonic reports the latter
-/// as `CANCELLED` or `UNKNOWN`. A status of the gateway has no source; one of a connection has.
+/// as `CANCELLED` or `UNKNOWN`. A status of the gateway has no source; one of a connection has, and so
+/// has the error of a layer, which is left as it is.
 fn of_connection(status: Status, target: &str) -> Status {
     if status.code() == Code::Unknown && status.message().starts_with(NOT_READY) {
         return Status::unavailable(format!("{target}: {}", status.message()));
     }
-    if status.source().is_none() || is_of_the_clock(&status) {
+    if !has_cause(&status, is_connection) || has_cause(&status, is_clock) {
         return status;
     }
     let cause = chain(&status);
@@ -87,13 +89,28 @@ fn chain(status: &Status) -> String {
     text
 }
 
-fn is_of_the_clock(status: &Status) -> bool {
+/// Whether one of the causes of a status is of a kind.
+fn has_cause(status: &Status, is_kind: fn(&(dyn StdError + 'static)) -> bool) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
-        if error.is::<TimeoutExpired>() {
+        if is_kind(error) {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+/// Whether an error is that of tonic's own timer.
+fn is_clock(error: &(dyn StdError + 'static)) -> bool {
+    error.is::<TimeoutExpired>()
+}
+
+/// Whether an error is that of a connection.
+fn is_connection(error: &(dyn StdError + 'static)) -> bool {
+    error.is::<tonic::transport::Error>()
+        || error.is::<tonic::ConnectError>()
+        || error.is::<hyper::Error>()
+        || error.is::<h2::Error>()
+        || error.is::<io::Error>()
 }

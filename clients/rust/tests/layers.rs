@@ -9,10 +9,13 @@
 mod support;
 
 use std::process::Command;
+use std::task::{Context, Poll};
 
 use dashgate_client::{Code, v1};
 use support::{Gateway, Reply, answer, events, question};
 use tonic::Request;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
 use tonic::service::interceptor::InterceptorLayer;
 
 #[tokio::test]
@@ -62,6 +65,38 @@ async fn the_status_of_an_interceptor_is_the_error_of_the_call() {
     assert_eq!(error.code(), Code::PermissionDenied);
     assert_eq!(error.message(), "not today");
     assert!(gateway.seen().is_empty());
+}
+
+/// A service that fails without a call.
+#[derive(Clone)]
+struct Broken;
+
+impl Service<http::Request<Body>> for Broken {
+    type Response = http::Response<Body>;
+    type Error = std::fmt::Error;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        std::future::ready(Err(std::fmt::Error))
+    }
+}
+
+#[tokio::test]
+async fn the_error_of_a_layer_is_not_that_of_a_connection() {
+    let gateway = Gateway::start(|_, _| Reply::of([answer("heard")])).await;
+    let client = gateway.builder().layer(tower::layer::layer_fn(|_| Broken));
+    let error = client
+        .build()
+        .unwrap()
+        .converse(question())
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::Unknown, "{error}");
+    assert!(!error.retryable());
 }
 
 #[tokio::test]
