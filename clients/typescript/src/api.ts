@@ -3,7 +3,7 @@
  */
 export { Answer } from "./answer.js";
 export type { CallOptions } from "./call.js";
-export { BaseClient } from "./client.js";
+export type { BaseClient } from "./client.js";
 export { text } from "./content.js";
 export type { ImageOptions, MediaOptions, MediaSource, VideoOptions } from "./content.js";
 export { Conversation } from "./conversation.js";
@@ -13,7 +13,7 @@ export type { ErrorDetails, FieldViolation } from "./error.js";
 export type { ResponseHeaders } from "./headers.js";
 export type { StatusCode } from "./status.js";
 export type { Metadata } from "./metadata.js";
-export { ResourceClient } from "./resources.js";
+export type { ResourceClient } from "./resources.js";
 export type {
   CreateConversationOptions,
   ForkConversationOptions,

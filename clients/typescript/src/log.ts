@@ -29,6 +29,9 @@ export class Log {
 
   /** Begins to log a call. */
   call(method: string, requestId: string): CallLog {
+    if (this.#level === "off") {
+      return SILENT;
+    }
     const begun = performance.now();
     const place = `request id ${requestId}, ${this.#address}`;
     return {
@@ -68,6 +71,12 @@ export interface CallLog {
   /** Logs that the call goes on with another connection. */
   readonly resumed: (failure: unknown, delayMs: number) => void;
 }
+
+const SILENT: CallLog = {
+  ended: () => undefined,
+  retried: () => undefined,
+  resumed: () => undefined,
+};
 
 function outcome(failure: { readonly reason: unknown } | undefined): string {
   return failure === undefined ? "OK" : summary(failure.reason);

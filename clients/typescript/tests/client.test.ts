@@ -1,5 +1,5 @@
 /** Calls, against a scripted gateway. */
-import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
+import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,17 +13,16 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Client, Conversation, ErrorReason } from "dashgate";
 
 import {
-  type Event,
+  answering,
+  completed,
+  failure,
   question,
   said,
   started,
-  completed,
-  unavailable,
-  answering,
   streaming,
-  failure,
+  unavailable,
 } from "./tools/calls.js";
-import { event, isLeftOf, played, raw } from "./tools/gateway.js";
+import { event, isLeftOf, played } from "./tools/gateway.js";
 
 test("nothing is connected before the first call, and a connection serves 100 calls", async () => {
   await using gateway = await answering();
@@ -303,199 +302,4 @@ test("a deadline bounds the waits between attempts too", async () => {
   const { code, reason, requestId } = await failure(client.converse(question()));
   deepEqual([code, reason], ["DEADLINE_EXCEEDED", ErrorReason.DEADLINE_EXCEEDED]);
   ok(requestId);
-});
-
-test("a stream has no deadline unless it is given one", async () => {
-  const seen: (string | null)[] = [];
-  await using gateway = await streaming(async function* ({ requestHeader }) {
-    seen.push(requestHeader.get("grpc-timeout"));
-    yield* await Promise.resolve([completed]);
-  });
-  using client = new Client(gateway.address);
-  await client.stream(question()).final();
-  await client.stream(question(), { timeoutMs: 5000 }).final();
-  await client.stream(question(), { timeoutMs: 1e12 }).final();
-  await client.stream(question(), { timeoutMs: Infinity }).final();
-  equal(seen.length, 4);
-  equal(seen[0], null);
-  isLeftOf(5000, seen[1]);
-  isLeftOf(99_999_999, seen[2]);
-  equal(seen[3], null);
-  for (const timeoutMs of [0, -1, NaN]) {
-    throws(() => new Client("a:1", { timeoutMs }), TypeError);
-    throws(() => new Client("a:1", { idleTimeoutMs: timeoutMs }), TypeError);
-  }
-});
-
-test("a silent stream is given up, and its call is cancelled", async () => {
-  const { happened, happens } = event("the end of the call");
-  await using gateway = await streaming(async function* ({ signal }) {
-    signal.addEventListener("abort", () => {
-      happens();
-    });
-    yield started;
-    await happened;
-  });
-  using client = new Client(gateway.address, { idleTimeoutMs: 50 });
-  const { code, rawReason } = await failure(client.stream(question()).final());
-  deepEqual([code, rawReason], ["DEADLINE_EXCEEDED", "STREAM_IDLE"]);
-  await happened;
-});
-
-test("heartbeats keep a stream alive", async () => {
-  const beat: Event = { event: { case: "heartbeat", value: {} } };
-  await using gateway = await streaming(async function* () {
-    for (let beats = 0; beats < 10; beats += 1) {
-      yield beat;
-      await new Promise((resolve) => setTimeout(resolve, 30));
-    }
-    yield completed;
-  });
-  using client = new Client(gateway.address, { idleTimeoutMs: 150 });
-  await client.stream(question()).final();
-});
-
-test("a stream that ends too early fails, however it is read", async () => {
-  await using gateway = await streaming(async function* () {
-    yield* await Promise.resolve([started, said("half")]);
-  });
-  using client = new Client(gateway.address);
-  const stream = client.stream(question());
-  const words: string[] = [];
-  const error = await failure(
-    (async () => {
-      for await (const piece of stream.textDeltas()) words.push(piece);
-    })(),
-  );
-  deepEqual(
-    [error.code, error.reason, words],
-    ["INTERNAL", ErrorReason.STREAM_TRUNCATED, ["half"]],
-  );
-  deepEqual([error.rawReason, error.outputStarted], ["STREAM_TRUNCATED", true]);
-  equal(await failure(stream.final()), error);
-});
-
-test("texts are those of the first choice, and final gives all", async () => {
-  const other: Event = {
-    event: { case: "delta", value: { choiceIndex: 1, part: { case: "text", value: "other" } } },
-  };
-  await using gateway = await streaming(async function* () {
-    yield* await Promise.resolve([started, said("a"), said(""), other, said("b"), completed]);
-  });
-  using client = new Client(gateway.address);
-  const stream = client.stream(question());
-  const words: string[] = [];
-  for await (const piece of stream.textDeltas()) words.push(piece);
-  const answer = await stream.final();
-  deepEqual([words, answer.text, answer.choices.length], [["a", "b"], "ab", 2]);
-  equal(await stream.final().then(({ text }) => text), "ab");
-});
-
-/** Cancels after the first event; the gateway must receive the cancellation. */
-async function cancelled(
-  leave: (client: Client, controller: AbortController) => Promise<unknown>,
-): Promise<unknown> {
-  const { happened, happens } = event("the cancel at the gateway");
-  const code = event<unknown>("the code");
-  await using gateway = await raw((stream) => {
-    stream.on("close", () => {
-      happens();
-      code.happens(stream.rstCode);
-    });
-    stream.respond({ ":status": 200, "content-type": "application/grpc+proto" });
-    // Started, after the five bytes of the gRPC frame header.
-    stream.write(Uint8Array.of(0, 0, 0, 0, 2, 0x12, 0));
-  });
-  const client = new Client(gateway.address);
-  const came = await leave(client, new AbortController());
-  await happened;
-  equal(await code.happened, 8, "the code of HTTP/2 is CANCEL");
-  client.close();
-  return came;
-}
-
-test("leaving the loop cancels the call", async () => {
-  await cancelled(async (client) => {
-    const stream = client.stream(question());
-    for await (const one of stream) {
-      equal(one.event.case, "started");
-      break;
-    }
-    await rejects(stream.final(), { name: "AbortError" });
-  });
-});
-
-test("the end of a using block cancels the call", async () => {
-  await cancelled(async (client) => {
-    using stream = client.stream(question());
-    await stream[Symbol.asyncIterator]().next();
-  });
-});
-
-test("a signal cancels the call, with its own reason", async () => {
-  const reason = new Error("enough");
-  await cancelled(async (client, controller) => {
-    const { signal } = controller;
-    const read = async () => {
-      for await (const one of client.stream(question(), { signal })) {
-        ok(one);
-        controller.abort(reason);
-      }
-    };
-    await rejects(read(), reason);
-  });
-});
-
-test("cancelling a stream ends whoever reads it", async () => {
-  await cancelled(async (client) => {
-    const stream = client.stream(question());
-    await stream[Symbol.asyncIterator]().next();
-    const rest = stream.final();
-    stream.cancel();
-    await rejects(rest, { name: "AbortError" });
-  });
-});
-
-test("a stream that was cancelled before its first read calls nobody", async () => {
-  await using gateway = await answering();
-  using client = new Client(gateway.address);
-  const stream = client.stream(question());
-  stream.cancel();
-  await rejects(stream.final(), { name: "AbortError" });
-  await rejects(client.converse(question(), { signal: AbortSignal.abort() }), {
-    name: "AbortError",
-  });
-  equal(gateway.connections(), 0);
-});
-
-test("a signal cancels a call that waits for its next attempt", async () => {
-  const { happened, happens } = event("the first attempt");
-  await using gateway = await answering(() => {
-    happens();
-    throw unavailable("600000");
-  });
-  using client = new Client(gateway.address);
-  const controller = new AbortController();
-  const call = client.converse(question(), { signal: controller.signal });
-  await happened;
-  setImmediate(() => {
-    controller.abort();
-  });
-  await rejects(call, { name: "AbortError" });
-});
-
-test("a signal that many calls share warns nobody", async () => {
-  const warnings: Error[] = [];
-  const warned = (warning: Error) => warnings.push(warning);
-  process.on("warning", warned);
-  try {
-    await using gateway = await answering();
-    using client = new Client(gateway.address);
-    const { signal } = new AbortController();
-    await Promise.all(Array.from({ length: 40 }, () => client.converse(question(), { signal })));
-    await new Promise(setImmediate);
-    deepEqual(warnings, []);
-  } finally {
-    process.off("warning", warned);
-  }
 });

@@ -14,7 +14,8 @@ export function endpoint(client: Client): Express {
     response.set({ "content-type": "text/event-stream", "cache-control": "no-store" });
     const send = (event: string, data: unknown) =>
       response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-    const conversation = new Conversation("qwen3-omni-flash").user(String(request.query["q"]));
+    const question = new URL(request.url, "http://host").searchParams.get("q") ?? "";
+    const conversation = new Conversation("qwen3-omni-flash").user(question);
     try {
       const stream = client.stream(conversation, { signal: controller.signal });
       for await (const words of stream.textDeltas()) {
