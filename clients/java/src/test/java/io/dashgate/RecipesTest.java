@@ -195,9 +195,9 @@ class RecipesTest {
       client.converse(new Conversation("m").user("Hello?"));
       SpanData span = spans.getFinishedSpanItems().get(0);
       assertEquals("dashgate.v1.ConversationService/Converse", span.getName());
-      assertEquals(
-          "00-" + span.getTraceId() + "-" + span.getSpanId() + "-01",
-          gateway.headers.get(0).get(FakeGateway.key("traceparent")));
+      String parent = gateway.headers.get(0).get(FakeGateway.key("traceparent"));
+      String expected = "00-" + span.getTraceId() + "-" + span.getSpanId() + "-";
+      assertEquals(expected, parent.substring(0, expected.length()));
     }
   }
 
