@@ -33,7 +33,7 @@ int main(int count, char** arguments) try {
   try {
     ask(file, question);
   } catch (const dashgate::Error& error) {
-    std::cerr << error.code_name() << ' ' << error.raw_reason() << ": " << error.message() << '\n';
+    std::cerr << error.what() << '\n';  // code, raw_reason, message and request id
     for (const dashgate::FieldViolation& wrong : error.field_violations()) {
       std::cerr << "  " << wrong.field << ": " << wrong.description << '\n';
     }
