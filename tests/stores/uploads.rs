@@ -1,5 +1,6 @@
 //! The owners of uploads, and the accounts that stored them, are known to all replicas.
 
+use aws_lc_rs::digest;
 use dashgate::config::{Account, Endpoint, StoreSettings};
 use dashgate::grpc::pb::{self, content, upload_media_request::Payload};
 use dashgate::secret::Secret;
@@ -15,6 +16,7 @@ pub fn trials() -> Vec<Test> {
     tests![
         an_upload_is_used_at_any_replica_with_the_account_that_stored_it,
         an_upload_of_another_caller_is_refused_at_any_replica,
+        an_upload_of_another_caller_is_refused_among_more_than_are_remembered,
         an_upload_in_a_stored_history_is_sent_to_the_account_that_stored_it,
         an_upload_that_has_expired_is_unknown_to_other_replicas,
         without_the_store_uploads_of_other_replicas_are_allowed_or_store_down,
@@ -155,6 +157,58 @@ async fn an_upload_of_another_caller_is_refused_at_any_replica(store: StoreSetti
         let unknown = ask(&other, "owner", "oss://dashscope-instant/x/1.wav").await;
         assert_eq!(unknown.is_err(), refuse, "{unknown:?}");
     }
+}
+
+async fn an_upload_of_another_caller_is_refused_among_more_than_are_remembered(
+    store: StoreSettings,
+) {
+    const MANY: usize = 17_000;
+    let upstream = dashscope().await;
+    let one = replica(&upstream, &store, false).await;
+    upload(&one, "thief").await;
+    // As if the thief had stored them.
+    let quote = match store.url.expose().starts_with("sqlite") {
+        true => "x'",
+        false => "'\\x",
+    };
+    let rows = (0..MANY).map(|n| {
+        let path = format!("d/{n}");
+        let parts = [b"upload".as_slice(), path.as_bytes()];
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(&part.len().to_le_bytes());
+            context.update(part);
+        }
+        let hash = context.finish();
+        let hash = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        format!("({quote}{}')", hash.collect::<String>())
+    });
+    let rows = rows.collect::<Vec<_>>().join(",");
+    let insert = format!(
+        "INSERT INTO uploads (uri, tenant, account, expires_at, until)
+         SELECT {}, tenant, account, expires_at, until
+         FROM (VALUES {rows}) AS many, (SELECT * FROM uploads) AS thief",
+        match quote {
+            "x'" => "column1",
+            _ => "column1::bytea",
+        }
+    );
+    execute(&store, sqlx::AssertSqlSafe(insert)).await;
+    assert_eq!(number(&store, COUNT).await, 17_001);
+    let uri = upload(&one, "owner").await;
+    let two = replica(&upstream, &store, false).await;
+    let mut all = audio(&uri);
+    all.extend((0..MANY).flat_map(|n| audio(&format!("oss://d/{n}"))));
+    let request = || ask_whole(conversation("qwen-audio-turbo", all.clone()));
+    // Before and after the replica knows some of them.
+    for _ in 0..3 {
+        let mut client = two.conversation();
+        let refused = client.converse(with_key(request(), "thief")).await;
+        assert_fault(&refused.unwrap_err(), Code::NotFound, "RESOURCE_NOT_FOUND");
+    }
+    let refused = ask(&two, "thief", &uri).await.unwrap_err();
+    assert_fault(&refused, Code::NotFound, "RESOURCE_NOT_FOUND");
+    assert!(keys(&upstream).is_empty());
 }
 
 async fn an_upload_in_a_stored_history_is_sent_to_the_account_that_stored_it(store: StoreSettings) {

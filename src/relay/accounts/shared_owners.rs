@@ -1,14 +1,14 @@
 //! The owners of uploads that replicas share, if there is a store: this process knows only its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
 use crate::callers::tenant;
-use crate::chat::call::{Call, Prompt, Tenant};
+use crate::chat::call::{Call, Tenant};
 use crate::chat::upload::{KEPT, Uploaded};
 use crate::error::Error;
-use crate::relay::media::storage_owners::{Owner, Whose, key};
+use crate::relay::media::storage_owners::{self, Owner, Whose, key};
 use crate::store::uploads::{MOST, StoredUpload, UriDigest};
 
 use super::{Accounts, Lease};
@@ -21,29 +21,40 @@ impl Accounts {
         call: &Call,
         strict: bool,
     ) -> Result<(), Error> {
-        match self.learn_owners(&call.prompt).await {
-            Err(error) if strict => return Err(error),
-            Ok(()) | Err(_) => {}
+        if !strict && self.sharing.is_none() && self.owners.is_empty() {
+            return Ok(());
         }
         let who = (call.caller, call.tenant);
-        self.owners.check(&call.prompt, who, strict)
+        let unknown = self.owners.check(&call.prompt, who)?;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let found = match self.learn_owners(&unknown).await {
+            Err(error) if strict => return Err(error),
+            found => found.unwrap_or_default(),
+        };
+        storage_owners::check_found(&call.prompt, who, (&unknown, &found), strict)
     }
 
     /// Looks up the uploads of a stored history: they may be those of other replicas, and only the
     /// account that stored them can read them. Without the store, any account is asked.
     pub(in crate::relay) async fn learn_owners_of_history(&self, call: &Call) {
-        if call.stored.is_some() {
-            let _ = self.learn_owners(&call.prompt).await;
+        if call.stored.is_some() && self.sharing.is_some() {
+            let _ = self.learn_owners(&self.owners.unknown(&call.prompt)).await;
         }
     }
 
-    /// Looks up the uploads of a prompt that this process does not know.
-    async fn learn_owners(&self, prompt: &Prompt) -> Result<(), Error> {
+    /// Looks up these uploads, which this process does not know. Returns the owners of those that
+    /// are known to the store.
+    async fn learn_owners(
+        &self,
+        unknown: &BTreeSet<String>,
+    ) -> Result<HashMap<String, Owner>, Error> {
+        let mut owners = HashMap::new();
         let Some(sharing) = &self.sharing else {
-            return Ok(());
+            return Ok(owners);
         };
-        let unknown = self.owners.unknown(prompt).into_iter();
-        let unknown: BTreeMap<_, _> = unknown.map(|key| (digest(&key), key)).collect();
+        let unknown: BTreeMap<_, _> = unknown.iter().map(|key| (digest(key), key)).collect();
         let digests: Vec<_> = unknown.keys().copied().collect();
         for digests in digests.chunks(MOST) {
             let found = sharing.store().uploads(digests).await;
@@ -52,11 +63,13 @@ impl Accounts {
             })?;
             for upload in found {
                 if let Some(key) = unknown.get(&upload.uri) {
-                    self.owners.learned(key, self.owner(&upload));
+                    let owner = self.owner(&upload);
+                    self.owners.learned(key, owner.clone());
+                    owners.insert((*key).clone(), owner);
                 }
             }
         }
-        Ok(())
+        Ok(owners)
     }
 
     fn owner(&self, upload: &StoredUpload) -> Owner {

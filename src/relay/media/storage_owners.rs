@@ -39,6 +39,7 @@ struct Table {
 }
 
 /// What is known of an upload.
+#[derive(Clone)]
 pub(in crate::relay) struct Owner {
     /// The account whose key was used, unless it was the caller's own key.
     pub(in crate::relay) account: Option<Arc<str>>,
@@ -52,6 +53,7 @@ pub(in crate::relay) struct Owner {
 }
 
 /// Whose an upload is.
+#[derive(Clone, Copy)]
 pub(in crate::relay) enum Whose {
     /// The caller of this process who stored it.
     Caller(Caller),
@@ -64,6 +66,14 @@ impl Owner {
         match &self.whose {
             Whose::Caller(owner) => *owner == caller,
             Whose::Tenant(owner) => *owner == tenant,
+        }
+    }
+
+    fn refusal(&self, who: (Caller, Tenant)) -> Option<Refusal> {
+        match self.is(who) {
+            false => Some(Refusal::Unknown),
+            true if self.gone <= Instant::now() => Some(Refusal::Expired(self.expires_at)),
+            true => None,
         }
     }
 }
@@ -97,6 +107,11 @@ impl Owners {
         self.lock().insert(&key, owner);
     }
 
+    /// Whether none is recorded.
+    pub(in crate::relay) fn is_empty(&self) -> bool {
+        self.lock().uploads.is_empty()
+    }
+
     /// Records an upload of another process, by its canonical form.
     pub(in crate::relay) fn learned(&self, key: &str, owner: Owner) {
         let mut table = self.lock();
@@ -108,26 +123,14 @@ impl Owners {
     /// The canonical forms of a prompt's uploads that are not recorded.
     pub(in crate::relay) fn unknown(&self, prompt: &Prompt) -> BTreeSet<String> {
         let found = RefCell::new(BTreeSet::new());
-        let note = |text: &str| {
-            if let Some(key) = key(text)
-                && !self.lock().uploads.contains_key(&*key)
-            {
+        let note = |key: String| {
+            if !self.lock().uploads.contains_key(&*key) {
                 found.borrow_mut().insert(key);
             }
-            true
+            None
         };
-        for turn in &prompt.turns {
-            for part in &turn.parts {
-                for medium in part.body.media() {
-                    if let Source::Uri(uri) = &medium.source {
-                        note(uri);
-                    }
-                }
-                all_texts(&part.extra, &note);
-            }
-            all_texts(&turn.extra, &note);
-        }
-        all_texts(&prompt.options.extra_parameters, &note);
+        // It refuses nothing.
+        let _ = check_uploads(prompt, &note);
         found.into_inner()
     }
 
@@ -140,45 +143,22 @@ impl Owners {
         table.uploads.get(&*key(uri)?)?.account.clone()
     }
 
-    /// Rejects a prompt that uses another caller's upload, an expired one, or, if `strict`, an
-    /// unknown one.
+    /// Rejects a prompt that uses another caller's recorded upload, or an expired one. Returns the
+    /// canonical forms of those that are not recorded.
     pub(in crate::relay) fn check(
         &self,
         prompt: &Prompt,
         who: (Caller, Tenant),
-        strict: bool,
-    ) -> Result<(), Error> {
-        if !strict && self.lock().uploads.is_empty() {
-            return Ok(());
-        }
-        let refusal = |uri: &str| self.refusal(uri, who, strict);
-        for (i, turn) in prompt.turns.iter().enumerate() {
-            for (j, part) in turn.parts.iter().enumerate() {
-                let at = |rest: &str| format!("conversation.messages[{i}].content[{j}].{rest}");
-                for (k, medium) in part.body.media().enumerate() {
-                    if let Source::Uri(uri) = &medium.source
-                        && let Some(refusal) = refusal(uri)
-                    {
-                        return Err(refusal.error(at(&place(&part.body, k))));
-                    }
-                }
-                check_all(&part.extra, &refusal, || at("extra"))?;
+    ) -> Result<BTreeSet<String>, Error> {
+        let unknown = RefCell::new(BTreeSet::new());
+        check_uploads(prompt, &|key| match self.lock().uploads.get(&*key) {
+            Some(owner) => owner.refusal(who),
+            None => {
+                unknown.borrow_mut().insert(key);
+                None
             }
-            let at = || format!("conversation.messages[{i}].extra");
-            check_all(&turn.extra, &refusal, at)?;
-        }
-        let at = || "options.extra_parameters".to_owned();
-        check_all(&prompt.options.extra_parameters, &refusal, at)
-    }
-
-    fn refusal(&self, uri: &str, who: (Caller, Tenant), strict: bool) -> Option<Refusal> {
-        let key = key(uri)?;
-        match self.lock().uploads.get(&*key) {
-            Some(owner) if !owner.is(who) => Some(Refusal::Unknown),
-            Some(owner) if owner.gone <= Instant::now() => Some(Refusal::Expired(owner.expires_at)),
-            Some(_) => None,
-            None => strict.then_some(Refusal::Unknown),
-        }
+        })?;
+        Ok(unknown.into_inner())
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -198,6 +178,46 @@ impl Table {
             self.uploads.remove(&oldest);
         }
     }
+}
+
+/// Rejects a prompt that uses another caller's upload of these, an expired one, or, if `strict`, one
+/// whose owner was not found. They are not looked up in the record of this process again, from which
+/// others may have been evicted meanwhile.
+pub(in crate::relay) fn check_found(
+    prompt: &Prompt,
+    who: (Caller, Tenant),
+    (unknown, found): (&BTreeSet<String>, &HashMap<String, Owner>),
+    strict: bool,
+) -> Result<(), Error> {
+    check_uploads(prompt, &|key| match found.get(&key) {
+        Some(owner) => owner.refusal(who),
+        None => (strict && unknown.contains(&key)).then_some(Refusal::Unknown),
+    })
+}
+
+/// Rejects a prompt by its uploads, given in their canonical form.
+fn check_uploads(
+    prompt: &Prompt,
+    refusal: &impl Fn(String) -> Option<Refusal>,
+) -> Result<(), Error> {
+    let refusal = |uri: &str| refusal(key(uri)?);
+    for (i, turn) in prompt.turns.iter().enumerate() {
+        for (j, part) in turn.parts.iter().enumerate() {
+            let at = |rest: &str| format!("conversation.messages[{i}].content[{j}].{rest}");
+            for (k, medium) in part.body.media().enumerate() {
+                if let Source::Uri(uri) = &medium.source
+                    && let Some(refusal) = refusal(uri)
+                {
+                    return Err(refusal.error(at(&place(&part.body, k))));
+                }
+            }
+            check_all(&part.extra, &refusal, || at("extra"))?;
+        }
+        let at = || format!("conversation.messages[{i}].extra");
+        check_all(&turn.extra, &refusal, at)?;
+    }
+    let at = || "options.extra_parameters".to_owned();
+    check_all(&prompt.options.extra_parameters, &refusal, at)
 }
 
 /// Rejects an object at this path if one of its texts is rejected.
@@ -262,6 +282,15 @@ pub(in crate::relay) fn key(uri: &str) -> Option<String> {
             }
             step => steps.push(step),
         }
+    }
+    // The bucket is the host of the URL, which may have a user and a port, and any case.
+    let host = steps
+        .first()
+        .map(|host| host.rsplit('@').next().unwrap_or_default());
+    let host = host.map(|host| host.split(':').next().unwrap_or_default());
+    let host = host.map(|host| host.trim_end_matches('.').to_ascii_lowercase());
+    if let (Some(first), Some(host)) = (steps.first_mut(), &host) {
+        *first = host;
     }
     Some(steps.join("/"))
 }
@@ -356,12 +385,19 @@ mod tests {
             URI.replace("0a1b", "%30%61%31b"),
             format!("{URI}?x=1"),
             format!("{URI}#x"),
+            URI.replacen("dashscope", "DashScope", 1),
+            URI.replacen("//", "//user:word@", 1),
+            URI.replacen("instant/", "instant:443/", 1),
+            URI.replacen("instant/", "instant./", 1),
         ] {
-            let error = owners.check(&prompt(&uri), who(2), false).unwrap_err();
+            let error = owners.check(&prompt(&uri), who(2)).unwrap_err();
             assert_eq!(error.reason(), Reason::ResourceNotFound, "{uri}");
             let field = &error.violations()[0].field;
             assert_eq!(field, "conversation.messages[0].content[1].audio.uri");
-            assert!(owners.check(&prompt(&uri), who(1), true).is_ok(), "{uri}");
+            assert!(
+                owners.check(&prompt(&uri), who(1)).unwrap().is_empty(),
+                "{uri}"
+            );
             assert_eq!(owners.account(&uri).as_deref(), Some("a"), "{uri}");
         }
     }
@@ -375,17 +411,17 @@ mod tests {
         let list = Document::List(vec![Document::Null, text]);
         let hidden = Object(vec![("file".to_owned(), list)]);
         prompt.turns[0].parts[0].extra = hidden.clone();
-        let error = owners.check(&prompt, who(2), false).unwrap_err();
+        let error = owners.check(&prompt, who(2)).unwrap_err();
         assert_eq!(
             error.violations()[0].field,
             "conversation.messages[0].content[0].extra.file[1]"
         );
         prompt.turns[0].parts[0].extra = Object::default();
         prompt.options.extra_parameters = hidden;
-        let error = owners.check(&prompt, who(2), false).unwrap_err();
+        let error = owners.check(&prompt, who(2)).unwrap_err();
         let field = "options.extra_parameters.file[1]";
         assert_eq!(error.violations()[0].field, field);
-        assert!(owners.check(&prompt, who(1), false).is_ok());
+        assert!(owners.check(&prompt, who(1)).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -393,9 +429,9 @@ mod tests {
         let owners = Owners::default();
         owners.stored(&uploaded(URI), Some("a"), Caller(1));
         tokio::time::advance(KEPT - std::time::Duration::from_secs(1)).await;
-        assert!(owners.check(&prompt(URI), who(1), false).is_ok());
+        assert!(owners.check(&prompt(URI), who(1)).is_ok());
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
-        let error = owners.check(&prompt(URI), who(1), false).unwrap_err();
+        let error = owners.check(&prompt(URI), who(1)).unwrap_err();
         assert_eq!(error.reason(), Reason::MediaExpired);
         let violation = &error.violations()[0];
         let field = "conversation.messages[0].content[1].audio.uri";
@@ -407,31 +443,37 @@ mod tests {
             violation.description
         );
         assert!(error.message().contains(field) && error.message().contains("UploadMedia"));
-        let error = owners.check(&prompt(URI), who(2), false).unwrap_err();
+        let error = owners.check(&prompt(URI), who(2)).unwrap_err();
         assert_eq!(error.reason(), Reason::ResourceNotFound);
         let mut hidden = prompt("https://x.test/a.wav");
         let text = Document::String(URI.to_owned());
         hidden.turns[0].extra = Object(vec![("file".to_owned(), text)]);
-        let error = owners.check(&hidden, who(1), false).unwrap_err();
+        let error = owners.check(&hidden, who(1)).unwrap_err();
         assert_eq!(error.reason(), Reason::MediaExpired);
         let field = "conversation.messages[0].extra.file";
         assert_eq!(error.violations()[0].field, field);
         // Stored again under the same name, it is valid again.
         owners.stored(&uploaded(URI), Some("a"), Caller(1));
-        assert!(owners.check(&prompt(URI), who(1), false).is_ok());
+        assert!(owners.check(&prompt(URI), who(1)).is_ok());
     }
 
     #[test]
     fn what_is_not_known_is_for_the_operator_to_decide_and_the_memory_is_bounded() {
         let owners = Owners::default();
         let other = prompt("oss://dashscope-instant/x/y.wav");
-        assert!(owners.check(&other, who(1), false).is_ok());
-        assert!(owners.check(&other, who(1), true).is_err());
-        assert!(
-            owners
-                .check(&prompt("https://x.test/a"), who(1), true)
-                .is_ok()
+        let unknown = owners.check(&other, who(1)).unwrap();
+        assert_eq!(
+            unknown.iter().collect::<Vec<_>>(),
+            ["dashscope-instant/x/y.wav"]
         );
+        let check = |strict| {
+            let none = HashMap::new();
+            check_found(&other, who(1), (&unknown, &none), strict)
+        };
+        assert!(check(false).is_ok());
+        assert!(check(true).is_err());
+        let elsewhere = prompt("https://x.test/a");
+        assert!(owners.check(&elsewhere, who(1)).unwrap().is_empty());
         for n in 0..2 * REMEMBERED_UPLOADS {
             owners.stored(&uploaded(&format!("oss://d/{n}")), None, Caller(1));
             owners.stored(&uploaded(URI), None, Caller(1));
