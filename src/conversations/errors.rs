@@ -80,6 +80,16 @@ pub fn refused(refusal: Refusal) -> Error {
     }
 }
 
+/// The error of a session whose turns the store has lost.
+pub(super) fn regressed(last_turn: i64) -> Error {
+    let message = format!(
+        "the store has lost turns that this session knows; the latest of the conversation is \
+         {last_turn}: start another session, and say what is missing"
+    );
+    let error = Error::new(Reason::HistoryRegressed, message);
+    error.with_detail("last_turn", last_turn.to_string())
+}
+
 /// The error of a turn that the replica does not own any more; `None` if its lease ended.
 pub fn lost(loss: Loss) -> Option<Error> {
     let error = match loss {

@@ -17,7 +17,7 @@ use crate::store::turn_list::LatestTurn;
 
 use super::Conversations;
 use super::content::{decode, encode};
-use super::errors::{instructions_too_long, lost, not_found, refused};
+use super::errors::{instructions_too_long, lost, not_found, refused, regressed};
 use super::history::{FirstRead, Part as HistoryPart, leave_out_media, parts};
 use super::turn::encode_usage;
 
@@ -159,9 +159,8 @@ impl LiveConversation {
         let appended = store.append_turn(&self.tenant, turn).await?;
         Ok(appended.map_err(|refusal| match refusal {
             Refusal::NotFound => lost(Loss::Deleted).unwrap_or_else(not_found),
-            Refusal::Busy(_) | Refusal::Stale(_) | Refusal::Regressed(_) | Refusal::TooLong => {
-                refused(refusal)
-            }
+            Refusal::Regressed(last_turn) => regressed(last_turn),
+            Refusal::Busy(_) | Refusal::Stale(_) | Refusal::TooLong => refused(refusal),
         }))
     }
 }

@@ -59,7 +59,7 @@ const OPEN: Statement = statement!(
 );
 
 const LOCK: Statement = statement!(
-    "SELECT numbered FROM conversations
+    "SELECT numbered, last_turn FROM conversations
      WHERE tenant = $1 AND id = $2 AND created = $3 AND expires > " now lock
 );
 
@@ -125,13 +125,13 @@ impl Store {
     ) -> Result<Result<i64, Refusal>, Error> {
         repeat!(self, "append_turn", connection, {
             let mut transaction = self.write(connection).await?;
-            let numbered = sqlx::query_scalar::<_, i64>(LOCK.text(self.engine))
+            let row = sqlx::query_as::<_, (i64, i64)>(LOCK.text(self.engine))
                 .bind(tenant.as_bytes())
                 .bind(&*turn.conversation)
                 .bind(turn.created)
                 .fetch_optional(&mut *transaction)
                 .await?;
-            let Some(numbered) = numbered else {
+            let Some((numbered, last_turn)) = row else {
                 transaction.rollback().await?;
                 return Ok(Err(Refusal::NotFound));
             };
@@ -140,11 +140,17 @@ impl Store {
                 transaction.rollback().await?;
                 return Ok(Ok(number));
             }
-            let number = numbered + 1;
-            if number > MAX_TURNS {
+            let refusal = match numbered {
+                // The session knows a turn that was acknowledged by a store that had more.
+                _ if numbered < turn.after => Some(Refusal::Regressed(last_turn)),
+                MAX_TURNS.. => Some(Refusal::TooLong),
+                _ => None,
+            };
+            if let Some(refusal) = refusal {
                 transaction.rollback().await?;
-                return Ok(Err(Refusal::TooLong));
+                return Ok(Err(refusal));
             }
+            let number = numbered + 1;
             self.insert_ended(&mut transaction, tenant, (number, turn))
                 .await?;
             transaction.commit().await?;

@@ -10,6 +10,7 @@ use dashgate::grpc::pb::converse_live_response::Event as Heard;
 use dashgate::grpc::pb::{self, TurnState};
 use tonic::Code;
 
+use crate::database::execute;
 use crate::faults::{blocking, server};
 use crate::kept::*;
 use crate::live_kept::{Bench, Live, by_hand, content, kept, message};
@@ -24,6 +25,7 @@ pub fn trials() -> Vec<Test> {
     tests![
         a_turn_beside_a_running_call_comes_after_it,
         a_deleted_conversation_ends_the_session,
+        a_store_that_lost_turns_of_the_session_ends_it,
         a_session_that_is_resumed_stores_each_turn_once,
         a_session_that_is_reconnected_sends_its_history_and_stores_each_turn_once,
         a_response_whose_caller_left_is_a_cancelled_turn,
@@ -87,6 +89,25 @@ async fn a_deleted_conversation_ends_the_session(store: StoreSettings) {
         }
     }
     assert!(turns(&mut bench.client).await.is_empty());
+}
+
+async fn a_store_that_lost_turns_of_the_session_ends_it(store: StoreSettings) {
+    let mut bench = Bench::new(&store).await;
+    let mut live = bench.talk().await;
+    assert_eq!(live.exchange("a").await.turn, Some(1));
+    assert_eq!(live.exchange("b").await.turn, Some(2));
+    // As a standby that was behind.
+    let lose = "DELETE FROM turns WHERE number = 2;
+                UPDATE conversations SET numbered = 1, last_turn = 1, turns = 1";
+    execute(&store, lose).await;
+    live.ask("lost").await;
+    live.socket.answer("c", "lost");
+    let (error, events) = failed(&mut live).await;
+    assert_fault(&error, Code::DataLoss, "HISTORY_REGRESSED");
+    assert_eq!(detail(&error, "last_turn"), "1");
+    assert!(!events.iter().any(is_end), "{events:?}");
+    let mut live = bench.talk().await;
+    assert_eq!(live.exchange("b").await.turn, Some(2));
 }
 
 fn is_end(event: &Heard) -> bool {
