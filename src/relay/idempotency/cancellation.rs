@@ -29,26 +29,29 @@ impl Relay {
 impl Idempotency {
     /// Cancels a running call of this caller.
     async fn cancel(&self, who: &Identity, request_id: &Arc<str>) -> Result<(), Error> {
+        let key = CallKey {
+            tenant: who.tenant,
+            request_id: Arc::clone(request_id),
+        };
+        if self.owned.cancel(&key) {
+            return Ok(());
+        }
         let here = {
             let table = self.lock();
             let entry = table.entries.get(&(who.caller, Arc::clone(request_id)));
             let running = entry.filter(|entry| entry.expires.is_none());
             running.map(|entry| (Arc::clone(&entry.cancel), entry.log.is_replayed()))
         };
-        // One that follows another replica would end without ending the call.
+        // It runs without a store, or it is not known yet whether it runs here or elsewhere.
+        let mut is_running = false;
         if let Some((cancel, false)) = here {
             cancel.notify_one();
-            return Ok(());
+            is_running = true;
         }
-        let key = CallKey {
-            tenant: who.tenant,
-            request_id: Arc::clone(request_id),
-        };
-        let elsewhere = match self.store() {
-            Some(store) => store.cancel(&key).await?,
-            None => false,
-        };
-        match elsewhere {
+        if let Some(store) = self.store() {
+            is_running |= store.cancel(&key).await?;
+        }
+        match is_running {
             true => Ok(()),
             false => {
                 let message = "no call with this request_id is running";

@@ -34,10 +34,10 @@ impl OwnedCalls {
         self.lock().is_empty()
     }
 
-    /// Ends a call, if it is there.
-    pub(super) fn cancel(&self, key: &CallKey) {
-        if let Some(cancel) = self.lock().get(key) {
-            cancel.notify_one();
-        }
+    /// Ends a call, if it is there. Returns whether it is.
+    pub(super) fn cancel(&self, key: &CallKey) -> bool {
+        let calls = self.lock();
+        let cancel = calls.get(key);
+        cancel.inspect(|cancel| cancel.notify_one()).is_some()
     }
 }
