@@ -104,6 +104,8 @@ impl ConversationService for Conversation {
             resumable,
         };
         let (mut reply, request_id) = self.open(ask).await?;
+        // Another call with this request id may have begun it otherwise.
+        let resumable = resumable && reply.may_be_resumed();
         // Headers are not sent before DashScope has begun, so that an error until then reaches
         // proxies as a status they can act on. A model that is silent for long gets heartbeats
         // instead.

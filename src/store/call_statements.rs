@@ -89,10 +89,10 @@ pub(super) const FOLLOW: Statement = statement!(
     "UPDATE calls SET followed = " now " WHERE tenant = $1 AND request_id = $2 AND state = 0"
 );
 
-/// Whether a running call was read at another replica within this time.
+/// How long ago a running call was read at another replica, if it was.
 pub(super) const FOLLOWED: Statement = statement!(
-    "SELECT count(*) FROM calls
-     WHERE tenant = $1 AND request_id = $2 AND state = 0 AND followed > " now " - $3"
+    "SELECT " now " - followed FROM calls
+     WHERE tenant = $1 AND request_id = $2 AND state = 0 AND followed > 0"
 );
 
 /// The marked calls of a replica.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::error::Error;
 
+use super::Store;
 use super::call_statements::{FOLLOW, FOLLOWED};
 use super::calls::CallKey;
 use super::repeat::repeat;
-use super::{Store, millis};
 
 impl Store {
     /// Records that a running call is read at this replica, which does not own it.
@@ -22,16 +22,15 @@ impl Store {
         })
     }
 
-    /// Whether a running call was read at another replica within this time.
-    pub async fn is_followed(&self, key: &CallKey, within: Duration) -> Result<bool, Error> {
-        repeat!(self, "is_followed", connection, {
-            let count = sqlx::query_scalar::<_, i64>(FOLLOWED.text(self.engine))
+    /// How long ago a running call was read at another replica; `None` if it never was.
+    pub async fn followed(&self, key: &CallKey) -> Result<Option<Duration>, Error> {
+        repeat!(self, "followed", connection, {
+            let ago = sqlx::query_scalar::<_, i64>(FOLLOWED.text(self.engine))
                 .bind(key.tenant.as_bytes())
                 .bind(&*key.request_id)
-                .bind(millis(within))
-                .fetch_one(connection)
+                .fetch_optional(connection)
                 .await?;
-            Ok(count > 0)
+            Ok(ago.map(|ago| Duration::from_millis(ago.try_into().unwrap_or_default())))
         })
     }
 }

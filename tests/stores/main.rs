@@ -47,6 +47,7 @@ mod support;
 mod trials;
 mod turn_kills;
 mod turns;
+mod unread;
 mod uploads;
 
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         shared_calls::trials(),
         turn_kills::trials(),
         turns::trials(),
+        unread::trials(),
         uploads::trials(),
     ];
     let sqlite = [

@@ -33,7 +33,7 @@ pub fn trials() -> Vec<Test> {
     ]
 }
 
-fn ask(after_sequence: i32, detached: bool) -> pb::ConverseStreamRequest {
+pub fn ask(after_sequence: i32, detached: bool) -> pb::ConverseStreamRequest {
     pb::ConverseStreamRequest {
         request_id: "s".to_owned(),
         after_sequence,
@@ -43,7 +43,7 @@ fn ask(after_sequence: i32, detached: bool) -> pb::ConverseStreamRequest {
 }
 
 /// One event after the other, the third after the pause.
-async fn three(pause: Step) -> Upstream {
+pub async fn three(pause: Step) -> Upstream {
     Upstream::always(vec![
         sse(),
         piece(frame(1, "一", "null")),
@@ -55,15 +55,15 @@ async fn three(pause: Step) -> Upstream {
     .await
 }
 
-type Stream = tonic::Streaming<pb::ConverseStreamResponse>;
+pub type Stream = tonic::Streaming<pb::ConverseStreamResponse>;
 
-async fn open(replica: &Running, request: pb::ConverseStreamRequest) -> Result<Stream, Status> {
+pub async fn open(replica: &Running, request: pb::ConverseStreamRequest) -> Result<Stream, Status> {
     let answer = replica.conversation().converse_stream(request).await;
     answer.map(tonic::Response::into_inner)
 }
 
 /// The next event that is no heartbeat.
-async fn next(stream: &mut Stream) -> Result<(i32, Option<Event>), Status> {
+pub async fn next(stream: &mut Stream) -> Result<(i32, Option<Event>), Status> {
     loop {
         let message = stream.next().await.expect("an event")?;
         if !matches!(message.event, Some(Event::Heartbeat(_))) {
@@ -73,7 +73,7 @@ async fn next(stream: &mut Stream) -> Result<(i32, Option<Event>), Status> {
 }
 
 /// The numbers and texts of all events.
-async fn rest(stream: &mut Stream) -> Vec<(i32, String)> {
+pub async fn rest(stream: &mut Stream) -> Vec<(i32, String)> {
     let mut all = Vec::new();
     loop {
         let (sequence, event) = next(stream).await.unwrap();
@@ -93,7 +93,7 @@ async fn rest(stream: &mut Stream) -> Vec<(i32, String)> {
     }
 }
 
-fn expected(from: usize) -> Vec<(i32, String)> {
+pub fn expected(from: usize) -> Vec<(i32, String)> {
     let all = ["started", "一", "二", "三", "completed"];
     let numbered = (1..).zip(all.map(str::to_owned));
     numbered.skip(from).collect()
@@ -233,7 +233,7 @@ async fn a_detached_call_that_was_left_at_two_replicas_ends_after_its_grace(stor
     assert!(dropped.elapsed() >= Duration::from_millis(500));
 }
 
-fn resumable(after_sequence: i32) -> pb::ConverseStreamRequest {
+pub fn resumable(after_sequence: i32) -> pb::ConverseStreamRequest {
     pb::ConverseStreamRequest {
         resumable: true,
         ..ask(after_sequence, false)
@@ -313,12 +313,12 @@ async fn a_call_that_readers_wait_for_is_begun_again(store: StoreSettings) {
     assert_eq!(upstream.seen().len(), 2);
 }
 
-fn calls(replica: &Running) -> CallServiceClient<Client> {
+pub fn calls(replica: &Running) -> CallServiceClient<Client> {
     let origin = format!("http://{}", replica.address).parse().unwrap();
     CallServiceClient::with_origin(replica.client.clone(), origin)
 }
 
-fn cancel() -> pb::CancelCallRequest {
+pub fn cancel() -> pb::CancelCallRequest {
     pb::CancelCallRequest {
         request_id: "s".to_owned(),
     }

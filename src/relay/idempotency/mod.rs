@@ -6,7 +6,6 @@
 //! answer is kept for a while; an error is not, so that the call can be retried.
 
 mod cancellation;
-mod detached;
 mod eviction;
 mod fingerprint;
 mod late_turn;
@@ -20,16 +19,18 @@ mod stored_conversations;
 mod stored_error;
 mod stored_events;
 mod table;
+mod unread;
 mod unwritten;
 
 use std::hash::BuildHasher;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
-use crate::chat::call::{Call, Caller, Unread};
+use crate::chat::call::{Call, Caller};
 use crate::chat::event::Event;
 use crate::error::Error;
 use crate::memory::Kind;
@@ -55,10 +56,9 @@ pub(super) fn open(
     let fingerprint = once.hasher.hash_one(fingerprint::content(call));
     let mut table = once.lock();
     let only_reads = call.joining.after > 0;
+    let grace = once.settings.grace(call.joining.unread);
     if let Some(entry) = table.entries.get(&key)
-        // One that only reads is never begun again if its owner is gone.
-        && (only_reads || !entry.only_reads || entry.expires.is_some())
-        && let Some(reader) = join(entry, fingerprint)?
+        && let Some(reader) = join(entry, fingerprint, (only_reads, grace))?
     {
         return Ok(reader.from(call.joining.after));
     }
@@ -99,32 +99,35 @@ pub(super) fn open(
         once: Arc::downgrade(once),
         key: key.clone(),
     });
-    let grace = match call.joining.unread {
-        // Nothing is lost if it ends.
-        _ if only_reads => None,
-        Unread::Ends => None,
-        Unread::AwaitsReader => Some(once.settings.resume_grace),
-        Unread::Detached => Some(once.settings.detached_grace),
-    };
-    if let Some(grace) = grace {
-        detached::hold(Arc::clone(&running), Arc::clone(&log), in_store, grace);
+    log.extend_grace(grace);
+    let reader = ReplayReader::new(Arc::clone(&log), Some(running.clone()), false);
+    // Nothing is lost if one ends that only reads.
+    if !only_reads && (in_store.is_some() || !grace.is_zero()) {
+        unread::hold(Arc::clone(&running), Arc::clone(&log), in_store);
     }
     let entry = Entry {
         share,
         fingerprint,
         only_reads,
-        log: Arc::clone(&log),
+        log,
         interest: Arc::downgrade(&running),
         cancel,
         expires: None,
     };
     table.entries.insert(key, entry);
-    let reader = ReplayReader::new(log, Some(running), false);
     Ok(reader.from(call.joining.after))
 }
 
 /// A reader of a call that runs or has succeeded; `None` if it must be started again.
-fn join(entry: &Entry, fingerprint: u64) -> Result<Option<ReplayReader>, Error> {
+fn join(
+    entry: &Entry,
+    fingerprint: u64,
+    (only_reads, grace): (bool, Duration),
+) -> Result<Option<ReplayReader>, Error> {
+    // One that only reads is never begun again if its owner is gone.
+    if entry.only_reads && !only_reads && entry.expires.is_none() {
+        return Ok(None);
+    }
     let kept = entry
         .expires
         .is_some_and(|expires| Instant::now() < expires);
@@ -142,6 +145,10 @@ fn join(entry: &Entry, fingerprint: u64) -> Result<Option<ReplayReader>, Error> 
     let running = entry.interest.upgrade();
     if running.is_none() && !kept {
         return Ok(None);
+    }
+    // One that ends with its last reader has no permits of its own, with which it could go on.
+    if !entry.log.grace().is_zero() {
+        entry.log.extend_grace(grace);
     }
     let interest = running.map(|running| running as Interest);
     Ok(Some(ReplayReader::new(

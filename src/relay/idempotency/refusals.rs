@@ -1,6 +1,6 @@
 //! The errors of calls with a request id that cannot be joined or made.
 
-use crate::error::{Error, Reason, Violation};
+use crate::error::{Error, Reason, Sent, Violation};
 
 /// The error of a request id that was used for another request.
 pub(super) fn key_reused() -> Error {
@@ -36,4 +36,11 @@ pub(super) fn cancelled() -> Error {
         Reason::CallCancelled,
         "the call was cancelled by CancelCall or CancelTurn",
     )
+}
+
+/// The error of a call whose owner lost its lease.
+pub(super) fn owner_gone() -> Error {
+    let message = "the replica that ran the call has stopped or lost its lease in the middle of \
+                   the answer";
+    Error::new(Reason::OwnerLost, message).with_sent(Sent::Begun)
 }

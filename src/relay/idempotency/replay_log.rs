@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::WatchStream;
 
@@ -49,6 +50,8 @@ pub(in crate::relay) struct ReplayLog {
     /// Whether a reader that wants later events than these asks for events that do not exist.
     complete_so_far: AtomicBool,
     usage: OnceLock<UsageSoFar>,
+    /// How long the call goes on without a reader, in milliseconds.
+    grace: AtomicU64,
 }
 
 struct Written {
@@ -59,6 +62,8 @@ struct Written {
     /// The maximum bytes that may wait for the reader of a truncated log.
     most: usize,
     end: Option<Result<(), Error>>,
+    /// When the latest reader left.
+    left: Instant,
     memory: Share,
     /// The bytes of all logs of the caller.
     held: HeldBytes,
@@ -79,6 +84,7 @@ impl ReplayLog {
             bytes: LOG_BYTES,
             most: LONGEST_KEPT,
             end: None,
+            left: Instant::now(),
             memory,
             held,
         };
@@ -90,6 +96,7 @@ impl ReplayLog {
             replayed: AtomicBool::new(false),
             complete_so_far: AtomicBool::new(false),
             usage: OnceLock::new(),
+            grace: AtomicU64::new(0),
         }
     }
 
@@ -102,6 +109,11 @@ impl ReplayLog {
     pub(in crate::relay) fn counted_by(&self, usage: UsageSoFar) {
         // There is one writer, which sets this before it writes.
         let _ = self.usage.set(usage);
+    }
+
+    /// Whether the call runs at this replica.
+    pub(in crate::relay) fn is_written_here(&self) -> bool {
+        self.usage.get().is_some()
     }
 
     /// The usage reported so far, or by the end of the call that writes it.
@@ -146,6 +158,27 @@ impl ReplayLog {
     /// Whether a call here reads it, or waits for it.
     pub(in crate::relay) fn is_read(&self) -> bool {
         self.length.receiver_count() > 0
+    }
+
+    /// Waits until no call here reads it.
+    pub(in crate::relay) async fn left(&self) {
+        self.length.closed().await;
+    }
+
+    /// How long ago the latest reader left.
+    pub(in crate::relay) fn left_for(&self) -> Duration {
+        self.lock().left.elapsed()
+    }
+
+    /// How long the call goes on without a reader.
+    pub(in crate::relay) fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace.load(Ordering::Acquire))
+    }
+
+    /// Sets how long the call goes on without a reader, unless it is longer already.
+    pub(in crate::relay) fn extend_grace(&self, grace: Duration) {
+        let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.grace.fetch_max(grace, Ordering::AcqRel);
     }
 
     /// Whether the call has ended.
@@ -262,6 +295,11 @@ impl ReplayReader {
         self.twin || self.log.is_replayed()
     }
 
+    /// Whether this reader may leave for a while, and resume.
+    pub(in crate::relay) fn may_return(&self) -> bool {
+        !self.log.grace().is_zero() || self.log.has_ended()
+    }
+
     /// Reads only the events after this many.
     pub(in crate::relay) fn from(mut self, after: usize) -> Self {
         self.next = after;
@@ -311,6 +349,12 @@ impl ReplayReader {
             Some(Err(error)) => Some(Err(error.clone())),
             Some(Ok(())) | None => None,
         }
+    }
+}
+
+impl Drop for ReplayReader {
+    fn drop(&mut self) {
+        self.log.lock().left = Instant::now();
     }
 }
 

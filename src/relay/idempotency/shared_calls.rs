@@ -24,10 +24,9 @@ use crate::store::Store;
 use crate::store::calls::{Begun, CallKey, Found, Owned};
 use crate::store::turn::{Answered, NewTurn};
 
-use super::detached;
 use super::late_turn::BeginningTurn;
 use super::ownership::Ownership;
-use super::refusals::{self, key_reused, no_such_events, too_long};
+use super::refusals::{self, key_reused, no_such_events, owner_gone, too_long};
 use super::replay_log::ReplayLog;
 use super::running_turn::RunningTurn;
 use super::table::{self, Idempotency, Key};
@@ -95,10 +94,7 @@ impl SharedCall {
             },
             fingerprint: Vec::new(),
             keep: once.settings.keep,
-            follow_pause: {
-                let settings = once.settings;
-                detached::pause(settings.resume_grace.min(settings.detached_grace))
-            },
+            follow_pause: once.settings.follow_pause(),
             once: Arc::downgrade(once),
             share,
             log,
@@ -212,11 +208,14 @@ impl SharedCall {
     /// had written any.
     async fn follow(&self, fence: i64) -> Result<bool, Error> {
         let mut next = 0;
-        let mut followed: Option<Instant> = None;
+        let mut followed = None;
         let caught_up = Instant::now() + 3 * BATCH_TIME;
         loop {
             // First the state: a call that is complete has all its events.
             let (found, _) = self.store.find(&self.key).await?;
+            if matches!(found, Found::Running(_)) {
+                self.record_reader(&mut followed).await;
+            }
             let ended = self.read(fence, &mut next).await?;
             match found {
                 Found::Complete(of) if of == fence && ended => return Ok(true),
@@ -237,13 +236,18 @@ impl SharedCall {
             if Instant::now() >= caught_up {
                 self.log.caught_up();
             }
-            let due = followed.is_none_or(|last| last.elapsed() >= self.follow_pause);
-            if due && self.log.is_read() {
-                // Its owner goes on. A detached call that is only held here must not cause that.
-                self.store.follow(&self.key).await?;
-                followed = Some(Instant::now());
-            }
             tokio::time::sleep(BATCH_TIME).await;
+        }
+    }
+
+    /// Records from time to time that the call is read here, so that its owner goes on. A call that
+    /// is only held here must not cause that.
+    async fn record_reader(&self, last: &mut Option<Instant>) {
+        let due = last.is_none_or(|last| last.elapsed() >= self.follow_pause);
+        if due && self.log.is_read() {
+            // A store that can be read is enough to read.
+            let _ = self.store.follow(&self.key).await;
+            *last = Some(Instant::now());
         }
     }
 
@@ -390,11 +394,4 @@ impl SharedCall {
             }
         }
     }
-}
-
-/// The error of a call whose owner lost its lease.
-fn owner_gone() -> Error {
-    let message = "the replica that ran the call has stopped or lost its lease in the middle of \
-                   the answer";
-    Error::new(Reason::OwnerLost, message).with_sent(Sent::Begun)
 }

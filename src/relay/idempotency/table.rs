@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::chat::call::Caller;
+use crate::chat::call::{Caller, Unread};
 use crate::conversations::Conversations;
 use crate::error::{Error, Reason};
 use crate::memory::MemoryLedger;
@@ -18,6 +18,12 @@ use crate::store::Store;
 use super::eviction::{ReplayCache, Scarce};
 use super::owned_calls::OwnedCalls;
 use super::replay_log::ReplayLog;
+
+/// How many times within a grace it is recorded that a call is read.
+const FOLLOWS: u32 = 20;
+
+/// The longest pause between two such records.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long, and how many, idempotent calls are kept.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +38,23 @@ pub struct IdempotencyConfig {
     pub detached_grace: Duration,
     /// How long a call waits for a reader that will resume it.
     pub resume_grace: Duration,
+}
+
+impl IdempotencyConfig {
+    /// How long a call goes on without a reader.
+    pub(super) fn grace(&self, unread: Unread) -> Duration {
+        match unread {
+            Unread::Ends => Duration::ZERO,
+            Unread::AwaitsReader => self.resume_grace,
+            Unread::Detached => self.detached_grace,
+        }
+    }
+
+    /// The pause between two records that a call of another replica is read here.
+    pub(super) fn follow_pause(&self) -> Duration {
+        let grace = self.resume_grace.min(self.detached_grace);
+        (grace / FOLLOWS).min(FOLLOW_PAUSE)
+    }
 }
 
 /// All idempotent calls: running ones, and those that ended recently.
@@ -77,6 +100,26 @@ pub(super) struct Running {
     pub(super) task: AbortHandle,
     pub(super) once: Weak<Idempotency>,
     pub(super) key: Key,
+}
+
+impl Running {
+    /// Removes the call that writes this log, which is about to be dropped, so that nobody joins
+    /// it. Returns whether it has no reader.
+    pub(super) fn give_up(&self, log: &Arc<ReplayLog>) -> bool {
+        let Some(once) = self.once.upgrade() else {
+            return true;
+        };
+        let mut table = once.lock();
+        // Readers join under the lock.
+        if log.is_read() {
+            return false;
+        }
+        let entry = table.entries.get(&self.key);
+        if entry.is_some_and(|entry| Arc::ptr_eq(&entry.log, log) && entry.expires.is_none()) {
+            table.forget(&self.key);
+        }
+        true
+    }
 }
 
 impl Drop for Running {

@@ -1,4 +1,4 @@
-//! Detached calls, which go on without a reader for a while.
+//! Calls without a reader: how long they go on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,44 +9,58 @@ use crate::store::calls::CallKey;
 use super::replay_log::ReplayLog;
 use super::table::Running;
 
-/// How many times within the grace it is checked whether a call has a reader.
-const CHECKS: u32 = 20;
-
 /// The longest pause between two checks.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a record of a reader at another replica counts at least. Longer than the longest pause
+/// between two of them.
+const FOLLOWED: Duration = Duration::from_secs(3);
 
 /// The call in the store, where readers at other replicas are known.
 pub(super) type Shared = Option<(Store, CallKey)>;
 
-/// Holds a call as a reader does: until its end, or until it had no other reader for this long, at
-/// any replica.
-pub(super) fn hold(running: Arc<Running>, log: Arc<ReplayLog>, shared: Shared, grace: Duration) {
+/// Holds a call as a reader does: until its end, or until it had no other reader for the grace of
+/// its log, at any replica. Its first reader exists already.
+pub(super) fn hold(running: Arc<Running>, log: Arc<ReplayLog>, shared: Shared) {
     tokio::spawn(async move {
-        let pause = pause(grace);
-        let mut alone = Duration::ZERO;
-        while !log.has_ended() {
-            tokio::time::sleep(pause).await;
-            alone = match Arc::strong_count(&running) {
-                1 => alone + pause,
-                _ => Duration::ZERO,
-            };
-            if alone < grace {
-                continue;
-            }
-            let Some((store, key)) = &shared else {
-                return;
-            };
-            match store.is_followed(key, grace).await {
-                Ok(true) => alone = Duration::ZERO,
-                Ok(false) => return,
-                // Not known. The store is asked again; without it the call cannot end well anyway.
-                Err(_) => {}
+        loop {
+            log.left().await;
+            while !log.is_read() {
+                if log.has_ended() {
+                    return;
+                }
+                let over = match time_left(&log, &shared).await {
+                    Some(time) => {
+                        tokio::time::sleep(time).await;
+                        false
+                    }
+                    None => true,
+                };
+                // Dropped after it: nobody can join the call any more.
+                if over && running.give_up(&log) {
+                    return;
+                }
             }
         }
     });
 }
 
-/// The pause between two checks, and between two records of a reader at another replica.
-pub(super) fn pause(grace: Duration) -> Duration {
-    (grace / CHECKS).min(MAX_PAUSE)
+/// The time until the next check of a call that was left at this replica; `None` if it is to end.
+async fn time_left(log: &ReplayLog, shared: &Shared) -> Option<Duration> {
+    let grace = log.grace();
+    let within = |limit: Duration, alone: Duration| {
+        let time = limit.checked_sub(alone).filter(|time| !time.is_zero());
+        time.map(|time| time.min(MAX_PAUSE))
+    };
+    if let Some(time) = within(grace, log.left_for()) {
+        return Some(time);
+    }
+    // Readers elsewhere read what this replica writes.
+    let (store, key) = shared.as_ref().filter(|_| log.is_written_here())?;
+    let limit = grace.max(FOLLOWED);
+    match store.followed(key).await {
+        Ok(followed) => within(limit, followed?),
+        // Not known. If the store does not answer, readers at other replicas have failed.
+        Err(_) => within(grace + FOLLOWED, log.left_for()),
+    }
 }

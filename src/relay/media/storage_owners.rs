@@ -180,9 +180,9 @@ impl Table {
     }
 }
 
-/// Rejects a prompt that uses another caller's upload of these, an expired one, or, if `strict`, one
-/// whose owner was not found. They are not looked up in the record of this process again, from which
-/// others may have been evicted meanwhile.
+/// Rejects a prompt that uses another caller's upload of these, an expired one, or, if `strict`,
+/// one whose owner was not found. They are not looked up in the record of this process again, from
+/// which others may have been evicted meanwhile.
 pub(in crate::relay) fn check_found(
     prompt: &Prompt,
     who: (Caller, Tenant),

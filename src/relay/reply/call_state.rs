@@ -86,6 +86,11 @@ impl CallState {
         }
     }
 
+    /// Whether the call goes on for a while without its reader.
+    pub(in crate::relay) fn may_be_resumed(&self) -> bool {
+        matches!(&self.stage, Stage::Joined(reader) if reader.may_return())
+    }
+
     /// The deadline of the call.
     pub(in crate::relay) fn deadline(&self) -> Instant {
         self.deadline

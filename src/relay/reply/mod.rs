@@ -141,6 +141,11 @@ impl Reply {
         self.lock().joined
     }
 
+    /// Whether the call goes on for a while without its reader, who can then resume it.
+    pub fn may_be_resumed(&self) -> bool {
+        self.lock().may_be_resumed()
+    }
+
     pub(super) fn core(&self) -> &Arc<Mutex<CallState>> {
         &self.core
     }
