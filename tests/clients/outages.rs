@@ -1,7 +1,7 @@
 //! A TCP proxy whose gateway goes away for a while, as a rollout or a broken network takes it away.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -93,8 +93,7 @@ impl OutageProxy {
 
     /// What the gateway wrote, or why there is none.
     pub(crate) fn log(&self) -> String {
-        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        behind
+        lock(&self.behind)
             .as_ref()
             .map_or_else(|| "there is no gateway".to_owned(), Server::log)
     }
@@ -105,6 +104,9 @@ impl Drop for OutageProxy {
         for task in &self.tasks {
             task.abort();
         }
+        // Here, and not with the tasks: those of a process that ends are never dropped. A gateway
+        // that is starting is waited for.
+        drop(lock(&self.behind).take());
     }
 }
 
@@ -129,20 +131,25 @@ async fn go_through(
             first.notified().await;
         }
         if outage.kill {
-            let gone = behind.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let gone = lock(&behind).take();
             // It is killed when it is dropped, which takes a moment.
             drop(spawn_blocking(move || drop(gone)).await);
         }
         sleep(Duration::from_millis(outage.ms)).await;
         let after = match outage.kill {
             true => {
-                let restart = Arc::clone(&restart);
-                let Ok(Ok(server)) = spawn_blocking(move || restart()).await else {
-                    return;
-                };
-                let address = server.address().to_owned();
-                *behind.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
-                Meets::Gateway(address)
+                let (restart, behind) = (Arc::clone(&restart), Arc::clone(&behind));
+                let started = spawn_blocking(move || {
+                    let mut behind = lock(&behind);
+                    let server = restart()?;
+                    let address = server.address().to_owned();
+                    *behind = Some(server);
+                    Ok::<_, String>(address)
+                });
+                match started.await {
+                    Ok(Ok(address)) => Meets::Gateway(address),
+                    _ => return,
+                }
             }
             false => before,
         };
@@ -150,6 +157,10 @@ async fn go_through(
     }
     // The connections end with the last address.
     std::future::pending::<()>().await;
+}
+
+fn lock(behind: &Behind) -> MutexGuard<'_, Option<Server>> {
+    behind.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Passes on what comes, until the gateway behind it is gone.
