@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::answer::Answer;
 use crate::call::{Open, opened};
 use crate::connections::Counted;
 use crate::error::Error;
+use crate::exclusive::Exclusive;
 use crate::fold::Fold;
 use crate::headers;
 use crate::headers::Headers;
@@ -64,21 +64,8 @@ pub struct Events {
 enum Source {
     Open(Box<(Streaming<ConverseStreamResponse>, Counted)>),
     /// Another connection.
-    Opening(Opening),
+    Opening(Exclusive<Result<Open, Error>>),
     Ended,
-}
-
-type Opened = Result<Open, Error>;
-
-/// A future that is polled with exclusive access only. The mutex, which is never locked, makes it
-/// `Sync`.
-struct Opening(Mutex<Pin<Box<dyn Future<Output = Opened> + Send>>>);
-
-impl Opening {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Opened> {
-        let future = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        future.as_mut().poll(context)
-    }
 }
 
 impl fmt::Debug for Source {
@@ -309,7 +296,7 @@ impl Events {
             sleep(delay).await;
             opened(&terms, request).await
         };
-        self.source = Source::Opening(Opening(Mutex::new(Box::pin(opening))));
+        self.source = Source::Opening(Exclusive::new(Box::pin(opening)));
     }
 
     fn complete(&mut self) {

@@ -44,6 +44,7 @@ mod content;
 mod conversation;
 mod error;
 mod events;
+mod exclusive;
 mod fold;
 mod headers;
 #[cfg(feature = "json")]

@@ -2,14 +2,17 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_core::Stream;
 use tonic::{Request, Status};
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::exclusive::Exclusive;
 use crate::terms::Terms;
 
 /// A method of the gateway that is called by a [`Query`]: its request message.
@@ -108,7 +111,7 @@ pub struct Page<T> {
 /// A method that returns a list in pages.
 pub trait Paged: Method<Output = Page<Self::Item>> {
     /// The items of the list.
-    type Item: Send;
+    type Item: Send + Unpin + 'static;
 
     /// Sets the number of items that are fetched at once.
     fn set_page_size(&mut self, items: i32);
@@ -116,7 +119,7 @@ pub trait Paged: Method<Output = Page<Self::Item>> {
     fn set_page_token(&mut self, token: String);
 }
 
-/// A list. A page is fetched when its first item is needed.
+/// A list: a [`Stream`]. A page is fetched when its first item is needed.
 ///
 /// ```no_run
 /// # async fn list(client: dashgate_client::Client) -> Result<(), dashgate_client::Error> {
@@ -134,6 +137,7 @@ pub struct List<M: Paged> {
     /// The token of the next page; `None` after the last one.
     token: Option<String>,
     page: VecDeque<M::Item>,
+    fetching: Option<Exclusive<Result<Page<M::Item>, Error>>>,
 }
 
 impl<M: Paged> List<M> {
@@ -142,6 +146,7 @@ impl<M: Paged> List<M> {
             query: Query::new(client, message),
             token: Some(String::new()),
             page: VecDeque::new(),
+            fetching: None,
         }
     }
 
@@ -163,22 +168,37 @@ impl<M: Paged> List<M> {
         self
     }
 
-    /// Returns the next item, and `None` after the last one or after an error.
+    /// Returns the next item, and `None` after the last one or after an error. It may be dropped
+    /// without loss, as in `select!`.
     pub async fn next(&mut self) -> Option<Result<M::Item, Error>> {
-        while self.page.is_empty() {
-            // It stays taken if the call fails.
-            let token = self.token.take()?;
-            let mut query = self.query.clone();
-            query.message.set_page_token(token);
-            match query.await {
+        poll_fn(|context| self.poll_item(context)).await
+    }
+
+    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<M::Item, Error>>> {
+        loop {
+            if let Some(item) = self.page.pop_front() {
+                return Poll::Ready(Some(Ok(item)));
+            }
+            let Some(fetching) = &mut self.fetching else {
+                // It stays taken if the call fails.
+                let Some(token) = self.token.take() else {
+                    return Poll::Ready(None);
+                };
+                let mut query = self.query.clone();
+                query.message.set_page_token(token);
+                self.fetching = Some(Exclusive::new(query.into_future()));
+                continue;
+            };
+            let fetched = ready!(fetching.poll(context));
+            self.fetching = None;
+            match fetched {
                 Ok(page) => {
                     self.page = page.items.into();
                     self.token = Some(page.next_page_token).filter(|token| !token.is_empty());
                 }
-                Err(error) => return Some(Err(error)),
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
-        self.page.pop_front().map(Ok)
     }
 
     /// Returns all items that are left.
@@ -196,5 +216,13 @@ impl<M: Paged> List<M> {
 
     pub(crate) fn message_mut(&mut self) -> &mut M {
         &mut self.query.message
+    }
+}
+
+impl<M: Paged> Stream for List<M> {
+    type Item = Result<M::Item, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_item(context)
     }
 }

@@ -1,9 +1,8 @@
 //! The tool loop with streams.
 
 use std::fmt;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::{IntoFuture, poll_fn};
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::client::Client;
 use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::events::Events;
+use crate::exclusive::Exclusive;
 use crate::tool_rounds::{Results, Rounds};
 use crate::tool_run::loop_settings;
 use crate::tools::{Tool, ToolError};
@@ -54,21 +54,6 @@ enum State {
     Running(Exclusive<Results>),
     /// With the last answer, unless the loop failed.
     Ended(Option<Box<Answer>>),
-}
-
-/// A future that is polled with exclusive access only. The mutex, which is never locked, makes it
-/// `Sync`.
-struct Exclusive<T>(Mutex<Pin<Box<dyn Future<Output = T> + Send>>>);
-
-impl<T> Exclusive<T> {
-    fn new(future: Pin<Box<dyn Future<Output = T> + Send>>) -> Self {
-        Self(Mutex::new(future))
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<T> {
-        let future = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        future.as_mut().poll(context)
-    }
 }
 
 impl<'a> ToolStream<'a> {
