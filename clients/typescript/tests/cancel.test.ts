@@ -72,7 +72,7 @@ test("cancelling a stream ends whoever reads it", async () => {
   });
 });
 
-test("a stream that was cancelled before its first read calls nobody", async () => {
+test("a stream that was cancelled before its first read makes no call", async () => {
   await using gateway = await answering();
   using client = new Client(gateway.address);
   const stream = client.stream(question());
@@ -100,7 +100,7 @@ test("a signal cancels a call that waits for its next attempt", async () => {
   await rejects(call, { name: "AbortError" });
 });
 
-test("a signal that many calls share warns nobody", async () => {
+test("a signal that many calls share makes no warning", async () => {
   const warnings: Error[] = [];
   const warned = (warning: Error) => warnings.push(warning);
   process.on("warning", warned);
