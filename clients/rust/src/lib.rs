@@ -57,6 +57,7 @@ mod live;
 mod live_input;
 mod live_progress;
 mod live_protocol;
+mod live_speech;
 mod live_stream;
 mod log;
 mod media;
@@ -102,9 +103,9 @@ pub use error::{Error, FieldViolation};
 pub use events::Events;
 pub use headers::Headers;
 pub use live::{
-    LiveSender, LiveSession, Session, SessionCall, SessionSender, SpeechAudio, SpeechSender,
-    SpeechSession,
+    LiveSender, LiveSession, Session, SessionCall, SessionSender, SpeechSender, SpeechSession,
 };
+pub use live_speech::SpeechAudio;
 pub use media::Media;
 pub use models::{CallCancellation, ModelList, ModelQuery};
 pub use query::{List, Query};

@@ -1,4 +1,4 @@
-//! Live sessions: speech in and speech out, and text that is spoken while it is written.
+//! Live sessions, and what a spoken conversation sends.
 
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -21,7 +21,7 @@ use crate::live_input::Input;
 use crate::live_progress::Position;
 use crate::live_stream::{Link, Protocol, begin};
 use crate::v1;
-use crate::v1::{converse_live_request, synthesize_live_request, synthesize_live_response};
+use crate::v1::converse_live_request;
 
 /// A spoken conversation: a [`Stream`] of events, and methods that send.
 ///
@@ -126,7 +126,7 @@ where
 #[must_use = "dropping it leaves the session"]
 pub struct Session<P: Protocol> {
     events: mpsc::Receiver<Result<P::Response, Error>>,
-    sender: SessionSender<P>,
+    pub(crate) sender: SessionSender<P>,
     position: Position,
     resumes: Arc<AtomicU32>,
     request_id: String,
@@ -180,7 +180,7 @@ where
         self.position.ended.as_ref()
     }
 
-    fn poll_event(
+    pub(crate) fn poll_event(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<P::Response, Error>>> {
@@ -225,7 +225,7 @@ impl<P: Protocol> fmt::Debug for Session<P> {
 }
 
 /// The sending side of a session: see [`LiveSender`] and [`SpeechSender`].
-pub struct SessionSender<P: Protocol>(Input<P::Request>);
+pub struct SessionSender<P: Protocol>(pub(crate) Input<P::Request>);
 
 impl<P: Protocol> SessionSender<P> {
     /// Ends the input. Running responses complete, then the session ends.
@@ -336,80 +336,3 @@ macro_rules! live_messages {
 }
 
 live_messages!(LiveSession, LiveSender);
-
-impl SpeechSender {
-    async fn event(&self, event: synthesize_live_request::Event) -> Result<(), Error> {
-        let event = Some(event);
-        self.0.send(v1::SynthesizeLiveRequest { event }).await
-    }
-}
-
-impl SpeechSession {
-    /// Returns a stream of the audio of the remaining events.
-    pub fn audio(&mut self) -> SpeechAudio<'_> {
-        SpeechAudio(self)
-    }
-
-    async fn event(&self, event: synthesize_live_request::Event) -> Result<(), Error> {
-        self.sender.event(event).await
-    }
-}
-
-/// The messages of a synthesis, for the session and its sending side.
-macro_rules! speech_messages {
-    ($($owner:ty),*) => {$(
-        impl $owner {
-            /// Sends the next piece of the text.
-            pub async fn send_text(&self, text: impl Into<String>) -> Result<(), Error> {
-                self.event(synthesize_live_request::Event::Text(text.into())).await
-            }
-
-            /// Speaks the text so far. Required with `SYNTHESIS_MODE_COMMIT`.
-            pub async fn commit(&self) -> Result<(), Error> {
-                self.event(synthesize_live_request::Event::Commit(v1::CommitText {})).await
-            }
-
-            /// Discards text that is not spoken yet.
-            pub async fn clear(&self) -> Result<(), Error> {
-                self.event(synthesize_live_request::Event::Clear(v1::ClearText {})).await
-            }
-        }
-    )*};
-}
-
-speech_messages!(SpeechSession, SpeechSender);
-
-/// The audio of a [`SpeechSession`]: also a [`Stream`].
-#[derive(Debug)]
-pub struct SpeechAudio<'a>(&'a mut SpeechSession);
-
-impl SpeechAudio<'_> {
-    /// Returns the next piece of audio; `None` after the last one.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
-        poll_fn(|context| self.poll_audio(context)).await
-    }
-
-    fn poll_audio(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        loop {
-            let event = match ready!(self.0.poll_event(context)) {
-                Some(Ok(event)) => event,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            };
-            if let Some(synthesize_live_response::Event::ResponseDelta(delta)) = event.event
-                && let Some(v1::response_delta::Part::Audio(audio)) = delta.part
-                && !audio.is_empty()
-            {
-                return Poll::Ready(Some(Ok(audio)));
-            }
-        }
-    }
-}
-
-impl Stream for SpeechAudio<'_> {
-    type Item = Result<Bytes, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_audio(context)
-    }
-}
