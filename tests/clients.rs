@@ -104,7 +104,7 @@ fn builds_of(language: Language) -> Vec<Trial> {
             language.builds(&[command], None).map(drop)
         })
     };
-    let mut trials = vec![builds("lint"), builds("test")];
+    let mut trials = vec![builds("lint"), builds("test"), builds("reference")];
     trials.push(trial(format!("{name}::package"), language, move || {
         // Its five lines are run where it is installed, and somebody must answer them.
         let server = server::Server::embedded()?;
