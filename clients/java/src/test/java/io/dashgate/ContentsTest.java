@@ -108,9 +108,9 @@ class ContentsTest {
   }
 
   @Test
-  void makesAFilmOfPictures() {
-    Content film = Contents.video(List.of(Contents.image(PNG), Contents.image(PNG)));
-    assertEquals(2, film.getVideo().getFrames().getFramesCount());
+  void makesAVideoOfImages() {
+    Content video = Contents.video(List.of(Contents.image(PNG), Contents.image(PNG)));
+    assertEquals(2, video.getVideo().getFrames().getFramesCount());
     IllegalArgumentException fault =
         assertThrows(
             IllegalArgumentException.class,

@@ -97,9 +97,9 @@ class LargeFileTest {
   @Test
   void mayBeAFrameOrInAStoredConversation() {
     Content frame = Contents.image(file);
-    Content film = Contents.video(List.of(frame, Contents.image(new byte[] {1})));
+    Content video = Contents.video(List.of(frame, Contents.image(new byte[] {1})));
     Conversation conversation = Conversation.named("conversations/a");
-    conversation.user(film, Contents.video(file));
+    conversation.user(video, Contents.video(file));
     client.converse(conversation);
     List<Content> sent = gateway.requests.get(0).getConversation().getMessages(0).getContentList();
     assertEquals("oss://somewhere", sent.get(0).getVideo().getFrames().getFrames(0).getUri());

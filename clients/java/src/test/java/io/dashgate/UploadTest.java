@@ -39,14 +39,14 @@ class UploadTest {
   void uploadsInPieces(@TempDir Path folder) throws IOException {
     byte[] data = new byte[600 * 1024];
     data[data.length - 1] = 7;
-    Path file = Files.write(folder.resolve("film.mp4"), data);
+    Path file = Files.write(folder.resolve("video.mp4"), data);
     try (DashgateClient client = gateway.client().build()) {
-      CallSettings settings = CallSettings.create().requestId("film-1");
+      CallSettings settings = CallSettings.create().requestId("video-1");
       assertEquals(
           "oss://somewhere", client.upload("qwen-vl-max", Upload.of(file), settings).getUri());
     }
-    assertEquals("film-1", gateway.headers.get(0).get(FakeGateway.key("x-request-id")));
-    assertEquals("film.mp4", gateway.uploaded.get(0).getDescription().getName());
+    assertEquals("video-1", gateway.headers.get(0).get(FakeGateway.key("x-request-id")));
+    assertEquals("video.mp4", gateway.uploaded.get(0).getDescription().getName());
     assertEquals(data.length, gateway.uploaded.get(0).getDescription().getSizeBytes());
     ByteString whole = ByteString.EMPTY;
     List<Integer> sizes = new ArrayList<>();
