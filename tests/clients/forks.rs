@@ -1,7 +1,8 @@
-//! Runners that stay: a process that plays one case after the other, each in a fork of itself.
+//! Runners that stay: a process that plays one case after the other, in Python each in a fork of
+//! itself.
 //!
-//! A case keeps a process of its own, with its own exit code and output; only the start of the
-//! interpreter and its imports are shared.
+//! The start of the interpreter and its imports are shared. Each case has its own exit code and
+//! output.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;

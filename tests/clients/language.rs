@@ -31,6 +31,7 @@ const ALL: [Language; 6] = [
     Language::new(3, "typescript", &[("typescript", "")]),
     Language {
         commits_generated_code: false,
+        forks: true,
         ..Language::new(4, "java", &[("java", "")])
     },
     Language {

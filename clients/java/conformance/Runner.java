@@ -18,9 +18,12 @@ import io.dashgate.Upload;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.Model;
 import io.dashgate.v1.UploadMediaResponse;
+import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -39,22 +42,53 @@ public final class Runner {
 
   private Runner() {}
 
-  /** Reads the job from standard input, and writes the result to standard output. */
-  public static void main(String[] args) {
+  /**
+   * Reads the job from standard input, and writes the result to standard output. With
+   * {@code lines}, each line is a job, and each result a line, because a virtual machine starts
+   * slowly.
+   */
+  public static void main(String[] args) throws IOException {
+    BufferedReader in =
+        new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
     int code = 0;
-    try {
-      JsonObject job =
-          JsonParser.parseReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))
-              .getAsJsonObject();
-      JsonObject result = new Runner().play(job);
-      PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
-      out.println(new GsonBuilder().serializeNulls().create().toJson(result));
-      out.flush();
-    } catch (Exception e) {
-      e.printStackTrace();
-      code = RUNNER_FAULT;
+    if (args.length > 0 && args[0].equals("lines")) {
+      for (String line = in.readLine(); line != null; line = in.readLine()) {
+        out.println(lineOf(line));
+        out.flush();
+      }
+    } else {
+      try {
+        out.println(resultOf(JsonParser.parseReader(in)));
+        out.flush();
+      } catch (Exception e) {
+        e.printStackTrace();
+        code = RUNNER_FAULT;
+      }
     }
     System.exit(code);
+  }
+
+  private static String resultOf(JsonElement job) throws Exception {
+    JsonObject result = new Runner().play(job.getAsJsonObject());
+    return new GsonBuilder().serializeNulls().create().toJson(result);
+  }
+
+  /** What a process of its own would end with and write, as one line of JSON. */
+  private static String lineOf(String job) {
+    JsonObject line = new JsonObject();
+    try {
+      line.addProperty("out", resultOf(JsonParser.parseString(job)));
+      line.addProperty("code", 0);
+      line.addProperty("err", "");
+    } catch (Exception e) {
+      StringWriter trace = new StringWriter();
+      e.printStackTrace(new PrintWriter(trace));
+      line.addProperty("out", "");
+      line.addProperty("code", RUNNER_FAULT);
+      line.addProperty("err", trace.toString());
+    }
+    return line.toString();
   }
 
   private JsonObject play(JsonObject job) throws Exception {

@@ -8,7 +8,7 @@ const { name } = await client.createConversation({ model: "qwen3-omni-flash", tt
 
 const conversation = new Conversation("", { name }).user("My name is Ada.");
 conversation.append(await client.converse(conversation));
-conversation.user("What is my name?"); // The gateway sends what was said before.
+conversation.user("What is my name?"); // The gateway sends the earlier messages.
 const answer = await client.converse(conversation);
 console.log(answer.text);
 

@@ -166,7 +166,7 @@ export abstract class BaseClient extends ResourceClient implements Disposable {
   }
 
   /**
-   * Returns the next answer as a value of a type, which the model is told as a JSON Schema. If the
+   * Returns the next answer as a value of a type, whose JSON Schema is sent to the model. If the
    * answer is not of the type, the error has the reason `OUTPUT_INVALID`. The conversation is not
    * changed.
    */

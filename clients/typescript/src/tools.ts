@@ -55,7 +55,7 @@ const NOT_RUN = '{"error":"the function was not run"}';
 
 /**
  * Returns a tool whose function takes a typed value: the arguments are parsed with the schema. If
- * they are not of the type, the model is told so and the function is not run.
+ * they are not of the type, the model gets an error and the function is not run.
  */
 export function typedTool<T>(typed: TypedTool<T>): Tool {
   const { name, description, parameters } = typed;

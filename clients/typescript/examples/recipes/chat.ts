@@ -11,7 +11,7 @@ const weather = typedTool({
   run: ({ city }) => ({ city, sky: "clear", celsius: 21 }),
 });
 
-/** Answers line by line. The conversation keeps what was said before. */
+/** Answers line by line. The conversation keeps the earlier messages. */
 export async function chat(
   client: Client,
   lines: AsyncIterable<string>,
