@@ -22,13 +22,16 @@ func metadataOf(stream grpc.ClientStream) responseMetadata {
 	return responseMetadata{header: header, trailer: stream.Trailer()}
 }
 
-// texts returns the metadata without binary ones. Several values are joined by a comma.
+// texts returns the metadata without binary ones. Several values are joined by a comma. A name in
+// both has the value of the trailers.
 func (r responseMetadata) texts() map[string]string {
 	texts := make(map[string]string)
 	// gRPC has the names in lower case.
-	for name, values := range grpcmetadata.Join(r.header, r.trailer) {
-		if !strings.HasSuffix(name, "-bin") {
-			texts[name] = strings.Join(values, ", ")
+	for _, metadata := range []grpcmetadata.MD{r.header, r.trailer} {
+		for name, values := range metadata {
+			if !strings.HasSuffix(name, "-bin") {
+				texts[name] = strings.Join(values, ", ")
+			}
 		}
 	}
 	return texts

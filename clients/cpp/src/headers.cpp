@@ -28,7 +28,10 @@ Metadata read_initial(const grpc::ClientContext& context) {
 
 Metadata read_headers(const grpc::ClientContext& context) {
   Metadata headers = read_initial(context);
-  add(headers, context.GetServerTrailingMetadata());
+  const auto& trailers = context.GetServerTrailingMetadata();
+  // A name in both has the values of the trailers.
+  for (const auto& [name, value] : trailers) headers.erase(std::string(name.data(), name.size()));
+  add(headers, trailers);
   return headers;
 }
 

@@ -93,8 +93,13 @@ export function detailsOf(
 export function withHeaders(thrown: unknown, headers: Headers): Error {
   const error = ConnectError.from(thrown);
   headers.forEach((value, name) => {
-    if (!error.metadata.has(name)) {
+    const joined = error.metadata.get(name);
+    const begun = `, ${value}`;
+    if (joined === null) {
       error.metadata.set(name, value);
+    } else if (joined.endsWith(begun)) {
+      // connect joins both; the trailers are the last word.
+      error.metadata.set(name, joined.slice(0, -begun.length));
     }
   });
   return error;
