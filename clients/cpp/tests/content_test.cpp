@@ -4,12 +4,12 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <sstream>
 
 #include "channel.h"
+#include "folder.h"
 #include "sniffing.h"
 
 namespace {
@@ -37,22 +37,7 @@ std::string bytes(std::string_view hex) {
   return all;
 }
 
-// A folder that is removed after the test.
-class Files : public testing::Test {
- protected:
-  Files() {
-    std::string name = (std::filesystem::temp_directory_path() / "dashgate-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  ~Files() override { std::filesystem::remove_all(folder_); }
-
-  std::filesystem::path write(const std::string& name, const std::string& bytes) const {
-    std::ofstream(folder_ / name, std::ios::binary) << bytes;
-    return folder_ / name;
-  }
-
-  std::filesystem::path folder_;
-};
+class Files : public tests::FolderTest {};
 
 TEST(Sniffing, TablesAreThoseOfTheSuite) {
   const Struct suite = parse(read(DASHGATE_ROOT "/tests/conformance/sniffing.json"));

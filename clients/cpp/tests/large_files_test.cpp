@@ -1,11 +1,11 @@
 // Files that are uploaded before the call.
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "attached_files.h"
+#include "folder.h"
 #include "server.h"
 #include "upload_cache.h"
 
@@ -21,11 +21,9 @@ using tests::failure_of;
 const std::size_t kLarge = dashgate::detail::kMostInMessage + 1;
 
 // A gateway that takes uploads and answers, and a folder.
-class LargeFiles : public testing::Test {
+class LargeFiles : public tests::FolderTest {
  protected:
   LargeFiles() {
-    std::string name = (std::filesystem::temp_directory_path() / "dashgate-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     server_.upload = [this](grpc::ServerContext&, tests::ChunkReader& reader,
                             v1::UploadMediaResponse& response) {
       v1::UploadMediaRequest request;
@@ -45,15 +43,8 @@ class LargeFiles : public testing::Test {
       return grpc::Status::OK;
     };
   }
-  ~LargeFiles() override { std::filesystem::remove_all(folder_); }
-
-  std::filesystem::path write(const std::string& name, const std::string& bytes) const {
-    std::ofstream(folder_ / name, std::ios::binary) << bytes;
-    return folder_ / name;
-  }
 
   tests::Server server_;
-  std::filesystem::path folder_;
   std::vector<v1::MediaDescription> described_;
   std::vector<v1::Conversation> asked_;
 };

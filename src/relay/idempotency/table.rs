@@ -103,7 +103,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Removes the call that writes this log, which is about to be dropped, so that nobody joins
+    /// Removes the call that writes this log, which is about to be dropped, so that no call joins
     /// it. Returns whether it has no reader.
     pub(super) fn give_up(&self, log: &Arc<ReplayLog>) -> bool {
         let Some(once) = self.once.upgrade() else {

@@ -36,7 +36,7 @@ pub(super) fn hold(running: Arc<Running>, log: Arc<ReplayLog>, shared: Shared) {
                     }
                     None => true,
                 };
-                // Dropped after it: nobody can join the call any more.
+                // Dropped after it: no call can join this one any more.
                 if over && running.give_up(&log) {
                     return;
                 }
