@@ -2,6 +2,7 @@ package dashgate
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync"
 	"time"
@@ -18,6 +19,8 @@ const (
 	// it answers.
 	uploadMargin = time.Hour
 )
+
+var errNotRegular = errors.New("not a regular file")
 
 // uploadKey identifies a file with its content, and the model that may read the upload.
 type uploadKey struct {
@@ -136,6 +139,10 @@ func (c *Client) uploaded(
 func (c *Client) uploadAttached(
 	ctx context.Context, model string, attached attachedFile, requestID string, options []CallOption,
 ) (string, error) {
+	// Opening a pipe would wait for a writer, past the deadline of the call.
+	if info, err := os.Stat(attached.path); err == nil && !info.Mode().IsRegular() {
+		return "", &os.PathError{Op: "open", Path: attached.path, Err: errNotRegular}
+	}
 	file, err := os.Open(attached.path)
 	if err != nil {
 		return "", err

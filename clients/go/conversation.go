@@ -45,8 +45,11 @@ func (c *Conversation) Assistant(content ...*dashgatev1.Content) *Conversation {
 // messages are removed, and the next call expects the turn of this one to be the latest.
 func (c *Conversation) Append(answer *Answer) *Conversation {
 	if c.Raw.GetName() != "" {
-		c.Raw.Messages = nil
-		c.Raw.LastTurn = answer.Raw.GetHistoryUsed().GetTurn()
+		// An answer without it is incomplete: nothing was stored, and the messages are sent again.
+		if used := answer.Raw.GetHistoryUsed(); used != nil {
+			c.Raw.Messages = nil
+			c.Raw.LastTurn = used.GetTurn()
+		}
 		return c
 	}
 	if message := answer.Message(); message != nil {

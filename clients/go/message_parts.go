@@ -84,6 +84,8 @@ func parseKind(place, kind string, value json.RawMessage) (*dashgatev1.Content, 
 	case "image_url", "video_url":
 		var form struct {
 			URL string `json:"url"`
+			// DashScope has no such choice.
+			Detail json.RawMessage `json:"detail"`
 		}
 		if err := strictly(value, &form); err != nil {
 			return nil, fmt.Errorf("%s: %w", place, err)

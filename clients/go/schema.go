@@ -81,6 +81,12 @@ func schemaOf(of reflect.Type, outer []reflect.Type) (*typeSchema, error) {
 	case of.Implements(textType):
 		return &typeSchema{Type: "string"}, nil
 	}
+	if of.Name() != "" && of.Kind() != reflect.Struct {
+		if slices.Contains(outer, of) {
+			return nil, containsItself(of)
+		}
+		outer = append(slices.Clip(outer), of)
+	}
 	switch of.Kind() {
 	case reflect.Bool:
 		return &typeSchema{Type: "boolean"}, nil
@@ -118,9 +124,13 @@ func schemaOf(of reflect.Type, outer []reflect.Type) (*typeSchema, error) {
 	}
 }
 
+func containsItself(of reflect.Type) error {
+	return fmt.Errorf("%v contains itself, which its JSON Schema cannot express", of)
+}
+
 func structSchema(of reflect.Type, outer []reflect.Type) (*typeSchema, error) {
 	if slices.Contains(outer, of) {
-		return nil, fmt.Errorf("%v contains itself, which its JSON Schema cannot express", of)
+		return nil, containsItself(of)
 	}
 	schema := &typeSchema{Type: "object", AdditionalProperties: false, Properties: schemaProperties{}}
 	return schema, schema.addFields(of, append(slices.Clip(outer), of))

@@ -64,6 +64,12 @@ func (s *typeSchema) checkObject(place string, object map[string]any) error {
 		}
 	}
 	for _, property := range s.Properties {
+		for name := range object {
+			// encoding/json takes it for the same field, past the checks of its value.
+			if name != property.name && strings.EqualFold(name, property.name) {
+				return fmt.Errorf("%s%s is unknown", prefix(place), name)
+			}
+		}
 		value, isThere := object[property.name]
 		isRequired := slices.Contains(s.Required, property.name)
 		switch {

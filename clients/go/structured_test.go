@@ -26,6 +26,8 @@ func (g *gateway) answers(texts ...string) {
 	g.converse = func(context.Context) (*dashgatev1.ConverseResponse, error) {
 		response := says(texts[0])
 		response.Usage = &dashgatev1.Usage{OutputTokens: proto.Int32(7)}
+		// As for a conversation that the gateway stores.
+		response.HistoryUsed = &dashgatev1.HistoryUsed{Turn: 5}
 		if len(texts) > 1 {
 			texts = texts[1:]
 		}
@@ -91,7 +93,7 @@ func TestStructuredOutputIsRepairedOnce(t *testing.T) {
 	if text := second.GetConversation().GetMessages()[0].GetContent()[0].GetText(); !strings.Contains(text, "invalid character 'O'") {
 		t.Error(text)
 	}
-	equal(t, "expected turn", second.ExpectedTurn == nil, true)
+	equal(t, "expected turn", second.GetExpectedTurn(), 5)
 	if played.names[0] != "mine" || len(played.names[1]) != 36 {
 		t.Error(played.names)
 	}

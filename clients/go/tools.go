@@ -151,11 +151,21 @@ func (l *toolLoop) run(ctx context.Context, calls []*dashgatev1.ToolCall) error 
 // runAll runs functions at the same time.
 func (l *toolLoop) runAll(ctx context.Context, calls []*dashgatev1.ToolCall) []toolResult {
 	results := make([]toolResult, len(calls))
+	panics := make([]any, len(calls))
 	var group sync.WaitGroup
 	for at, call := range calls {
-		group.Go(func() { results[at] = l.runOne(ctx, call) })
+		group.Go(func() {
+			defer func() { panics[at] = recover() }()
+			results[at] = l.runOne(ctx, call)
+		})
 	}
 	group.Wait()
+	// In the goroutine of the caller, who can recover: elsewhere a panic ends the process.
+	for _, value := range panics {
+		if value != nil {
+			panic(value)
+		}
+	}
 	return results
 }
 

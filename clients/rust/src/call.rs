@@ -9,6 +9,7 @@ use tonic::{Request, Response, Streaming};
 use uuid::Uuid;
 
 use crate::answer::Answer;
+use crate::call_metadata::CallMetadata;
 use crate::client::Client;
 use crate::connections::Counted;
 use crate::conversation::Conversation;
@@ -59,7 +60,7 @@ pub(crate) struct CallSettings {
     pub(crate) options: Option<v1::GenerationOptions>,
     pub(crate) request_id: Option<String>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) metadata: CallMetadata,
     pub(crate) max_retries: Option<u32>,
     pub(crate) expected_turn: Option<i32>,
     pub(crate) history: Option<v1::HistoryPolicy>,

@@ -38,6 +38,7 @@
 mod answer;
 mod builder;
 mod call;
+mod call_metadata;
 mod client;
 mod connections;
 mod content;

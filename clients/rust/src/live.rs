@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tonic::Code;
 
+use crate::call_metadata::CallMetadata;
 use crate::client::Client;
 use crate::error::Error;
 use crate::live_input::Input;
@@ -64,7 +65,7 @@ pub struct SessionCall<P> {
     client: Client,
     setup: P,
     timeout: Option<Duration>,
-    metadata: Vec<(String, String)>,
+    metadata: CallMetadata,
 }
 
 impl<P> SessionCall<P> {
@@ -73,7 +74,7 @@ impl<P> SessionCall<P> {
             client,
             setup,
             timeout: None,
-            metadata: Vec::new(),
+            metadata: CallMetadata::default(),
         }
     }
 

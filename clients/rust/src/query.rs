@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use tonic::{Request, Status};
 
+use crate::call_metadata::CallMetadata;
 use crate::client::Client;
 use crate::error::Error;
 use crate::exclusive::Exclusive;
@@ -40,7 +41,7 @@ pub trait Method: Clone + fmt::Debug + Send + Sync + Unpin + 'static {
 pub struct Query<M> {
     client: Client,
     timeout: Option<Duration>,
-    metadata: Vec<(String, String)>,
+    metadata: CallMetadata,
     pub(crate) message: M,
 }
 
@@ -49,7 +50,7 @@ impl<M> Query<M> {
         Self {
             client,
             timeout: None,
-            metadata: Vec::new(),
+            metadata: CallMetadata::default(),
             message,
         }
     }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
+use crate::call_metadata::CallMetadata;
 use crate::client;
 use crate::client::Client;
 use crate::error::Error;
@@ -110,7 +111,7 @@ pub struct Upload {
     description: MediaDescription,
     source: UploadSource,
     timeout: Option<Duration>,
-    metadata: Vec<(String, String)>,
+    metadata: CallMetadata,
 }
 
 impl Upload {
@@ -123,7 +124,7 @@ impl Upload {
             },
             source,
             timeout: None,
-            metadata: Vec::new(),
+            metadata: CallMetadata::default(),
         }
     }
 

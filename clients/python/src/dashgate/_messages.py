@@ -29,7 +29,7 @@ def parse_messages(messages: str | Sequence[object]) -> list[v1.Message]:
     if isinstance(messages, str):
         try:
             given = json.loads(messages)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             _refuse("messages", f"not JSON: {error}")
     return [_message(each, f"messages[{at}]") for at, each in enumerate(_list(given, "messages"))]
 

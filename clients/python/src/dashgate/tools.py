@@ -86,19 +86,19 @@ def _taking_text(
     def run(text: str) -> str:
         try:
             arguments = arguments_of(text)
-        except ValueError as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             return _invalid(error)
         return to_text(function(**arguments))
 
     async def run_async(text: str) -> str:
         try:
             arguments = arguments_of(text)
-        except ValueError as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             return _invalid(error)
         return to_text(await function(**arguments))
 
     return run_async if inspect.iscoroutinefunction(function) else run
 
 
-def _invalid(error: ValueError) -> str:
+def _invalid(error: Exception) -> str:
     return json.dumps({"error": f"invalid arguments: {error}"}, ensure_ascii=False)

@@ -1,0 +1,98 @@
+package dashgate
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"syscall"
+	"testing"
+	"time"
+
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
+)
+
+type (
+	nestedList    []nestedList
+	nestedMap     map[string]nestedMap
+	nestedPointer *nestedPointer
+)
+
+func TestATypeThatContainsItselfIsRefused(t *testing.T) {
+	for name, schema := range map[string]func() error{
+		"list":    func() error { _, err := OutputSchemaOf[nestedList](); return err },
+		"map":     func() error { _, err := OutputSchemaOf[nestedMap](); return err },
+		"pointer": func() error { _, err := OutputSchemaOf[nestedPointer](); return err },
+	} {
+		if schema() == nil {
+			t.Errorf("%s: there is a schema", name)
+		}
+	}
+}
+
+func TestAnIncompleteAnswerLeavesAStoredConversationAsItIs(t *testing.T) {
+	conversation := NewConversation("").Named("conversations/a").User(Text("a"))
+	conversation.Raw.LastTurn = 5
+	conversation.Append(&Answer{Raw: &dashgatev1.ConverseResponse{}})
+	if len(conversation.Raw.GetMessages()) != 1 || conversation.LastTurn() != 5 {
+		t.Errorf("%v", conversation.Raw)
+	}
+}
+
+func TestAPanicOfAParallelToolReachesTheCaller(t *testing.T) {
+	broken := func(context.Context, string) (string, error) { panic("broken") }
+	loop := toolLoop{tools: []Tool{{Name: "a", Function: broken}}}
+	defer func() {
+		if value := recover(); value != "broken" {
+			t.Errorf("recovered %v", value)
+		}
+	}()
+	loop.runAll(context.Background(), []*dashgatev1.ToolCall{{Name: "a"}, {Name: "b"}})
+}
+
+func TestANameInAnotherCaseIsNoWayPastTheCheckOfAValue(t *testing.T) {
+	type paint struct {
+		Color string `json:"color" enum:"red,blue"`
+	}
+	schema, err := schemaOf(reflect.TypeFor[paint](), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, err := parseTyped[paint](schema, `{"color":"red","COLOR":"evil"}`); err == nil {
+		t.Errorf("%v", value)
+	}
+}
+
+func TestDetailOfAnImageIsAccepted(t *testing.T) {
+	list := `[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://a.test/a.png","detail":"high"}}]}]`
+	if _, err := FromMessages("m", list); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestALargeFileThatBecameAPipeIsNotWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Skip(err)
+	}
+	client, err := New("127.0.0.1:9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := client.uploadAttached(context.Background(), "m", attachedFile{path: path}, "", nil)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		var failed *os.PathError
+		if !errors.As(err, &failed) {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it waits for a writer")
+	}
+}
