@@ -219,6 +219,9 @@ void StreamState::end(std::optional<Error> error) {
 }
 
 void StreamState::leave(bool is_late) noexcept {
+  // Two threads may leave a stream at once. The second one, which may end the client next, must not
+  // go on before the first one's call has begun: the client waits for those that have.
+  const std::lock_guard lock(leaving_);
   if (progress_.must_leave(is_late) && !is_left_.exchange(true)) {
     client_.canceller->cancel(request_id(), client_.metadata, metadata_);
   }

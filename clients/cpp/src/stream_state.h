@@ -110,6 +110,7 @@ class StreamState {
   bool is_over_ = false;
   std::optional<Error> error_;
   std::atomic<bool> is_left_{false};
+  std::mutex leaving_;
   // Protects what follows.
   std::mutex mutex_;
   std::condition_variable changed_;

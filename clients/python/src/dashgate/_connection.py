@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import grpc
@@ -65,10 +65,10 @@ class Connection:
         with self._changing:
             self._streams.add(stream)
 
-    def leave(self, request_id: str, metadata: SentMetadata) -> None:
-        """End a call whose stream was left, without waiting."""
+    def leave(self, request_id: str, metadata: SentMetadata, due: Callable[[], bool]) -> None:
+        """End a call whose stream was left, without waiting, if it is due."""
         if self.process == os.getpid():
-            self._leaving.leave(request_id, metadata)
+            self._leaving.leave(request_id, metadata, due)
 
     def close_streams(self) -> None:
         """Close all streams, and wait until their calls have ended."""

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -40,16 +41,26 @@ class Leaving:
         # gRPC cancels a call that nothing refers to.
         self._calls: set[grpc.Future[v1.CancelCallResponse]] = set()
 
-    def leave(self, request_id: str, metadata: SentMetadata) -> None:
-        """End a call, without waiting."""
+    def leave(self, request_id: str, metadata: SentMetadata, due: Callable[[], bool]) -> None:
+        """End a call, without waiting, if `due` returns True.
+
+        Two threads may leave a stream at once. The second one, which may close the channel next,
+        must not go on before the first one's call is known here.
+        """
         with self._changed:
+            if not due():
+                return
             self._waiting.append((request_id, metadata))
             if self._running:
                 return
             self._running = True
-        # It fails while the interpreter ends.
-        with contextlib.suppress(RuntimeError):
+        try:
             threading.Thread(target=self._run, name="dashgate-leave", daemon=True).start()
+        except RuntimeError:
+            # The interpreter ends, or there are too many threads.
+            with self._changed:
+                self._running = False
+                self._changed.notify_all()
 
     def finish(self) -> None:
         """Wait until the calls have ended, at most until their deadline."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -14,6 +14,9 @@ CALLS_PER_CONNECTION = 100
 MAX_CONNECTIONS = 20
 
 _Channel = TypeVar("_Channel")
+
+# The kind of a method, its name, and how its messages are encoded.
+_Which: TypeAlias = tuple[str, str, tuple[Any, ...], dict[str, Any]]
 
 
 class _Lane(Generic[_Channel]):
@@ -43,16 +46,23 @@ class _Lanes(Generic[_Channel]):
         self._closed = False
         self.all = [_Lane(dial())]
 
-    def take(self) -> _Lane[_Channel]:
-        """Return the channel for a call. It must be released when the call has ended."""
+    def take(self, which: _Which) -> tuple[_Lane[_Channel], Any]:
+        """Return the channel for a call, and what makes it. The channel must be released.
+
+        A method of a closed channel is never looked up: gRPC ends the process with a segmentation
+        fault when one thread does so and another one has closed the channel.
+        """
         with self._lock:
+            if self._closed:
+                raise ValueError("the client is closed")
             best = min(self.all, key=lambda lane: lane.calls)
             full = best.calls >= CALLS_PER_CONNECTION and len(self.all) < MAX_CONNECTIONS
-            if full and not self._closed:
+            if full:
                 best = _Lane(self._dial())
                 self.all.append(best)
+            made = best.method(*which)
             best.calls += 1
-            return best
+            return best, made
 
     def release(self, lane: _Lane[_Channel]) -> None:
         with self._lock:
@@ -77,7 +87,7 @@ class _Method:
         named: dict[str, Any],
     ) -> None:
         self._lanes = lanes
-        self._which = (kind, name, settings, named)
+        self._which: _Which = (kind, name, settings, named)
         self._blocks = kind.endswith("unary")
 
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -92,16 +102,16 @@ class _Method:
         return self._begun("future", args, named)
 
     def _blocking(self, form: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        lane = self._lanes.take()
+        lane, method = self._lanes.take(self._which)
         try:
-            return getattr(lane.method(*self._which), form)(*args, **named)
+            return getattr(method, form)(*args, **named)
         finally:
             self._lanes.release(lane)
 
     def _begun(self, form: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        lane = self._lanes.take()
+        lane, method = self._lanes.take(self._which)
         try:
-            call = getattr(lane.method(*self._which), form)(*args, **named)
+            call = getattr(method, form)(*args, **named)
         except BaseException:
             self._lanes.release(lane)
             raise
@@ -122,12 +132,12 @@ class _AsyncMethod:
         named: dict[str, Any],
     ) -> None:
         self._lanes = lanes
-        self._which = (kind, name, settings, named)
+        self._which: _Which = (kind, name, settings, named)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        lane = self._lanes.take()
+        lane, method = self._lanes.take(self._which)
         try:
-            call = lane.method(*self._which)(*args, **named)
+            call = method(*args, **named)
         except BaseException:
             self._lanes.release(lane)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import threading
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -200,5 +201,5 @@ class Stream:
             self._leave(fault)
 
     def _leave(self, fault: Exception | None) -> None:
-        if self._state.must_leave(fault):
-            self._connection.leave(self.request_id, self._metadata)
+        due = functools.partial(self._state.must_leave, fault)
+        self._connection.leave(self.request_id, self._metadata, due)

@@ -45,13 +45,16 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
   private boolean hasHeaders;
   private boolean isCancelled;
   private boolean isEnded;
-  private boolean isLeft;
   /** The error that broke the stream, or null. */
   private Status fault;
   private Metadata faultTrailers;
   private Usage faultUsage;
   /** The delay before the next attempt, or null. */
   private CompletableFuture<Boolean> pause;
+
+  private final Object leaving = new Object();
+  /** Guarded by leaving. */
+  private boolean isLeft;
 
   ResumedCall(
       StreamProgress progress,
@@ -241,13 +244,15 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
 
   /** Ends the call at the gateway, once, if that waits for the stream. */
   private void mustLeave(boolean late) {
-    synchronized (this) {
+    // Two threads may leave a stream at once. The second one, which may close the client next, must
+    // not go on before the first one's call has begun: closing waits for those that have.
+    synchronized (leaving) {
       if (isLeft || !progress.mustLeave(late)) {
         return;
       }
       isLeft = true;
+      leave.run();
     }
-    leave.run();
   }
 
   /** The call of one connection. */
