@@ -75,7 +75,7 @@ def test_a_thread_that_cannot_be_started_is_not_waited_for(monkeypatch: Any) -> 
 
 
 def test_a_closed_client_refuses_calls_of_all_threads() -> None:
-    # Without it, gRPC ends the process with a segmentation fault.
+    # Without it, gRPC would crash the process.
     def dial() -> grpc.Channel:
         return grpc.insecure_channel("127.0.0.1:1")
 

@@ -49,8 +49,8 @@ class _Lanes(Generic[_Channel]):
     def take(self, which: _Which) -> tuple[_Lane[_Channel], Any]:
         """Return the channel for a call, and what makes it. The channel must be released.
 
-        A method of a closed channel is never looked up: gRPC ends the process with a segmentation
-        fault when one thread does so and another one has closed the channel.
+        A method of a closed channel is never looked up: in gRPC that is a segmentation violation,
+        which ends the process.
         """
         with self._lock:
             if self._closed:
