@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -17,7 +18,7 @@ from gateway import LIMIT, Gateway
 
 import dashgate
 from dashgate import AsyncClient, Conversation, Error, v1
-from dashgate._large_files import LARGE, MOST_FILES, Upload, Uploads, attach
+from dashgate._large_files import LARGE, MOST_FILES, Identity, Upload, Uploads, attach
 
 SIZE = LARGE + 1
 
@@ -61,7 +62,7 @@ def test_a_file_up_to_the_limit_is_read(tmp_path: pathlib.Path) -> None:
         assert len(dashgate.audio(reader).audio.data) == SIZE
 
 
-def test_an_upload_is_remembered_until_the_file_changes(
+def test_an_upload_is_remembered_by_file_model_and_type(
     gateway: Gateway, file: pathlib.Path
 ) -> None:
     conversation = Conversation("m").user(dashgate.video([file, b"\xff\xd8\xff"]), "a")
@@ -70,12 +71,106 @@ def test_an_upload_is_remembered_until_the_file_changes(
         for _ in range(2):
             client.converse(conversation)
         assert uploads(gateway) == 1
-        os.utime(file, (1, 1))
+        conversation.user(dashgate.audio(file, mime_type="audio/x"))
         client.converse(conversation)
         assert uploads(gateway) == 2
-        conversation.raw.model = "other"
-        client.converse(conversation)
+        os.utime(file, (1, 1))
+        client.converse(Conversation("m").user(dashgate.image(file)))
         assert uploads(gateway) == 3
+        client.converse(Conversation("other").user(dashgate.image(file)))
+        assert uploads(gateway) == 4
+
+
+def change_size(file: pathlib.Path) -> None:
+    before = file.stat()
+    with file.open("ab") as end:
+        end.write(b"more")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replace_file(file: pathlib.Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(file.read_bytes())
+    before = file.stat()
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(file)
+
+
+def replace_by_pipe(file: pathlib.Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def replace_by_folder(file: pathlib.Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: os.utime(file, (1, 1)),
+        change_size,
+        replace_file,
+        replace_by_pipe,
+        replace_by_folder,
+    ],
+)
+def test_a_file_that_is_not_the_one_attached_is_refused(
+    gateway: Gateway, call: Caller, file: pathlib.Path, change: Callable[[pathlib.Path], None]
+) -> None:
+    unchanged = file.with_name("unchanged")
+    unchanged.write_bytes(file.read_bytes())
+    conversation = Conversation("m").user(dashgate.audio(unchanged), dashgate.audio(file))
+    change(file)
+    with pytest.raises(Error, match=r"long\.wav.*attach the file again") as caught:
+        call("converse", conversation)
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert not gateway.requests
+
+
+def test_a_caller_that_waits_uploads_if_the_first_one_fails(
+    gateway: Gateway, call: Caller, file: pathlib.Path
+) -> None:
+    conversation = Conversation("m").user(dashgate.audio(file))
+    came, over = threading.Event(), threading.Event()
+
+    def fail_first(context: grpc.ServicerContext) -> None:
+        if not came.is_set():
+            came.set()
+            over.wait(LIMIT)
+            context.abort(grpc.StatusCode.ABORTED, "no")
+
+    gateway.uploading = fail_first
+
+    def threads() -> None:
+        with dashgate.Client(gateway.address) as client, ThreadPoolExecutor() as pool:
+            first = pool.submit(client.converse, conversation)
+            assert came.wait(LIMIT)
+            second = pool.submit(client.converse, conversation)
+            over.set()
+            with pytest.raises(Error, match="ABORTED"):
+                first.result()
+            assert second.result().text == "hello"
+
+    async def tasks() -> None:
+        async with AsyncClient(gateway.address) as client:
+            first = asyncio.create_task(client.converse(conversation))
+            assert await asyncio.to_thread(came.wait, LIMIT)
+            second = asyncio.create_task(client.converse(conversation))
+            await asyncio.sleep(0)
+            # This one leaves, and its upload does not end the other one.
+            first.cancel()
+            over.set()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert (await second).text == "hello"
+
+    if call.is_async:
+        asyncio.run(tasks())
+    else:
+        threads()
+    assert uploads(gateway) == 2
 
 
 def test_calls_at_the_same_time_upload_a_file_once(
@@ -149,15 +244,16 @@ def test_a_file_that_is_gone_is_an_error_of_the_system(
 
 def test_the_oldest_file_is_forgotten(file: pathlib.Path) -> None:
     conversation = Conversation("m").user(dashgate.audio(file))
+    status = file.stat()
     for number in range(MOST_FILES):
-        attach(pathlib.Path(str(number)))
+        attach(pathlib.Path(str(number)), status)
     with dashgate.Client("127.0.0.1:1") as client, pytest.raises(Error, match="forgotten"):
         client.converse(conversation)
 
 
 def test_an_upload_is_not_used_in_its_last_hour() -> None:
     known = Uploads()
-    upload = Upload("a", 1, 1, "m")
+    upload = Upload(Identity(1, 1, 1, 1), "m", "")
     response = v1.UploadMediaResponse(uri="oss://a")
     response.expires_at.GetCurrentTime()
     response.expires_at.seconds += 3500

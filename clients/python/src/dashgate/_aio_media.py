@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 import grpc.aio
 
@@ -11,11 +10,12 @@ from dashgate import v1
 from dashgate._aio_stored import AsyncStoredConversations
 from dashgate._backoff import Deadline
 from dashgate._calls import named_metadata, without_name
-from dashgate._large_files import Upload, Uploads, large_media
+from dashgate._large_files import Upload, Uploads, check_files, large_media
 from dashgate._log import CallLog
+from dashgate._regular_files import opened_in_thread
 from dashgate._settings import Metadata
 from dashgate._unary import awaited
-from dashgate._upload import AsyncReader, UploadSource, describe, opened, read_chunk
+from dashgate._upload import AsyncReader, UploadSource, describe, opened_async, read_chunk
 
 
 class AsyncMediaCalls(AsyncStoredConversations):
@@ -41,43 +41,48 @@ class AsyncMediaCalls(AsyncStoredConversations):
         """
         request_id, more = named_metadata(self._settings, metadata)
         connection = self._connections.here()
-        with (
-            opened(cast("UploadSource", source), name) as (reader, its_name, size),
-            CallLog("UploadMedia", request_id, connection.address),
-        ):
-            chunk = await read_chunk(reader)
-            call = connection.media.UploadMedia(
-                timeout=self._settings.unary_timeout(timeout),
-                metadata=self._settings.sent_metadata(more),
-            )
-            try:
-                await call.write(describe(model, mime_type, its_name, chunk, size))
-                while chunk:
-                    await call.write(v1.UploadMediaRequest(chunk=chunk))
-                    chunk = await read_chunk(reader)
-                await call.done_writing()
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The gateway has ended the call; its status is raised below.
-                pass
-            except BaseException:
-                call.cancel()
-                raise
-            return await awaited(call, request_id)
+        async with opened_async(source, name) as (reader, its_name, size):
+            with CallLog("UploadMedia", request_id, connection.address):
+                chunk = await read_chunk(reader)
+                call = connection.media.UploadMedia(
+                    timeout=self._settings.unary_timeout(timeout),
+                    metadata=self._settings.sent_metadata(more),
+                )
+                try:
+                    await call.write(describe(model, mime_type, its_name, chunk, size))
+                    while chunk:
+                        await call.write(v1.UploadMediaRequest(chunk=chunk))
+                        chunk = await read_chunk(reader)
+                    await call.done_writing()
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    # The gateway has ended the call; its status is raised below.
+                    pass
+                except BaseException:
+                    call.cancel()
+                    raise
+                return await awaited(call, request_id)
 
     async def _upload_files(
         self, conversation: v1.Conversation, deadline: Deadline, metadata: Metadata | None
     ) -> None:
         """Upload the large files of a request, and put the URIs of the uploads in their place."""
-        for medium, path in large_media(conversation):
+        media = large_media(conversation)
+        if media:
+            await asyncio.to_thread(check_files, media)
+        for medium, file in media:
             model = await self._model_of(conversation, deadline, metadata)
-            upload = Upload.of(path, model)
-            async with self._connections.here().uploading.of(upload, deadline):
+            upload = Upload(file.identity, model, medium.mime_type)
+            async with (
+                self._connections.here().uploading.of(upload, deadline),
+                opened_in_thread(file.open) as reader,
+            ):
                 uri = self._uploads.uri(upload)
                 if uri is None:
                     uploaded = await self.upload(
                         model,
-                        path,
+                        reader,
                         mime_type=medium.mime_type,
+                        name=file.path.name,
                         timeout=deadline.remaining(),
                         metadata=without_name(metadata),
                     )

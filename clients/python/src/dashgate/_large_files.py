@@ -12,12 +12,13 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import grpc
 
 from dashgate import v1
+from dashgate._regular_files import ODD, open_regular
 from dashgate.errors import Error
 
 # Files up to this size are read into the message.
@@ -33,28 +34,68 @@ _RESERVE = 3600.0
 Medium: TypeAlias = v1.Audio | v1.Image | v1.Video
 
 
+class Identity(NamedTuple):
+    """What tells a file from another one, and from itself after a change."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        """Return the identity of an opened file."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+class Attached(NamedTuple):
+    """A file that was attached to a message."""
+
+    path: pathlib.Path
+    identity: Identity
+
+    def open(self) -> BinaryIO:
+        """Open the file, if it is still the one that was attached."""
+        try:
+            file = open_regular(self.path)
+        except OSError as error:
+            if error.errno in ODD:
+                raise self._changed_error() from error
+            raise
+        if Identity.of(os.fstat(file.fileno())) != self.identity:
+            file.close()
+            raise self._changed_error()
+        return file
+
+    def _changed_error(self) -> Error:
+        return Error(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"{self.path} has changed since it was attached: attach the file again",
+        )
+
+
 class _Files:
     """The files that were attached, by their ids; the oldest is forgotten first."""
 
     def __init__(self) -> None:
-        self._paths: OrderedDict[str, pathlib.Path] = OrderedDict()
+        self._files: OrderedDict[str, Attached] = OrderedDict()
         self.renew_lock()
 
     def renew_lock(self) -> None:
         """Replace the lock, which another thread may have held during a fork."""
         self._lock = threading.Lock()
 
-    def add(self, path: pathlib.Path) -> str:
+    def add(self, file: Attached) -> str:
         name = secrets.token_hex(16)
         with self._lock:
-            self._paths[name] = path
-            if len(self._paths) > MOST_FILES:
-                self._paths.popitem(last=False)
+            self._files[name] = file
+            if len(self._files) > MOST_FILES:
+                self._files.popitem(last=False)
         return name
 
-    def path(self, name: str) -> pathlib.Path | None:
+    def get(self, name: str) -> Attached | None:
         with self._lock:
-            return self._paths.get(name)
+            return self._files.get(name)
 
 
 _files = _Files()
@@ -62,9 +103,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_files.renew_lock)
 
 
-def attach(path: pathlib.Path) -> str:
-    """Return the URI of a large file."""
-    return SCHEME + _files.add(path.absolute())
+def attach(path: pathlib.Path, status: os.stat_result) -> str:
+    """Return the URI of a large file, which was opened and has this status."""
+    return SCHEME + _files.add(Attached(path.absolute(), Identity.of(status)))
 
 
 def has_large_media(conversation: v1.Conversation) -> bool:
@@ -72,20 +113,26 @@ def has_large_media(conversation: v1.Conversation) -> bool:
     return any(medium.uri.startswith(SCHEME) for medium in _media(conversation))
 
 
-def large_media(conversation: v1.Conversation) -> list[tuple[Medium, pathlib.Path]]:
+def large_media(conversation: v1.Conversation) -> list[tuple[Medium, Attached]]:
     """Return the media of a request that must be uploaded, with their files."""
     found = []
     for medium in _media(conversation):
         if medium.uri.startswith(SCHEME):
-            path = _files.path(medium.uri.removeprefix(SCHEME))
-            if path is None:
+            file = _files.get(medium.uri.removeprefix(SCHEME))
+            if file is None:
                 raise Error(
                     grpc.StatusCode.INVALID_ARGUMENT,
                     f"{medium.uri} is a file of another process, or was forgotten: attach the file "
                     "again",
                 )
-            found.append((medium, path))
+            found.append((medium, file))
     return found
+
+
+def check_files(media: Iterable[tuple[Medium, Attached]]) -> None:
+    """Raise an error, before anything is sent, if a file is not the one that was attached."""
+    for _, file in media:
+        file.open().close()
 
 
 def _media(conversation: v1.Conversation) -> Iterator[Medium]:
@@ -103,16 +150,9 @@ def _media(conversation: v1.Conversation) -> Iterator[Medium]:
 class Upload(NamedTuple):
     """What an upload is remembered by."""
 
-    path: str
-    size: int
-    modified: int
+    file: Identity
     model: str
-
-    @classmethod
-    def of(cls, path: pathlib.Path, model: str) -> Upload:
-        """Return the key of a file as it is now."""
-        status = path.stat()
-        return cls(str(path), status.st_size, status.st_mtime_ns, model)
+    mime_type: str
 
 
 class Uploads:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashgate import v1
 from dashgate._backoff import Deadline
 from dashgate._calls import named_metadata, without_name
-from dashgate._large_files import Upload, Uploads, large_media
+from dashgate._large_files import Upload, Uploads, check_files, large_media
 from dashgate._log import CallLog
 from dashgate._settings import Metadata
 from dashgate._stored import StoredConversations
@@ -60,16 +60,19 @@ class MediaCalls(StoredConversations):
         self, conversation: v1.Conversation, deadline: Deadline, metadata: Metadata | None
     ) -> None:
         """Upload the large files of a request, and put the URIs of the uploads in their place."""
-        for medium, path in large_media(conversation):
+        media = large_media(conversation)
+        check_files(media)
+        for medium, file in media:
             model = self._model_of(conversation, deadline, metadata)
-            upload = Upload.of(path, model)
-            with self._connections.here().uploading.of(upload, deadline):
+            upload = Upload(file.identity, model, medium.mime_type)
+            with self._connections.here().uploading.of(upload, deadline), file.open() as reader:
                 uri = self._uploads.uri(upload)
                 if uri is None:
                     uploaded = self.upload(
                         model,
-                        path,
+                        reader,
                         mime_type=medium.mime_type,
+                        name=file.path.name,
                         timeout=deadline.remaining(),
                         metadata=without_name(metadata),
                     )

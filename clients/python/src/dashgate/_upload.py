@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import os
 import pathlib
 import threading
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import BinaryIO, Protocol, TypeAlias, cast
 
 from dashgate import v1
 from dashgate._media_types import sniff
+from dashgate._regular_files import open_regular, opened_in_thread
 from dashgate._unary import Pending
 from dashgate.content import Reader
 
@@ -47,12 +49,30 @@ def opened(source: UploadSource, name: str) -> Iterator[tuple[Reader, str, int |
     """Open the source of an upload; yield the reader, its name, and its size if known."""
     if isinstance(source, (str, os.PathLike)):
         path = pathlib.Path(source)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             yield file, name or path.name, os.fstat(file.fileno()).st_size
     elif isinstance(source, (bytes, bytearray, memoryview)):
         yield _Bytes(memoryview(source).cast("B")), name, memoryview(source).nbytes
     else:
         yield source, name, _rest(source)
+
+
+@asynccontextmanager
+async def opened_async(
+    source: UploadSource | AsyncReader, name: str
+) -> AsyncIterator[tuple[Reader, str, int | None]]:
+    """Do the same without stopping the loop."""
+    if isinstance(source, (str, os.PathLike)):
+        path = pathlib.Path(source)
+        async with opened_in_thread(functools.partial(open_regular, path)) as file:
+            yield file, name or path.name, os.fstat(file.fileno()).st_size
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        with opened(source, name) as found:
+            yield found
+    else:
+        reader = cast("Reader", source)
+        awaits = inspect.iscoroutinefunction(reader.read)
+        yield reader, name, None if awaits else await asyncio.to_thread(_rest, reader)
 
 
 class _Bytes:
@@ -129,4 +149,6 @@ async def read_chunk(reader: Reader) -> bytes:
     """Read a chunk: an asynchronous reader is awaited, another one is read in a thread."""
     if inspect.iscoroutinefunction(reader.read):
         return cast("bytes", await reader.read(CHUNK))
-    return await asyncio.to_thread(reader.read, CHUNK)
+    chunk = await asyncio.to_thread(reader.read, CHUNK)
+    # A method that is no coroutine function may return what one returns.
+    return cast("bytes", await chunk) if inspect.isawaitable(chunk) else chunk

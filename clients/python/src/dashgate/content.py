@@ -1,8 +1,8 @@
 """Parts of a message: text, audio, images and video.
 
 Files are read by the client; paths are never sent. A file of more than 4 MiB is uploaded before the
-call. The MIME type is detected from the first bytes,
-then from the extension, else by the gateway.
+call. A path must be that of a regular file: a pipe or a device can be passed as an open file. The
+MIME type is detected from the first bytes, then from the extension, else by the gateway.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 from dashgate import v1
 from dashgate._large_files import LARGE, attach
 from dashgate._media_types import HEAD, sniff
+from dashgate._regular_files import open_regular
 
 
 @runtime_checkable
@@ -79,10 +80,11 @@ def _medium(source: Source, mime_type: str, kind: str) -> tuple[str | None, byte
         return source, b"", mime_type
     if isinstance(source, (str, os.PathLike)):
         path = _path(source)
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > LARGE:
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
+            if status.st_size > LARGE:
                 head = file.read(HEAD)
-                return attach(path), b"", mime_type or sniff(head, path.name, kind)
+                return attach(path, status), b"", mime_type or sniff(head, path.name, kind)
             data, name = file.read(), path.name
     elif isinstance(source, Reader):
         data, name = _read(source)
