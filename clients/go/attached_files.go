@@ -1,7 +1,10 @@
 package dashgate
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"sync"
 
@@ -19,7 +22,40 @@ const (
 )
 
 // attachedFile is a file that is uploaded by the first call with its URI.
-type attachedFile struct{ path, mimeType string }
+type attachedFile struct {
+	path, mimeType string
+	// info is what the path named then.
+	info fs.FileInfo
+}
+
+// isStill is whether a file is the attached one, unchanged.
+func (f attachedFile) isStill(now fs.FileInfo) bool {
+	return os.SameFile(f.info, now) && f.info.Size() == now.Size() && f.info.ModTime().Equal(now.ModTime())
+}
+
+// open opens the file if it is the attached one. The error is an *Error if it is another one, or that
+// of the file.
+func (f attachedFile) open(requestID string) (*os.File, error) {
+	file, info, err := openRegular(f.path)
+	switch {
+	case errors.Is(err, errNotRegular):
+		return nil, f.changed(requestID, err)
+	case err != nil:
+		return nil, err
+	case !f.isStill(info):
+		_ = file.Close()
+		return nil, f.changed(requestID, nil)
+	}
+	return file, nil
+}
+
+// changed is the error of a file that is not the attached one any more.
+func (f attachedFile) changed(requestID string, cause error) *Error {
+	failed := ownError(codes.InvalidArgument, "INVALID_REQUEST", requestID,
+		"%s is not the file that was attached any more: attach the file again", f.path)
+	failed.cause = cause
+	return failed
+}
 
 // fileTable has the files of a process by their URIs.
 type fileTable struct {

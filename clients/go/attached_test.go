@@ -58,18 +58,12 @@ func TestLargeFilesAreUploadedOnce(t *testing.T) {
 			t.Error("an upload has a request id of its own:", id)
 		}
 	}
-	// Another content or another model is another upload.
-	if err := os.WriteFile(path, append(large(), 0), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.Converse(t.Context(), conversation); err != nil {
-		t.Fatal(err)
-	}
+	// Another model or another type is another upload.
 	conversation.Raw.Model = "n"
 	if _, err := client.Converse(t.Context(), conversation); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "uploads", played.uploads, 6)
+	equal(t, "uploads", played.uploads, 4)
 }
 
 func TestConcurrentCallsShareAnUpload(t *testing.T) {
@@ -90,18 +84,104 @@ func TestConcurrentCallsShareAnUpload(t *testing.T) {
 	group.Wait()
 	equal(t, "uploads", played.uploads, 1)
 	equal(t, "nothing is left", len(client.uploads.running), 0)
+}
 
-	key := uploadKey{path: "x"}
-	release, err := client.uploads.claim(t.Context(), key)
+func TestAWaitingCallMakesTheUploadThatAnotherOneLeft(t *testing.T) {
+	client := play(t).client(t)
+	file := attached(t, written(t, "a.wav", large()))
+	key := uploadKey{path: file.path}
+	_, ended, err := client.uploads.share(t.Context(), key, file)
+	if err != nil || ended == nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := client.uploads.share(gone, key, file); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	makes, shares := make(chan func(string), 2), make(chan string, 2)
+	for range 2 {
+		go func() {
+			uri, ended, _ := client.uploads.share(t.Context(), key, file)
+			if ended != nil {
+				makes <- ended
+			} else {
+				shares <- uri
+			}
+		}()
+	}
+	ended("")
+	(<-makes)("oss://x")
+	// The other one has it although it is not remembered, unless it came later.
+	select {
+	case uri := <-shares:
+		equal(t, "uri", uri, "oss://x")
+	case ended := <-makes:
+		ended("")
+	}
+	equal(t, "nothing is left", len(client.uploads.running), 0)
+}
+
+func TestAnotherFileIsNotSentInPlaceOfTheAttachedOne(t *testing.T) {
+	played := play(t)
+	client := played.client(t)
+	path := written(t, "a.wav", large())
+	for what, change := range map[string]func() error{
+		"size": func() error { return os.WriteFile(path, append(large(), 0), 0o600) },
+		"time": func() error { return os.Chtimes(path, time.Time{}, time.Unix(1e9, 0)) },
+		"file": func() error {
+			info, _ := os.Stat(path)
+			other := written(t, "b.wav", large())
+			return errors.Join(os.Chtimes(other, time.Time{}, info.ModTime()), os.Rename(other, path))
+		},
+		"folder": func() error {
+			return errors.Join(os.Remove(path), os.Mkdir(path, 0o700), os.Remove(path), os.Symlink(t.TempDir(), path))
+		},
+	} {
+		_ = os.Remove(path)
+		if err := os.WriteFile(path, large(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		part, err := AudioFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conversation := NewConversation("m").User(part)
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		_, unary := client.Converse(t.Context(), conversation)
+		_, streamed := client.Stream(t.Context(), conversation).Final()
+		for _, err := range []error{unary, streamed} {
+			failed := failure(t, err)
+			equal(t, what, failed.Code, codes.InvalidArgument)
+			if !strings.Contains(failed.Message, path) || !strings.Contains(failed.Message, "attach the file again") {
+				t.Error(failed.Message)
+			}
+		}
+	}
+	equal(t, "calls", len(played.names), 0)
+}
+
+func TestAnUploadIsNotRememberedForAnotherFileOfItsName(t *testing.T) {
+	path := written(t, "a.wav", large())
+	one := attached(t, path)
+	other := attached(t, written(t, "b.wav", large()))
+	memory, key := newUploadMemory(), uploadKey{path: path}
+	memory.add(key, rememberedUpload{one, "oss://x", time.Now().Add(48 * time.Hour)})
+	equal(t, "the same", memory.find(key, one, time.Now()), "oss://x")
+	equal(t, "another", memory.find(key, other, time.Now()), "")
+}
+
+// attached returns a file as AudioFile attaches it.
+func attached(t *testing.T, path string) attachedFile {
+	t.Helper()
+	part, err := AudioFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := client.uploads.claim(ctx, key); !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	release()
+	file, _ := attachedFiles.find(part.GetAudio().GetUri())
+	return file
 }
 
 func TestFileThatIsGone(t *testing.T) {
@@ -160,15 +240,13 @@ func TestWhatIsRememberedHasLimits(t *testing.T) {
 	equal(t, "files", []any{len(table.files), isKnown}, []any{maxAttachedFiles, false})
 
 	memory, now := newUploadMemory(), time.Now()
-	oldest := uploadKey{path: "oldest"}
-	memory.add(oldest, rememberedUpload{"oss://x", now.Add(2 * time.Hour)})
-	uri, isKnown := memory.find(oldest, now)
-	equal(t, "upload", []any{uri, isKnown}, []any{"oss://x", true})
-	_, isKnown = memory.find(oldest, now.Add(61*time.Minute))
-	equal(t, "an hour before it expires", isKnown, false)
+	oldest, file := uploadKey{path: "oldest"}, attached(t, written(t, "a.wav", large()))
+	memory.add(oldest, rememberedUpload{file, "oss://x", now.Add(2 * time.Hour)})
+	equal(t, "upload", memory.find(oldest, file, now), "oss://x")
+	equal(t, "an hour before it expires", memory.find(oldest, file, now.Add(61*time.Minute)), "")
 	for size := range int64(maxUploads) {
 		memory.add(uploadKey{size: size}, rememberedUpload{})
 	}
-	_, isKnown = memory.find(oldest, now)
-	equal(t, "uploads", []any{len(memory.uploads), isKnown}, []any{maxUploads, false})
+	equal(t, "the oldest", memory.find(oldest, file, now), "")
+	equal(t, "uploads", len(memory.uploads), maxUploads)
 }

@@ -2,8 +2,6 @@ package dashgate
 
 import (
 	"context"
-	"errors"
-	"os"
 	"sync"
 	"time"
 
@@ -20,18 +18,26 @@ const (
 	uploadMargin = time.Hour
 )
 
-var errNotRegular = errors.New("not a regular file")
-
-// uploadKey identifies a file with its content, and the model that may read the upload.
+// uploadKey identifies a file with its content, and what is sent with it.
 type uploadKey struct {
 	path, mimeType, model string
 	size                  int64
 	modified              int64
 }
 
+// rememberedUpload is an upload of a file. Another file may have the same key.
 type rememberedUpload struct {
+	file   attachedFile
 	uri    string
 	expiry time.Time
+}
+
+// runningUpload is an upload that is not complete.
+type runningUpload struct {
+	// ended is closed at its end. The URI is then empty if it failed.
+	ended chan struct{}
+	file  attachedFile
+	uri   string
 }
 
 // uploadMemory has the uploads of a client.
@@ -39,49 +45,61 @@ type uploadMemory struct {
 	lock    sync.Mutex
 	uploads map[uploadKey]rememberedUpload
 	order   []uploadKey
-	// running are the uploads that are not complete: each is closed at its end.
-	running map[uploadKey]chan struct{}
+	running map[uploadKey]*runningUpload
 }
 
 func newUploadMemory() *uploadMemory {
 	return &uploadMemory{
-		uploads: make(map[uploadKey]rememberedUpload), running: make(map[uploadKey]chan struct{}),
+		uploads: make(map[uploadKey]rememberedUpload), running: make(map[uploadKey]*runningUpload),
 	}
 }
 
-// claim waits while another call uploads the same file. The function must be called after the upload.
-func (m *uploadMemory) claim(ctx context.Context, key uploadKey) (func(), error) {
+// share returns the URI of a file that is remembered or that another call uploads. Otherwise the
+// caller must upload it, and then call the function with its URI, or with none if that failed:
+// another caller that waits then uploads it. The error is that of the context.
+func (m *uploadMemory) share(
+	ctx context.Context, key uploadKey, file attachedFile,
+) (uri string, ended func(string), err error) {
 	for {
 		m.lock.Lock()
+		if uri := m.find(key, file, time.Now()); uri != "" {
+			m.lock.Unlock()
+			return uri, nil, nil
+		}
 		other := m.running[key]
 		if other == nil {
-			own := make(chan struct{})
+			own := &runningUpload{ended: make(chan struct{}), file: file}
 			m.running[key] = own
 			m.lock.Unlock()
-			return func() {
-				m.lock.Lock()
-				defer m.lock.Unlock()
-				delete(m.running, key)
-				close(own)
-			}, nil
+			return "", func(uri string) { m.release(key, own, uri) }, nil
 		}
 		m.lock.Unlock()
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-other:
+			return "", nil, ctx.Err()
+		case <-other.ended:
+			if other.uri != "" && file.isStill(other.file.info) {
+				return other.uri, nil, nil
+			}
 		}
 	}
 }
 
-func (m *uploadMemory) find(key uploadKey, now time.Time) (string, bool) {
+func (m *uploadMemory) release(key uploadKey, own *runningUpload, uri string) {
 	m.lock.Lock()
 	defer m.lock.Unlock()
+	delete(m.running, key)
+	own.uri = uri
+	close(own.ended)
+}
+
+// find returns the URI of a remembered upload, or nothing. The lock is held.
+func (m *uploadMemory) find(key uploadKey, file attachedFile, now time.Time) string {
 	upload, isKnown := m.uploads[key]
-	if !isKnown || now.Add(uploadMargin).After(upload.expiry) {
-		return "", false
+	if !isKnown || now.Add(uploadMargin).After(upload.expiry) || !file.isStill(upload.file.info) {
+		return ""
 	}
-	return upload.uri, true
+	return upload.uri
 }
 
 func (m *uploadMemory) add(key uploadKey, upload rememberedUpload) {
@@ -139,38 +157,41 @@ func (c *Client) uploaded(
 func (c *Client) uploadAttached(
 	ctx context.Context, model string, attached attachedFile, requestID string, options []CallOption,
 ) (string, error) {
-	// Opening a pipe would wait for a writer, past the deadline of the call.
-	if info, err := os.Stat(attached.path); err == nil && !info.Mode().IsRegular() {
-		return "", &os.PathError{Op: "open", Path: attached.path, Err: errNotRegular}
-	}
-	file, err := os.Open(attached.path)
+	// A call that waits for another one holds no open file.
+	file, err := attached.open(requestID)
 	if err != nil {
 		return "", err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return "", err
-	}
+	_ = file.Close()
 	key := uploadKey{
 		path: attached.path, mimeType: attached.mimeType, model: model,
-		size: info.Size(), modified: info.ModTime().UnixNano(),
+		size: attached.info.Size(), modified: attached.info.ModTime().UnixNano(),
 	}
-	release, err := c.uploads.claim(ctx, key)
+	shared, ended, err := c.uploads.share(ctx, key, attached)
 	if err != nil {
 		return "", contextError(ctx, requestID)
 	}
-	defer release()
-	if uri, isKnown := c.uploads.find(key, time.Now()); isKnown {
-		return uri, nil
+	if ended == nil {
+		return shared, nil
 	}
+	uri := ""
+	defer func() { ended(uri) }()
+	if file, err = attached.open(requestID); err != nil {
+		return "", err
+	}
+	defer file.Close()
 	options = append(options[:len(options):len(options)], WithMIMEType(attached.mimeType))
 	response, err := c.Upload(ctx, model, file, options...)
 	if err != nil {
 		return "", err
 	}
-	if response.GetExpiresAt().IsValid() {
-		c.uploads.add(key, rememberedUpload{response.GetUri(), response.GetExpiresAt().AsTime()})
+	if now, err := file.Stat(); err != nil || !attached.isStill(now) {
+		// It was written while it was read.
+		return "", attached.changed(requestID, err)
 	}
-	return response.GetUri(), nil
+	if response.GetExpiresAt().IsValid() {
+		c.uploads.add(key, rememberedUpload{attached, response.GetUri(), response.GetExpiresAt().AsTime()})
+	}
+	uri = response.GetUri()
+	return uri, nil
 }

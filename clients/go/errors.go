@@ -89,6 +89,6 @@ func (e *Error) RetryAfter() (time.Duration, bool) {
 // GRPCStatus implements the interface of status.FromError and status.Code.
 func (e *Error) GRPCStatus() *status.Status { return e.Status }
 
-// Unwrap returns the context's error if the context ended the call, and that of Parse if the answer
-// could not be parsed.
+// Unwrap returns the context's error if the context ended the call, that of Parse if the answer could
+// not be parsed, and that of a file which is not the attached one any more.
 func (e *Error) Unwrap() error { return e.cause }

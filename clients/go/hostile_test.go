@@ -2,13 +2,8 @@ package dashgate
 
 import (
 	"context"
-	"errors"
-	"os"
-	"path/filepath"
 	"reflect"
-	"syscall"
 	"testing"
-	"time"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -68,31 +63,5 @@ func TestDetailOfAnImageIsAccepted(t *testing.T) {
 	list := `[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://a.test/a.png","detail":"high"}}]}]`
 	if _, err := FromMessages("m", list); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestALargeFileThatBecameAPipeIsNotWaitedFor(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "pipe")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Skip(err)
-	}
-	client, err := New("127.0.0.1:9")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	ended := make(chan error, 1)
-	go func() {
-		_, err := client.uploadAttached(context.Background(), "m", attachedFile{path: path}, "", nil)
-		ended <- err
-	}()
-	select {
-	case err := <-ended:
-		var failed *os.PathError
-		if !errors.As(err, &failed) {
-			t.Error(err)
-		}
-	case <-time.After(time.Minute):
-		t.Error("it waits for a writer")
 	}
 }

@@ -21,18 +21,17 @@ const sniffLength = 4096
 
 var errFileURI = errors.New("a file: URI must name a file of this machine, as in file:///path")
 
+// errNotRegular is the error of a pipe, a socket, a device or a folder.
+var errNotRegular = errors.New("not a regular file")
+
 // fromFile returns a part from a file: its bytes, or the URI of a file that is uploaded later.
 func fromFile(kind mediaKind, path string, options []MediaOption) (*dashgatev1.Content, error) {
-	file, err := openFile(path)
+	file, info, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() <= largeFile {
+	if info.Size() <= largeFile {
 		return fromReader(kind, file, options)
 	}
 	head := make([]byte, sniffLength)
@@ -44,7 +43,7 @@ func fromFile(kind mediaKind, path string, options []MediaOption) (*dashgatev1.C
 		return nil, err
 	}
 	mimeType := mimeTypeOf(kind, head, file.Name(), options)
-	return uriPart(kind, attachedFiles.add(attachedFile{absolute, mimeType}), mimeType), nil
+	return uriPart(kind, attachedFiles.add(attachedFile{absolute, mimeType, info}), mimeType), nil
 }
 
 // fromReader returns a part from all bytes of a reader.
@@ -61,18 +60,36 @@ func fromReader(kind mediaKind, source io.Reader, options []MediaOption) (*dashg
 }
 
 // openFile opens a file by its path or file: URI.
-func openFile(path string) (*os.File, error) {
+func openFile(path string) (*os.File, fs.FileInfo, error) {
 	if !strings.HasPrefix(path, "file:") {
-		return os.Open(path)
+		return openRegular(path)
 	}
 	parsed, err := url.Parse(path)
 	if err != nil || parsed.Path == "" || parsed.Host != "" && parsed.Host != "localhost" {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: errFileURI}
+		return nil, nil, &fs.PathError{Op: "open", Path: path, Err: errFileURI}
 	}
 	named := parsed.Path
 	if runtime.GOOS == "windows" {
 		// The path of file:///C:/file is /C:/file.
 		named = strings.TrimPrefix(named, "/")
 	}
-	return os.Open(filepath.FromSlash(named))
+	return openRegular(filepath.FromSlash(named))
+}
+
+// openRegular opens a file, and nothing else: a pipe or a device may never end. What the path names
+// is known for sure only when it is open, and opening it does not wait.
+func openRegular(path string) (*os.File, fs.FileInfo, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, nil, err
+	}
+	return file, info, nil
 }

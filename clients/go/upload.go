@@ -14,12 +14,12 @@ import (
 // uploads.
 const chunkSize = 256 << 10
 
-// UploadFile uploads a file, by its path or file: URI, to DashScope's storage. Pass the returned URI to AudioURI, ImageURI or
-// VideoURI.
+// UploadFile uploads a file, by its path or file: URI, to DashScope's storage. Pass the returned URI
+// to AudioURI, ImageURI or VideoURI.
 func (c *Client) UploadFile(
 	ctx context.Context, model, path string, options ...CallOption,
 ) (*dashgatev1.UploadMediaResponse, error) {
-	file, err := openFile(path)
+	file, _, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
