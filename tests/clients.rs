@@ -24,6 +24,8 @@ mod case;
 mod certificates;
 #[path = "clients/cut.rs"]
 mod cut;
+#[path = "clients/emulator.rs"]
+mod emulator;
 #[path = "clients/examples.rs"]
 mod examples;
 #[path = "clients/forks.rs"]
@@ -58,6 +60,8 @@ mod server;
 mod status;
 #[path = "clients/suite.rs"]
 mod suite;
+#[path = "support/threads.rs"]
+mod threads;
 
 use case::Case;
 use language::{Lack, Language};
@@ -76,7 +80,7 @@ fn main() -> ExitCode {
         }
     }
     trials.extend(schedule::side_by_side(runs));
-    libtest_mimic::run(&schedule::arguments(), trials).exit_code()
+    libtest_mimic::run(&threads::arguments(), trials).exit_code()
 }
 
 fn trial_of(case: Arc<Case>, language: Language, runner: (&'static str, &'static str)) -> Trial {

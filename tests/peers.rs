@@ -74,6 +74,8 @@ mod schedule;
 mod sdk;
 #[path = "peers/server.rs"]
 mod server;
+#[path = "support/threads.rs"]
+mod threads;
 #[path = "peers/tls.rs"]
 mod tls;
 #[path = "peers/tools.rs"]
@@ -121,7 +123,7 @@ fn main() -> ExitCode {
     }
     let groups = groups.into_iter().map(|(_, trials)| trials).collect();
     let trials = schedule::side_by_side(groups);
-    libtest_mimic::run(&schedule::arguments(), trials).exit_code()
+    libtest_mimic::run(&threads::arguments(), trials).exit_code()
 }
 
 fn trial((name, tool, run): Case) -> Trial {

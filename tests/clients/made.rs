@@ -1,6 +1,6 @@
 //! Media that would be too large to keep: made once, the same each time, below `target/`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -213,16 +213,4 @@ fn chunk(bytes: &mut Vec<u8>, kind: &[u8; 4], content: &[u8]) {
     bytes.extend(kind);
     bytes.extend(content);
     bytes.extend(crc.sum().to_be_bytes());
-}
-
-/// A file below `target/` that is written for one run of one case.
-pub(crate) fn written(name: &str, text: &str) -> Result<PathBuf, String> {
-    let folder = place::made().join("scripts");
-    let path = folder.join(name);
-    let told = |error: std::io::Error| format!("{}: {error}", path.display());
-    fs::create_dir_all(&folder).map_err(told)?;
-    File::create(&path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(told)?;
-    Ok(path)
 }

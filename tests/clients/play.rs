@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::case::Case;
 use super::cut::CutProxy;
+use super::emulator::Emulator;
 use super::judge::{faults, shown};
 use super::language::Language;
 use super::outages::{OutageProxy, Restart};
@@ -186,7 +187,7 @@ impl Before {
 enum Stage {
     Real {
         gateway: Before,
-        emulator: Arc<Server>,
+        emulator: Emulator,
         /// Where it keeps conversations.
         _store: Option<StoreFolder>,
     },
@@ -199,21 +200,8 @@ impl Stage {
             let gateway = runtime()?.block_on(played::Gateway::start(calls.clone()))?;
             return Ok(Self::Played(gateway));
         }
-        let script = match &case.upstream {
-            Some(script) => {
-                static NUMBER: AtomicUsize = AtomicUsize::new(0);
-                let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-                let name = format!("{}-{}-{number}.json", case.name, std::process::id());
-                let text = made::with_bytes(script).to_string();
-                Some(made::written(&name, &text)?.display().to_string())
-            }
-            None => None,
-        };
-        let emulator = Server::emulator(script.as_deref())?;
-        if let Some(script) = script {
-            // It was read when the emulator began to listen.
-            let _gone = std::fs::remove_file(script);
-        }
+        let script = case.upstream.as_ref().map(made::with_bytes);
+        let emulator = Emulator::start(script.as_ref())?;
         let settings = case.gateway.settings.iter();
         let mut more: Vec<String> = settings
             .flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")])
@@ -232,8 +220,7 @@ impl Stage {
             true => socket(),
             false => "127.0.0.1:0".to_owned(),
         };
-        let emulator = Arc::new(emulator);
-        let upstream = Arc::clone(&emulator);
+        let upstream = emulator.url();
         let start = move || Server::gateway(&upstream, &listen, &more, &variables);
         let gateway = Before::of(case, start()?, Arc::new(start))?;
         Ok(Self::Real {
@@ -288,7 +275,7 @@ impl Stage {
         let began = Instant::now();
         loop {
             let (key, all) = match self {
-                Self::Real { emulator, .. } => ("upstream", journal(emulator)?),
+                Self::Real { emulator, .. } => ("upstream", emulator.journal()?),
                 Self::Played(gateway) => ("seen", gateway.seen()),
             };
             let runs = |seen: &Value| seen.get("end").is_none_or(|end| end == "running");
@@ -316,24 +303,6 @@ fn cancelled(gateway: &played::Gateway, count: usize) -> Result<Vec<String>, Str
         }
         runtime()?.block_on(async { sleep(LOOK_AGAIN).await });
     }
-}
-
-/// The generations and uploads that an emulator wrote down.
-fn journal(emulator: &Server) -> Result<Vec<Value>, String> {
-    let text = emulator.fetch("/emulator/journal")?;
-    let mut journal: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    let requests = journal.get_mut("requests").map(Value::take);
-    let Some(Value::Array(requests)) = requests else {
-        return Err(format!("no journal: {text}"));
-    };
-    let is_told = |request: &Value| {
-        let path = request
-            .get("path")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        path.ends_with("/generation") || path.contains("/uploads") || path == "/oss"
-    };
-    Ok(requests.into_iter().filter(is_told).collect())
 }
 
 /// What the runner reads: files made, addresses and secrets put in.

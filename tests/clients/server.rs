@@ -37,29 +37,17 @@ impl Server {
         Self::start(&arguments.map(str::to_owned), &[])
     }
 
-    /// `dashgate serve` at this address with an emulator behind it, more arguments and variables.
+    /// `dashgate serve` at this address with this upstream, more arguments and variables.
     pub(crate) fn gateway(
-        emulator: &Self,
+        upstream: &str,
         listen: &str,
         more: &[String],
         variables: &[(&str, String)],
     ) -> Result<Self, String> {
-        let upstream = format!("http://{}/api/v1", emulator.address);
-        let arguments = ["serve", "--listen", listen, "--upstream", &upstream];
+        let arguments = ["serve", "--listen", listen, "--upstream", upstream];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
         arguments.extend_from_slice(more);
         Self::start(&arguments, variables)
-    }
-
-    /// `dashgate emulate`, with a script from a file.
-    pub(crate) fn emulator(script: Option<&str>) -> Result<Self, String> {
-        let mut arguments: Vec<String> = ["emulate", "--listen", "127.0.0.1:0"]
-            .map(str::to_owned)
-            .into();
-        if let Some(script) = script {
-            arguments.extend(["--script".to_owned(), script.to_owned()]);
-        }
-        Self::start(&arguments, &[])
     }
 
     fn start(arguments: &[String], variables: &[(&str, String)]) -> Result<Self, String> {
@@ -114,24 +102,23 @@ impl Server {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+}
 
-    /// The body that a plain GET brings.
-    pub(crate) fn fetch(&self, path: &str) -> Result<String, String> {
-        let fetch = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(&self.address)?;
-            stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-            let host = &self.address;
-            // The old protocol: the answer ends where the connection does.
-            write!(stream, "GET {path} HTTP/1.0\r\nhost: {host}\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        let answer = fetch().map_err(|error| format!("GET {path}: {error}"))?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
-            _ => Err(format!("GET {path}: {answer}")),
-        }
+/// The body that a plain GET brings.
+pub(crate) fn fetch(address: &str, path: &str) -> Result<String, String> {
+    let fetch = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        // The old protocol: the answer ends where the connection does.
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = fetch().map_err(|error| format!("GET {path}: {error}"))?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
+        _ => Err(format!("GET {path}: {answer}")),
     }
 }
 

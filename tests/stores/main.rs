@@ -44,6 +44,8 @@ mod round_trips;
 mod shared_calls;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/threads.rs"]
+mod threads;
 mod trials;
 mod turn_kills;
 mod turns;
@@ -53,7 +55,7 @@ mod uploads;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = libtest_mimic::Arguments::from_args();
+    let arguments = threads::arguments();
     let any = [
         command_line::trials(),
         conversations::trials(),

@@ -4,21 +4,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread::available_parallelism;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
-/// How many tests a core is given. They wait for answers, deadlines and downloads; with one more
-/// for each core, it has something to do meanwhile.
-const TESTS_PER_CORE: usize = 2;
-
-/// Sets the number of threads, unless the command line does.
-pub(crate) fn arguments() -> Arguments {
-    let mut arguments = Arguments::from_args();
-    let threads = cores() * TESTS_PER_CORE;
-    arguments.test_threads.get_or_insert(threads);
-    arguments
-}
+use super::threads::cores;
 
 /// One trial of each group, then the next of each, so that what a group needs is made while others
 /// run.
@@ -32,10 +21,6 @@ pub(crate) fn side_by_side(groups: Vec<Vec<Trial>>) -> Vec<Trial> {
         }
     }
     trials
-}
-
-fn cores() -> usize {
-    available_parallelism().map_or(1, usize::from)
 }
 
 static BUILDS: Mutex<usize> = Mutex::new(0);
