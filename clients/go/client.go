@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -51,8 +50,7 @@ type Client struct {
 	owned    *pool
 	uploads  *uploadMemory
 	log      *callLog
-	// leaving is read-locked by each call that ends another one.
-	leaving *sync.RWMutex
+	leavings *leavings
 }
 
 // New returns a client. target is host:port, http://host:port, https://host:port, dns:///host:port
@@ -134,15 +132,15 @@ func FromConn(conn grpc.ClientConnInterface, options ...ClientOption) (*Client, 
 
 func newClient(settings settings, conn grpc.ClientConnInterface, log *callLog) *Client {
 	return &Client{
-		settings: settings, conn: conn, uploads: newUploadMemory(), log: log, leaving: new(sync.RWMutex),
+		settings: settings, conn: conn, uploads: newUploadMemory(), log: log, leavings: new(leavings),
 	}
 }
 
 // Close cancels all calls and closes the connection, unless the client was created by FromConn.
 // Before, it waits, for at most 2 seconds, until the gateway has ended the calls that were left.
+// Streams that other goroutines leave at the same time are among them.
 func (c *Client) Close() error {
-	c.leaving.Lock()
-	defer c.leaving.Unlock()
+	c.leavings.wait(leaveLimit)
 	if c.owned == nil {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,9 +27,9 @@ type callLog struct {
 func newCallLog(target string) *callLog {
 	switch os.Getenv("DASHGATE_LOG") {
 	case "info":
-		return &callLog{target: target}
+		return &callLog{target: printable(target)}
 	case "debug":
-		return &callLog{target: target, debug: true}
+		return &callLog{target: printable(target), debug: true}
 	default:
 		return nil
 	}
@@ -66,7 +67,7 @@ func (l *callLog) begin(
 	if l == nil {
 		return ctx, nil
 	}
-	record := &callRecord{log: l, method: method, requestID: requestID, begun: time.Now()}
+	record := &callRecord{log: l, method: method, requestID: printable(requestID), begun: time.Now()}
 	return context.WithValue(ctx, callRecordKey{}, record), record
 }
 
@@ -84,6 +85,24 @@ func (r *callRecord) end(err error) {
 		r.method, outcome(err), time.Since(r.begun).Milliseconds(), r.requestID, r.log.target)
 }
 
+// maxLogged is how many characters are written of a text that comes from elsewhere.
+const maxLogged = 200
+
+// printable returns a text that comes from elsewhere as a part of one line.
+func printable(text string) string {
+	var line strings.Builder
+	for _, char := range text {
+		if line.Len() == maxLogged {
+			break
+		}
+		if char < ' ' || char > '~' {
+			char = '?'
+		}
+		line.WriteRune(char)
+	}
+	return line.String()
+}
+
 // outcome returns the code and the raw reason, without the message.
 func outcome(err error) string {
 	var failed *Error
@@ -93,7 +112,7 @@ func outcome(err error) string {
 	case !errors.As(err, &failed):
 		return code.Code_UNKNOWN.String()
 	case failed.RawReason != "":
-		return codeName(failed) + " " + failed.RawReason
+		return codeName(failed) + " " + printable(failed.RawReason)
 	default:
 		return codeName(failed)
 	}

@@ -177,3 +177,27 @@ func TestDialOptionsAreAppliedLast(t *testing.T) {
 	}
 	equal(t, "the others stay", played.metadata[0].Get("authorization"), []string{"Bearer k"})
 }
+
+func TestATextFromElsewhereIsPartOfOneLine(t *testing.T) {
+	log := logged(t, "debug")
+	played := play(t)
+	played.converse = func(ctx context.Context) (*dashgatev1.ConverseResponse, error) {
+		return nil, refuse(ctx, codes.NotFound, "-1", &errdetails.ErrorInfo{Reason: "A\nforged \u202ereason" + strings.Repeat("\u00e9", 300)})
+	}
+	id := "r\r\n\x1b[31m\xff\u4f60" + strings.Repeat("i", 300)
+	client := played.client(t)
+	// gRPC would refuse such an id in the metadata; in the request it is the gateway's to judge.
+	_, _ = client.Converse(t.Context(), ask(), WithRequestID(id))
+	record := &callRecord{log: client.log, method: "ConverseStream", requestID: printable(id)}
+	record.again("resume", 1, time.Second, &Error{Code: codes.Unavailable, RawReason: id})
+	cleaned := "r???[31m??" + strings.Repeat("i", 190)
+	mustMatch(t, log, `dashgate: Converse \S+ .* request id `+regexp.QuoteMeta(cleaned)+`, 127`,
+		`resume 1 of ConverseStream in 1000 ms after UNAVAILABLE `+regexp.QuoteMeta(cleaned)+`, request id `+regexp.QuoteMeta(cleaned)+`"`)
+	equal(t, "reason", outcome(&Error{Code: codes.NotFound, RawReason: "A\nforged \u202ereason" + strings.Repeat("\u00e9", 300)}),
+		"NOT_FOUND A?forged ?reason"+strings.Repeat("?", 200-len("A?forged ?reason")))
+	for _, char := range log.String() {
+		if char > '~' || char < ' ' && char != '\n' {
+			t.Errorf("%q is in the log", char)
+		}
+	}
+}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -44,16 +46,54 @@ func (c *Client) cancelCall(ctx context.Context, requestID string) error {
 
 // leave ends a call whose stream was left, without waiting. ctx has the metadata of the call.
 func (c *Client) leave(ctx context.Context, requestID string) {
-	// Not granted while the client is closed: then the connection is.
-	if !c.leaving.TryRLock() {
-		return
-	}
+	c.leavings.begin()
 	go func() {
-		defer c.leaving.RUnlock()
+		defer c.leavings.end()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 		defer cancel()
 		_ = c.cancelCall(unrecorded(ctx), requestID)
 	}()
+}
+
+// leavings counts the streams that are being left, for which the end of the client waits.
+type leavings struct {
+	lock    sync.Mutex
+	running int
+	// none is closed when none is left, if something waits for that.
+	none chan struct{}
+}
+
+func (l *leavings) begin() {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	l.running++
+}
+
+func (l *leavings) end() {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	if l.running--; l.running == 0 && l.none != nil {
+		close(l.none)
+		l.none = nil
+	}
+}
+
+// wait waits until none is left, but at most for a time.
+func (l *leavings) wait(limit time.Duration) {
+	l.lock.Lock()
+	if l.running == 0 {
+		l.lock.Unlock()
+		return
+	}
+	if l.none == nil {
+		l.none = make(chan struct{})
+	}
+	none := l.none
+	l.lock.Unlock()
+	select {
+	case <-none:
+	case <-time.After(limit):
+	}
 }
 
 // resumption is the state of a stream across its connections. If one is lost, the stream continues
@@ -217,9 +257,19 @@ func (s *Stream) reopen(delay time.Duration) error {
 
 // open opens a connection's stream.
 func (s *Stream) open() error {
-	s.timer.Reset(s.idle)
 	defer s.timer.Stop()
-	events, err := s.client.Conversations().ConverseStream(s.ctx, s.request)
+	begin := func() {
+		s.begun = true
+		s.timer.Reset(s.idle)
+	}
+	var options []grpc.CallOption
+	if s.client.owned == nil {
+		begin()
+	} else {
+		// Nothing can be received while the call waits for others to end.
+		options = append(options, onBegin{run: begin})
+	}
+	events, err := s.client.Conversations().ConverseStream(s.ctx, s.request, options...)
 	s.events, s.metadata = events, responseMetadata{}
 	return err
 }

@@ -29,6 +29,8 @@ type Stream struct {
 	events grpc.ServerStreamingClient[dashgatev1.ConverseStreamResponse]
 	idle   time.Duration
 	timer  *time.Timer
+	// begun is whether there was a call: before, there is none that must be ended.
+	begun bool
 	// received is whether there was an event. Before, a call that is throttled is made again.
 	received   bool
 	throttling throttling
@@ -63,8 +65,6 @@ func (c *Client) Stream(
 	stream.timer.Stop()
 	var err error
 	if request.Conversation, err = c.uploaded(ctx, conversation.Raw, &call); err != nil {
-		// There is no call yet that must be ended.
-		stream.state.wanted = false
 		stream.finish(err)
 	} else if err = stream.open(); err != nil {
 		stream.recover(err)
@@ -144,6 +144,9 @@ func (s *Stream) Close() {
 	if s.end != nil {
 		return
 	}
+	// The client is not closed before the gateway knows.
+	s.client.leavings.begin()
+	defer s.client.leavings.end()
 	s.cancel(context.Canceled)
 	// gRPC releases the call when its end has been read. What comes until then is not of the answer.
 	for {
@@ -178,7 +181,7 @@ func (s *Stream) finish(end error) {
 	s.end = end
 	if failed, ok := end.(*Error); ok {
 		failed.OutputStarted = failed.OutputStarted || s.fold.hasOutput
-		if !s.fold.complete && s.state.mustLeave(s.ctx, failed) {
+		if s.begun && !s.fold.complete && s.state.mustLeave(s.ctx, failed) {
 			s.client.leave(s.ctx, s.RequestID)
 		}
 	}

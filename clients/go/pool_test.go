@@ -1,0 +1,210 @@
+package dashgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
+)
+
+// full returns a client whose only call, a stream, has begun.
+func full(t *testing.T, played *gateway, options ...ClientOption) (*Client, *Stream) {
+	t.Helper()
+	played.silent = true
+	played.parts = []part{{events: numbered(1, started())}}
+	client := played.client(t, options...)
+	client.owned.perLane, client.owned.most = 1, 1
+	running := client.Stream(t.Context(), ask(), WithRequestID("running"))
+	if _, err := running.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	return client, running
+}
+
+// queued waits until so many calls wait.
+func queued(t *testing.T, client *Client, want int) {
+	t.Helper()
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		client.owned.lock.Lock()
+		have := client.owned.waiting.Len()
+		client.owned.lock.Unlock()
+		if have == want {
+			return
+		}
+	}
+	t.Fatalf("there are never %d calls that wait", want)
+}
+
+// idle fails the test if the client has calls.
+func idle(t *testing.T, client *Client) {
+	t.Helper()
+	calls := 0
+	for _, lane := range client.owned.lanes {
+		calls += lane.calls
+	}
+	equal(t, "calls and those that wait", []int{calls, client.owned.waiting.Len()}, []int{0, 0})
+}
+
+func TestCallsBeyondThePoolWaitInTheirOrder(t *testing.T) {
+	played := play(t)
+	client, running := full(t, played)
+	ended := make(chan error, 5)
+	for at := range 5 {
+		go func() {
+			_, err := client.Converse(t.Context(), ask(), WithRequestID(fmt.Sprint(at)))
+			ended <- err
+		}()
+		queued(t, client, at+1)
+	}
+	equal(t, "calls", len(played.names), 1)
+	running.Close()
+	for range 5 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	equal(t, "order", played.names, []string{"running", "0", "1", "2", "3", "4"})
+	_ = client.Close()
+	idle(t, client)
+}
+
+func TestAnotherConnectionIsOpenedBeforeACallWaits(t *testing.T) {
+	played := play(t)
+	client, running := full(t, played)
+	client.owned.most = 2
+	if _, err := client.Converse(t.Context(), ask()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "connections", len(client.owned.lanes), 2)
+	running.Close()
+}
+
+func TestACallThatWaitsHasItsDeadlineAndCanBeCancelled(t *testing.T) {
+	played := play(t)
+	client, running := full(t, played)
+	_, err := client.Converse(t.Context(), ask(), WithTimeout(20*time.Millisecond))
+	failed := failure(t, err)
+	equal(t, "code", failed.Code, codes.DeadlineExceeded)
+	equal(t, "reason", failed.Reason, dashgatev1.ErrorReason_DEADLINE_EXCEEDED)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() {
+		_, err := client.Converse(ctx, ask())
+		ended <- err
+	}()
+	go func() {
+		_, err := client.Stream(ctx, ask()).Final()
+		ended <- err
+	}()
+	queued(t, client, 2)
+	cancel()
+	for range 2 {
+		if err := <-ended; !errors.Is(err, context.Canceled) || failure(t, err).Code != codes.Canceled {
+			t.Error(err)
+		}
+	}
+	running.Close()
+	equal(t, "calls", played.names, []string{"running"})
+	equal(t, "cancelled", played.cancelledAtEnd(t, client), []string{"running"})
+	idle(t, client)
+}
+
+func TestTheIdleTimeoutDoesNotRunWhileACallWaits(t *testing.T) {
+	played := play(t)
+	const short = 300 * time.Millisecond
+	client, running := full(t, played, WithIdleTimeout(short))
+	begun := time.Now()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := client.Stream(t.Context(), ask()).Final()
+		ended <- err
+	}()
+	queued(t, client, 1)
+	// The stream that runs has no event either, and is over when nothing came for this time.
+	if _, err := running.Recv(); failure(t, err).RawReason != "STREAM_IDLE" {
+		t.Error(err)
+	}
+	if err := <-ended; failure(t, err).RawReason != "STREAM_IDLE" {
+		t.Error(err)
+	}
+	if waited := time.Since(begun); waited < 2*short {
+		t.Errorf("it ended after %v", waited)
+	}
+}
+
+func TestClosingTheClientEndsCallsThatWait(t *testing.T) {
+	played := play(t)
+	client, running := full(t, played)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := client.Converse(t.Context(), ask())
+		ended <- err
+	}()
+	queued(t, client, 1)
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "code", failure(t, <-ended).Code, codes.Canceled)
+	running.Close()
+	idle(t, client)
+}
+
+func TestAConnectionOfACallThatWasLeftIsGivenOn(t *testing.T) {
+	client, running := full(t, play(t))
+	defer running.Close()
+	pool := client.owned
+	_, first := pool.free()
+	_, second := pool.free()
+	pool.release(pool.lanes[0])
+	// The first has the connection now, and is left at the same moment.
+	pool.leave(first)
+	equal(t, "the second has it", <-second.Value.(chan *lane), pool.lanes[0])
+	pool.leave(first)
+	pool.leave(second)
+	equal(t, "calls", pool.lanes[0].calls, 1)
+}
+
+func TestAClientThatIsClosedWaitsForStreamsThatAreLeft(t *testing.T) {
+	for range 20 {
+		played := play(t)
+		var events []part
+		for range 8 {
+			events = append(events, part{events: numbered(1, started())})
+		}
+		played.silent, played.parts = true, events
+		client := played.client(t)
+		var streams []*Stream
+		for range 8 {
+			stream := client.Stream(t.Context(), ask())
+			if _, err := stream.Recv(); err != nil {
+				t.Fatal(err)
+			}
+			streams = append(streams, stream)
+		}
+		left := make(chan struct{})
+		for _, stream := range streams {
+			go func() {
+				stream.Close()
+				left <- struct{}{}
+			}()
+		}
+		// The others are being left when the client is closed.
+		<-left
+		client.leavings.begin()
+		go func() {
+			for range 7 {
+				<-left
+			}
+			client.leavings.end()
+		}()
+		equal(t, "cancelled", len(played.cancelledAtEnd(t, client)), 8)
+	}
+}
