@@ -15,9 +15,11 @@ import grpc.aio
 import pytest
 from callers import ASK, Caller
 from gateway import FAILURE, INFO, LIMIT, Gateway, fail
+from google.rpc import error_details_pb2
 
 from dashgate import AsyncClient, Client, Error
 from dashgate._endpoint import Endpoint
+from dashgate._log import CallLog
 
 
 class Details(grpc.ClientCallDetails):
@@ -209,6 +211,30 @@ def test_the_log_has_sessions(
     lines = [record.getMessage().partition(" ms")[0] for record in caplog.records]
     ends = ["ConverseLive OK", "ConverseLive CANCELLED", "SynthesizeLive UNIMPLEMENTED"]
     assert [line.rpartition(" ")[0] for line in lines] == [f"dashgate: {end}" for end in ends]
+
+
+def test_the_log_has_what_comes_from_elsewhere_in_one_line(
+    gateway: Gateway,
+    call: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("DASHGATE_LOG", "debug")
+    odd = "a\nb\x1b[31m\u2028\x7f\u00e9 " + 300 * "x"
+    shown = ("a?b?[31m??? " + 300 * "x")[:200]
+    info = error_details_pb2.ErrorInfo(reason=odd)
+    gateway.converse = lambda context: fail(context, grpc.StatusCode.ABORTED, "-1", info)
+    with caplog.at_level(logging.DEBUG, "dashgate"), pytest.raises(Error):
+        call("converse", ASK, request_id=odd)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert line.startswith(f"dashgate: Converse ABORTED {shown} ")
+    assert f", request id {shown}, " in line
+    with caplog.at_level(logging.DEBUG, "dashgate"):
+        log = CallLog("Converse", odd, "a")
+        log.retried(0)
+        log.resumed(0)
+    lines = [record.getMessage() for record in caplog.records][-2:]
+    assert all(line.endswith(f", request id {shown}, a") for line in lines)
 
 
 class Lines(logging.Handler):

@@ -83,7 +83,7 @@ def test_an_answer_becomes_what_a_function_makes(gateway: Gateway, call: Caller)
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("Oslo is large.", "Expecting value"),
+        ("Oslo is large.", "City: not JSON at line 1, column 1"),
         ('{"name": "Oslo"}', "City.people: missing"),
         ('{"name": "Oslo", "people": "many"}', "City.people: str, not integer"),
     ],
@@ -120,6 +120,24 @@ def test_the_model_is_shown_its_error_once(gateway: Gateway, call: Caller) -> No
     with pytest.raises(Error):
         call("converse_as", City, conversation.raw, repair=True)
     assert len(gateway.requests) == 4
+
+
+@pytest.mark.parametrize("kind", [City, Town])
+@pytest.mark.parametrize(
+    "text",
+    ["secret", '{"name": "secret}', '{"name": "a", "people": "secret"}', '{"people": ["secret"]}'],
+)
+def test_an_error_quotes_nothing_of_the_answer(
+    gateway: Gateway, call: Caller, kind: Any, text: str
+) -> None:
+    replies(gateway, text)
+    with pytest.raises(Error) as caught:
+        call("converse_as", kind, Conversation("m").user("Oslo?"))
+    assert kind.__name__ in caught.value.message
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "secret" not in f"{error} {error!r} {vars(error)} {getattr(error, 'doc', '')}"
+        error = error.__cause__ or error.__context__
 
 
 def test_types_that_cannot_be_parsed_are_refused() -> None:

@@ -10,6 +10,7 @@ from types import TracebackType
 
 import grpc
 
+from dashgate._printable import printable
 from dashgate.errors import Error
 
 LOGGER = logging.getLogger("dashgate")
@@ -88,7 +89,7 @@ class CallLog:
                 self._method,
                 _outcome(error),
                 (time.monotonic() - self._began) * 1000,
-                self._request_id,
+                printable(self._request_id),
                 self._address,
             )
 
@@ -98,7 +99,7 @@ class CallLog:
             self._method,
             what,
             delay * 1000,
-            self._request_id,
+            printable(self._request_id),
             self._address,
         )
 
@@ -108,4 +109,4 @@ def _outcome(error: BaseException | None) -> str:
         return "OK"
     if not isinstance(error, Error):
         return grpc.StatusCode.CANCELLED.name
-    return f"{error.code.name} {error.raw_reason}".rstrip()
+    return f"{error.code.name} {printable(error.raw_reason)}".rstrip()

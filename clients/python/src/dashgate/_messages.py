@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from dashgate import v1
 from dashgate._media_types import sniff
+from dashgate._printable import printable
+from dashgate._schema import parse_json
 
 _ROLES = {
     "system": v1.ROLE_SYSTEM,
@@ -21,16 +22,16 @@ _ROLES = {
 }
 
 _REMOTE = ("http://", "https://", "oss://")
+_LONGEST_SCHEME = len("https://")
+
+# Padding may be left out.
+_BASE64 = re.compile(r"([A-Za-z0-9+/]*)(={0,2})")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def parse_messages(messages: str | Sequence[object]) -> list[v1.Message]:
     """Return the messages of a list, or of its JSON text."""
-    given: Any = messages
-    if isinstance(messages, str):
-        try:
-            given = json.loads(messages)
-        except (ValueError, RecursionError) as error:
-            _refuse("messages", f"not JSON: {error}")
+    given: Any = parse_json(messages, "messages") if isinstance(messages, str) else messages
     return [_message(each, f"messages[{at}]") for at, each in enumerate(_list(given, "messages"))]
 
 
@@ -39,7 +40,7 @@ def _message(given: Any, at: str) -> v1.Message:
     fields = _object(given, at, known)
     role = fields.get("role")
     if not isinstance(role, str) or role not in _ROLES:
-        _refuse(f"{at}.role", f"{role!r} is not one of {', '.join(_ROLES)}")
+        _refuse(f"{at}.role", f"not one of {', '.join(_ROLES)}")
     return v1.Message(
         role=_ROLES[role],
         content=_contents(fields.get("content"), f"{at}.content"),
@@ -56,7 +57,7 @@ def _contents(given: Any, at: str) -> list[v1.Content]:
     if given is None:
         return []
     if isinstance(given, str):
-        return [v1.Content(text=given)]
+        return [_text_part(given, at)]
     return [_part(part, f"{at}[{index}]") for index, part in enumerate(_list(given, at))]
 
 
@@ -66,7 +67,7 @@ def _part(given: Any, at: str) -> v1.Content:
         return _dashscope_part(fields, at)
     kind = fields["type"]
     if not isinstance(kind, str) or kind not in _TYPED:
-        _refuse(f"{at}.type", f"{kind!r} is not one of {', '.join(_TYPED)}")
+        _refuse(f"{at}.type", f"not one of {', '.join(_TYPED)}")
     _object(fields, at, {"type", kind})
     if kind not in fields:
         _refuse(f"{at}.{kind}", "missing")
@@ -75,7 +76,7 @@ def _part(given: Any, at: str) -> v1.Content:
 
 def _dashscope_part(fields: Mapping[str, Any], at: str) -> v1.Content:
     if len(fields) != 1 or next(iter(fields)) not in _UNTYPED:
-        keys = ", ".join(map(str, fields)) or "nothing"
+        keys = ", ".join(map(_name, fields)) or "nothing"
         _refuse(at, f"{keys} is not one of {', '.join(_UNTYPED)}")
     kind, value = next(iter(fields.items()))
     return _UNTYPED[kind](value, f"{at}.{kind}")
@@ -99,6 +100,8 @@ def _video(given: Any, at: str) -> v1.Content:
     frames = [
         v1.Image(**_source(frame, f"{at}[{index}]")) for index, frame in enumerate(_list(given, at))
     ]
+    if not frames:
+        _refuse(at, "no images")
     return v1.Content(video=v1.Video(frames=v1.VideoFrames(frames=frames)))
 
 
@@ -118,7 +121,7 @@ def _input_audio(given: Any, at: str) -> v1.Content:
     data = _text(fields.get("data"), f"{at}.data")
     form = _text(fields.get("format") or "", f"{at}.format")
     mime_type = sniff(b"", f"audio.{form}", "audio") if form else ""
-    if data.startswith((*_REMOTE, "data:")):
+    if _begins(data, (*_REMOTE, "data:")):
         source = _source(data, f"{at}.data")
         return v1.Content(audio=v1.Audio(**{"mime_type": mime_type, **source}))
     return v1.Content(audio=v1.Audio(data=_base64(data, f"{at}.data"), mime_type=mime_type))
@@ -127,24 +130,34 @@ def _input_audio(given: Any, at: str) -> v1.Content:
 def _source(given: Any, at: str) -> dict[str, Any]:
     """Return the fields of a medium. Its URI must not be one of this machine."""
     uri = _text(given, at)
-    if uri.startswith(_REMOTE):
+    if _begins(uri, _REMOTE):
         return {"uri": uri}
-    if not uri.startswith("data:"):
+    if not _begins(uri, ("data:",)):
         _refuse(at, "give a URI that begins with https:, http:, oss: or data:; paths are refused")
-    kind, comma, data = uri.removeprefix("data:").partition(",")
+    kind, comma, data = uri[len("data:") :].partition(",")
     if not comma:
         _refuse(at, "the data: URI has no comma")
-    mime_type, is_base64, _ = kind.partition(";base64")
+    is_base64 = kind.lower().endswith(";base64")
     content = _base64(data, at) if is_base64 else unquote_to_bytes(data)
+    if not content:
+        _refuse(at, "no data")
     # An empty type leaves the detection to the gateway.
-    return {"data": content, "mime_type": mime_type}
+    return {"data": content, "mime_type": kind[: -len(";base64")] if is_base64 else kind}
+
+
+def _begins(uri: str, schemes: tuple[str, ...]) -> bool:
+    return uri[:_LONGEST_SCHEME].lower().startswith(schemes)
 
 
 def _base64(text: str, at: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    found = _BASE64.fullmatch(text)
+    digits, padding = found.groups() if found else ("=", "")
+    missing = -len(digits) % 4
+    if not found or missing > 2 or len(padding) not in (0, missing):  # noqa: PLR2004
         _refuse(at, "neither base64 nor a URI that begins with https:, http:, oss: or data:")
+    if not digits:
+        _refuse(at, "no data")
+    return base64.b64decode(digits + missing * "=")
 
 
 def _tool_call(given: Any, index: int, at: str) -> v1.ToolCall:
@@ -162,10 +175,12 @@ def _tool_call(given: Any, index: int, at: str) -> v1.ToolCall:
 def _object(given: Any, at: str, known: set[str] | None = None) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         _refuse(at, f"{_kind(given)}, not an object")
-    for key in given:
+    # A key with the value null is an absent one.
+    fields = {key: value for key, value in given.items() if value is not None}
+    for key in fields:
         if known is not None and key not in known:
-            _refuse(f"{at}.{key}", "not known")
-    return given
+            _refuse(f"{at}.{_name(key)}", "not known")
+    return fields
 
 
 def _list(given: Any, at: str) -> Sequence[Any]:
@@ -177,7 +192,13 @@ def _list(given: Any, at: str) -> Sequence[Any]:
 def _text(given: Any, at: str) -> str:
     if not isinstance(given, str):
         _refuse(at, f"{_kind(given)}, not a text")
+    if _SURROGATE.search(given):
+        _refuse(at, "a surrogate without its pair")
     return given
+
+
+def _name(key: object) -> str:
+    return printable(key) if isinstance(key, str) else _kind(key)
 
 
 def _kind(given: Any) -> str:

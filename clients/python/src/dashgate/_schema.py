@@ -15,7 +15,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -25,6 +25,8 @@ _PLAIN: dict[Any, dict[str, Any]] = {
     type(None): {"type": "null"},
     Any: {},
 }
+
+_Value = TypeVar("_Value")
 
 _LISTS = (list, collections.abc.Sequence)
 _UNIONS = (typing.Union, types.UnionType)
@@ -133,6 +135,37 @@ class SchemaWriter:
         return schema
 
 
+def parse_json(text: str, at: str) -> Any:
+    """Return the value of a JSON text. Raises `ValueError` with the position."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        why = f"{at}: not JSON at line {error.lineno}, column {error.colno}"
+    except (ValueError, RecursionError):
+        why = f"{at}: not JSON, or too deep, or with a number that is too long"
+    # Not from the error of the parser, which has the whole text.
+    raise ValueError(why)
+
+
+def without_values(validate: Callable[[Any], _Value], value: Any, at: str) -> _Value:
+    """Return what pydantic makes of a value. Its errors have places and reasons, but no values."""
+    try:
+        return validate(value)
+    except ValueError as error:
+        why = _explained(error, at)
+    raise ValueError(why)
+
+
+def _explained(error: Any, at: str) -> str:
+    """Return the text of an error of pydantic, or the kind of another one."""
+    if not hasattr(error, "errors"):
+        return f"{at}: {type(error).__name__}"
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(map(str, (at, *detail['loc'])))}: {detail['msg']}" for detail in details
+    )
+
+
 def parse_object(fields: list[Field], value: Any, at: str) -> dict[str, Any]:
     """Return the values of an object's properties. Raises `ValueError` with the place."""
     if not isinstance(value, Mapping):
@@ -168,7 +201,7 @@ def _parse(kind: Any, value: Any, at: str) -> Any:  # noqa: PLR0911 - one for ea
     if issubclass(kind, enum.Enum):
         return _member({member.value: member for member in kind}, value, at)
     if is_model(kind):
-        return kind.model_validate(value)
+        return without_values(kind.model_validate, value, at)
     return kind(**parse_object(fields_of_dataclass(kind), value, at))
 
 
@@ -200,7 +233,7 @@ def _member(members: Mapping[Any, Any], value: Any, at: str) -> Any:
     for known, member in members.items():
         if type(known) is type(value) and known == value:
             return member
-    raise ValueError(f"{at}: {value!r} is not one of {', '.join(map(repr, members))}")
+    raise ValueError(f"{at}: not one of {', '.join(map(repr, members))}")
 
 
 def _refuse(at: str, value: Any, wanted: str) -> NoReturn:

@@ -13,7 +13,14 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from dashgate import v1
-from dashgate._schema import SchemaWriter, fields_of_dataclass, is_model, parse_object
+from dashgate._schema import (
+    SchemaWriter,
+    fields_of_dataclass,
+    is_model,
+    parse_json,
+    parse_object,
+    without_values,
+)
 from dashgate.answer import Answer
 from dashgate.conversation import Conversation
 from dashgate.errors import Error
@@ -26,7 +33,7 @@ class Schema(Generic[_Value]):
     """A type that an answer has: a JSON Schema, and a function that parses the text.
 
     Use it for types that are neither dataclasses nor models of pydantic. An exception of `parse` is
-    an answer that is not valid.
+    an answer that is not valid, and its text is a part of the error.
     """
 
     name: str
@@ -46,13 +53,17 @@ class Schema(Generic[_Value]):
         name = re.sub(r"[^A-Za-z0-9_-]", "_", kind.__name__)
         if is_model(kind):
             model: Any = kind
-            return cls(name, model.model_json_schema(), model.model_validate_json)
+
+            def validate(text: str) -> _Value:
+                return without_values(model.model_validate_json, text, name)
+
+            return cls(name, model.model_json_schema(), validate)
         if not dataclasses.is_dataclass(kind):
             raise TypeError(f"{kind!r} is no dataclass and no pydantic model: give a Schema")
         fields = fields_of_dataclass(kind)
 
         def parse(text: str) -> _Value:
-            return kind(**parse_object(fields, json.loads(text), name))
+            return kind(**parse_object(fields, parse_json(text, name), name))
 
         return cls(name, SchemaWriter().document(fields), parse, _description(kind))
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from dashgate import v1
-from dashgate._schema import Field, SchemaWriter, fields_of_function, parse_object, to_text
+from dashgate._schema import (
+    Field,
+    SchemaWriter,
+    fields_of_function,
+    parse_json,
+    parse_object,
+    to_text,
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def _taking_text(
     function: Callable[..., Any], fields: list[Field]
 ) -> Callable[[str], str | Awaitable[str]]:
     def arguments_of(text: str) -> dict[str, Any]:
-        return parse_object(fields, json.loads(text or "{}"), "arguments")
+        return parse_object(fields, parse_json(text or "{}", "arguments"), "arguments")
 
     def run(text: str) -> str:
         try:
