@@ -28,7 +28,10 @@ const ALL: [Language; 6] = [
         )
     },
     Language::new(2, "go", &[("go", "")]),
-    Language::new(3, "typescript", &[("typescript", "")]),
+    Language {
+        forks: true,
+        ..Language::new(3, "typescript", &[("typescript", "")])
+    },
     Language {
         commits_generated_code: false,
         forks: true,
