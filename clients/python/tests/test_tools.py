@@ -239,6 +239,68 @@ def test_a_typed_tool_may_be_a_coroutine_function(gateway: Gateway) -> None:
     assert conversation.raw.tools[0].function.description == "Adds."
 
 
+class Road:
+    class End(pydantic.BaseModel):
+        km: int
+
+    class Way(pydantic.BaseModel):
+        end: Road.End
+
+
+class River:
+    class End(pydantic.BaseModel):
+        sea: str
+
+    class Way(pydantic.BaseModel):
+        end: River.End
+
+
+def test_classes_of_one_name_have_schemas_of_their_own() -> None:
+    for model in (Road.Way, River.Way):
+        model.model_rebuild(_types_namespace={"Road": Road, "River": River})
+
+    @dashgate.tool
+    def go(road: Road.Way, river: River.Way, back: Road.Way) -> str:
+        return f"{road.end.km} {river.end.sea}"
+
+    schema: Any = go.parameters
+    ends = {}
+    for name, way in schema["properties"].items():
+        end = schema["$defs"][way["properties"]["end"]["$ref"].removeprefix("#/$defs/")]
+        ends[name] = list(end["properties"])
+    assert ends == {"road": ["km"], "river": ["sea"], "back": ["km"]}
+    assert len(schema["$defs"]) == 2
+    given = {"road": {"end": {"km": 1}}, "river": {"end": {"sea": "a"}}, "back": {"end": {"km": 2}}}
+    assert go.function(json.dumps(given)) == "1 a"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ('{"a": ' + "[" * 100_000, "too deep"),
+        ('{"a": ' + "9" * 5000 + "}", "too long"),
+        ('{"a": ' + "9" * 400 + "}", "too large"),
+        ('{"a": 1, "' + "x" * 5000 + '": 1}', "x: not known"),
+    ],
+)
+def test_arguments_that_are_too_deep_or_too_large_are_answered(arguments: str, error: str) -> None:
+    @dashgate.tool
+    def half(a: float) -> float:
+        return a / 2
+
+    @dashgate.tool
+    async def half_async(a: float) -> float:
+        return a / 2
+
+    async def run_async() -> str:
+        return str(await half_async.function(arguments))  # type: ignore[misc]
+
+    for result in (half.function(arguments), asyncio.run(run_async())):
+        answered = json.loads(str(result))["error"]
+        assert error in answered
+        assert len(answered) < 300
+
+
 def test_types_without_a_schema_are_refused() -> None:
     def no_type(a) -> None:  # type: ignore[no-untyped-def]
         pass

@@ -17,6 +17,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
+from dashgate._printable import printable
+
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
@@ -122,9 +124,7 @@ class SchemaWriter:
         if issubclass(kind, enum.Enum):
             return {"enum": [member.value for member in kind]}
         if is_model(kind):
-            schema: dict[str, Any] = kind.model_json_schema()  # type: ignore[attr-defined]
-            self._definitions.update(schema.pop("$defs", {}))
-            return schema
+            return self._model(kind)
         if not dataclasses.is_dataclass(kind):
             raise TypeError(f"{kind.__qualname__} has no JSON Schema: give one")
         if kind in self._open:
@@ -133,6 +133,19 @@ class SchemaWriter:
         schema = self._object(fields_of_dataclass(kind))
         self._open.pop()
         return schema
+
+    def _model(self, kind: Any) -> dict[str, Any]:
+        """Return the schema of a model. Classes of one name have definitions of their own."""
+        suffix, number = "", 1
+        while True:
+            template = f"#/$defs/{{model}}{suffix}"
+            schema: dict[str, Any] = kind.model_json_schema(ref_template=template)
+            found = {f"{name}{suffix}": each for name, each in schema.pop("$defs", {}).items()}
+            if all(self._definitions.get(name, each) == each for name, each in found.items()):
+                self._definitions.update(found)
+                return schema
+            number += 1
+            suffix = f"_{number}"
 
 
 def parse_json(text: str, at: str) -> Any:
@@ -162,7 +175,8 @@ def _explained(error: Any, at: str) -> str:
         return f"{at}: {type(error).__name__}"
     details = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
-        f"{'.'.join(map(str, (at, *detail['loc'])))}: {detail['msg']}" for detail in details
+        f"{at}{''.join(f'.{printable(str(each))}' for each in detail['loc'])}: {detail['msg']}"
+        for detail in details
     )
 
 
@@ -173,7 +187,7 @@ def parse_object(fields: list[Field], value: Any, at: str) -> dict[str, Any]:
     known = {field.name: field for field in fields}
     for name in value:
         if name not in known:
-            raise ValueError(f"{at}.{name}: not known")
+            raise ValueError(f"{at}.{printable(name)}: not known")
     for field in fields:
         if field.is_required and field.name not in value:
             raise ValueError(f"{at}.{field.name}: missing")
@@ -197,7 +211,10 @@ def _parse(kind: Any, value: Any, at: str) -> Any:  # noqa: PLR0911 - one for ea
     if origin in (dict, collections.abc.Mapping):
         if not isinstance(value, Mapping):
             _refuse(at, value, "an object")
-        return {name: _parse(arguments[1], each, f"{at}.{name}") for name, each in value.items()}
+        return {
+            name: _parse(arguments[1], each, f"{at}.{printable(name)}")
+            for name, each in value.items()
+        }
     if issubclass(kind, enum.Enum):
         return _member({member.value: member for member in kind}, value, at)
     if is_model(kind):

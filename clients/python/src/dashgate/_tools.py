@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import contextvars
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -21,8 +21,15 @@ from dashgate.tools import Tool
 # Enough for usual tools; bounds the cost of a model that never stops calling them.
 MAX_ROUNDS = 8
 
+# How many functions of a round run at the same time.
+MOST_AT_ONCE = 16
+
 _FAILED = '{"error":"the function failed"}'
 _NOT_RUN = '{"error":"the function was not run"}'
+
+
+# By the position of a call; None while its function runs.
+_Outcomes: TypeAlias = dict[int, str | BaseException | None]
 
 
 class ToolRounds:
@@ -57,73 +64,90 @@ class ToolRounds:
     def run(self, calls: Sequence[v1.ToolCall]) -> None:
         """Run the functions of a round, and append their results."""
         if self._parallel and len(calls) > 1:
-            with self._settled(calls) as outcomes, ThreadPoolExecutor(len(calls)) as threads:
-                for at, call in enumerate(calls):
-                    # The functions see the context variables of the caller.
-                    context = contextvars.copy_context()
-                    threads.submit(context.run, self._note, call, at, outcomes)
+            with self._settled(calls) as outcomes:
+                self._run_in_threads(calls, outcomes)
             return
-        for call in calls:
-            with self._answered(call, calls):
-                result = _checked(call, self._result(call))
-            self._conversation.tool_result(call, result)
+        for at in range(len(calls)):
+            with self._answered(calls, at) as call:
+                self._conversation.tool_result(call, _checked(call, self._result(call)))
 
     async def run_async(self, calls: Sequence[v1.ToolCall]) -> None:
         """Run the functions of a round, some of which may be coroutine functions."""
         if self._parallel and len(calls) > 1:
+            places = asyncio.Semaphore(MOST_AT_ONCE)
             with self._settled(calls) as outcomes:
+                # It waits for all, also if it is cancelled.
                 await asyncio.gather(
-                    *(self._note_async(call, at, outcomes) for at, call in enumerate(calls))
+                    *(
+                        self._note_async(call, at, outcomes, places)
+                        for at, call in enumerate(calls)
+                    ),
+                    return_exceptions=True,
                 )
             return
-        for call in calls:
-            with self._answered(call, calls):
-                result = await self._result_async(call)
-            self._conversation.tool_result(call, result)
+        for at in range(len(calls)):
+            with self._answered(calls, at) as call:
+                self._conversation.tool_result(call, await self._result_async(call))
 
-    def _note(self, call: v1.ToolCall, at: int, outcomes: dict[int, str | Exception]) -> None:
+    def _run_in_threads(self, calls: Sequence[v1.ToolCall], outcomes: _Outcomes) -> None:
+        threads = ThreadPoolExecutor(min(len(calls), MOST_AT_ONCE), "dashgate-tool")
+        try:
+            for at, call in enumerate(calls):
+                # The functions see the context variables of the caller.
+                context = contextvars.copy_context()
+                threads.submit(context.run, self._note, call, at, outcomes)
+            threads.shutdown()
+        except BaseException as error:
+            # Either there are too many threads, or Ctrl-C was pressed, which does not wait.
+            threads.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+            raise
+
+    def _note(self, call: v1.ToolCall, at: int, outcomes: _Outcomes) -> None:
+        outcomes[at] = None
         try:
             outcomes[at] = _checked(call, self._result(call))
-        except Exception as error:  # It is raised when all have ended.
+        except BaseException as error:  # It is raised when all have ended.
             outcomes[at] = error
 
     async def _note_async(
-        self, call: v1.ToolCall, at: int, outcomes: dict[int, str | Exception]
+        self, call: v1.ToolCall, at: int, outcomes: _Outcomes, places: asyncio.Semaphore
     ) -> None:
-        try:
-            outcomes[at] = await self._result_async(call)
-        except Exception as error:  # It is raised when all have ended.
-            outcomes[at] = error
+        async with places:
+            outcomes[at] = None
+            try:
+                outcomes[at] = await self._result_async(call)
+            except BaseException as error:  # It is raised when all have ended.
+                outcomes[at] = error
 
     @contextlib.contextmanager
-    def _settled(self, calls: Sequence[v1.ToolCall]) -> Iterator[dict[int, str | Exception]]:
-        """Append the outcomes in the order of the calls, and raise the first exception."""
-        outcomes: dict[int, str | Exception] = {}
+    def _settled(self, calls: Sequence[v1.ToolCall]) -> Iterator[_Outcomes]:
+        """Append the outcomes in the order of the calls, and raise the first exception.
+
+        What ends the program goes before the others.
+        """
+        outcomes: _Outcomes = {}
         try:
             yield outcomes
         finally:
-            self._append(calls, outcomes)
-        for _, outcome in sorted(outcomes.items()):
-            if isinstance(outcome, Exception):
-                raise outcome
+            self._append(calls, dict(outcomes))
+        errors = [each for _, each in sorted(outcomes.items()) if isinstance(each, BaseException)]
+        if errors:
+            raise next((each for each in errors if not isinstance(each, Exception)), errors[0])
 
-    def _append(
-        self, calls: Sequence[v1.ToolCall], outcomes: Mapping[int, str | Exception]
-    ) -> None:
+    def _append(self, calls: Sequence[v1.ToolCall], outcomes: _Outcomes) -> None:
         for at, call in enumerate(calls):
             # One that was interrupted has no outcome.
-            outcome = outcomes.get(at)
+            outcome = outcomes.get(at, _NOT_RUN)
             self._conversation.tool_result(call, outcome if isinstance(outcome, str) else _FAILED)
 
     @contextlib.contextmanager
-    def _answered(self, call: v1.ToolCall, calls: Sequence[v1.ToolCall]) -> Iterator[None]:
+    def _answered(self, calls: Sequence[v1.ToolCall], at: int) -> Iterator[v1.ToolCall]:
         """Answer a call whose function fails, and those after it, so that no call is unanswered."""
         try:
-            yield
+            yield calls[at]
         except BaseException:
-            self._conversation.tool_result(call, _FAILED)
-            position = next(at for at, other in enumerate(calls) if other is call)
-            for other in calls[position + 1 :]:
+            self._conversation.tool_result(calls[at], _FAILED)
+            for other in calls[at + 1 :]:
                 self._conversation.tool_result(other, _NOT_RUN)
             raise
 
@@ -140,6 +164,8 @@ class ToolRounds:
 def _checked(call: v1.ToolCall, result: Any) -> str:
     if not isinstance(result, str):
         raise TypeError(f"tool {call.name} gave {type(result).__name__}, not a text")
+    # Fails here and not when it is appended, if the text cannot be sent.
+    result.encode()
     return result
 
 

@@ -55,7 +55,8 @@ class Schema(Generic[_Value]):
             model: Any = kind
 
             def validate(text: str) -> _Value:
-                return without_values(model.model_validate_json, text, name)
+                value: _Value = without_values(model.model_validate_json, text, name)
+                return value
 
             return cls(name, model.model_json_schema(), validate)
         if not dataclasses.is_dataclass(kind):
