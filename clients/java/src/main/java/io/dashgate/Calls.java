@@ -284,7 +284,7 @@ final class Calls {
             progress.resumes() == 0
                 ? throttled(STREAM, options, record, settings, idle::pause)
                 : call(STREAM, options, record),
-        () -> leaving.leave(headers(settings), record.requestId()),
+        leaving.of(() -> headers(settings), record.requestId()),
         record,
         options.getDeadline());
   }

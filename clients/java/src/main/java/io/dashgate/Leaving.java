@@ -6,6 +6,7 @@ import io.dashgate.v1.CancelCallResponse;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.Context;
+import io.grpc.Deadline;
 import io.grpc.Metadata;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
@@ -13,6 +14,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Supplier;
 
 /** The calls that end other calls, whose streams were left. */
 final class Leaving {
@@ -23,15 +25,51 @@ final class Leaving {
   /** Not those that closing the client cancels: it waits for them. */
   private final RunningCalls calls;
 
-  private final Set<CompletableFuture<CancelCallResponse>> left = ConcurrentHashMap.newKeySet();
+  /** The calls, and the streams that are being left, whose calls may follow. */
+  private final Set<CompletableFuture<?>> left = ConcurrentHashMap.newKeySet();
 
   Leaving(Channel channel, CallLog log) {
     this.channel = channel;
     this.calls = new RunningCalls(log);
   }
 
-  /** Ends a call, without waiting. */
-  void leave(Metadata headers, String requestId) {
+  /** Returns what ends a call, whose metadata is only made if it is needed. */
+  OfCall of(Supplier<Metadata> headers, String requestId) {
+    return new OfCall(headers, requestId);
+  }
+
+  /** Ends a call, whose stream is left. */
+  final class OfCall {
+    private final Supplier<Metadata> headers;
+    private final String requestId;
+
+    private OfCall(Supplier<Metadata> headers, String requestId) {
+      this.headers = headers;
+      this.requestId = requestId;
+    }
+
+    /**
+     * Notes that the stream is being left. A stream that was cancelled is no longer among the calls
+     * of the client: closing that must not go on before the call begins, or will not be made.
+     *
+     * @return called when it is known
+     */
+    Runnable announce() {
+      CompletableFuture<Void> known = new CompletableFuture<>();
+      left.add(known);
+      return () -> {
+        left.remove(known);
+        known.complete(null);
+      };
+    }
+
+    /** Ends the call, without waiting. */
+    void leave() {
+      Leaving.this.leave(headers.get(), requestId);
+    }
+  }
+
+  private void leave(Metadata headers, String requestId) {
     CallOptions options =
         CallOptions.DEFAULT.withDeadlineAfter(LIMIT_SECONDS, TimeUnit.SECONDS);
     CancelCallRequest request = CancelCallRequest.newBuilder().setRequestId(requestId).build();
@@ -51,14 +89,19 @@ final class Leaving {
 
   /** Waits for them. */
   void finish() {
-    try {
-      CompletableFuture.allOf(left.toArray(new CompletableFuture<?>[0]))
-          .get(LIMIT_SECONDS, TimeUnit.SECONDS);
-    } catch (ExecutionException | TimeoutException e) {
-      // The gateway ends the calls by itself.
-      return;
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+    Deadline limit = Deadline.after(LIMIT_SECONDS, TimeUnit.SECONDS);
+    // A stream that is being left adds its call before it is removed.
+    while (!left.isEmpty() && !limit.isExpired()) {
+      try {
+        CompletableFuture.allOf(left.toArray(new CompletableFuture<?>[0]))
+            .get(limit.timeRemaining(TimeUnit.NANOSECONDS), TimeUnit.NANOSECONDS);
+      } catch (ExecutionException | TimeoutException e) {
+        // The gateway ends the calls by itself.
+        continue;
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        return;
+      }
     }
   }
 }

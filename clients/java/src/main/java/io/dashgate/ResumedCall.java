@@ -24,7 +24,7 @@ import java.util.function.Supplier;
 final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStreamResponse> {
   private final StreamProgress progress;
   private final Supplier<ClientCall<ConverseStreamRequest, ConverseStreamResponse>> calls;
-  private final Runnable leave;
+  private final Leaving.OfCall leave;
   private final CallRecord record;
   /** Null for none. */
   private final Deadline deadline;
@@ -59,7 +59,7 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
   ResumedCall(
       StreamProgress progress,
       Supplier<ClientCall<ConverseStreamRequest, ConverseStreamResponse>> calls,
-      Runnable leave,
+      Leaving.OfCall leave,
       CallRecord record,
       Deadline deadline) {
     this.progress = progress;
@@ -113,6 +113,15 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
 
   @Override
   public void cancel(String message, Throwable cause) {
+    Runnable known = leave.announce();
+    try {
+      cancelAndLeave(message, cause);
+    } finally {
+      known.run();
+    }
+  }
+
+  private void cancelAndLeave(String message, Throwable cause) {
     ClientCall<ConverseStreamRequest, ConverseStreamResponse> call;
     boolean waited;
     boolean over;
@@ -251,7 +260,7 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
         return;
       }
       isLeft = true;
-      leave.run();
+      leave.leave();
     }
   }
 
