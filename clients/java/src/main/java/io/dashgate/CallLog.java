@@ -2,6 +2,8 @@ package io.dashgate;
 
 import java.util.Locale;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /**
  * The log of a client, which the variable {@code DASHGATE_LOG} switches on. Lines have no content,
@@ -13,6 +15,11 @@ final class CallLog {
   static final String VARIABLE = "DASHGATE_LOG";
 
   private static final System.Logger LOGGER = System.getLogger("io.dashgate");
+
+  /** How much is logged of a text that comes from elsewhere. */
+  private static final int MAX_CHARACTERS = 200;
+
+  private static final Pattern CONTROL = Pattern.compile("[\\p{Cc}\\p{Zl}\\p{Zp}]");
 
   private final Level level;
   private final String target;
@@ -46,7 +53,8 @@ final class CallLog {
   /** Logs the end of a call; {@code fault} is null if it succeeded. */
   void ended(CallRecord call, DashgateException fault, long nanos) {
     if (level != Level.OFF) {
-      String status = fault == null ? "OK" : (fault.code() + " " + fault.rawReason()).trim();
+      String status =
+          fault == null ? "OK" : (fault.code() + " " + foreign(fault.rawReason())).trim();
       write(call.method() + " " + status + " " + millis(nanos) + ", " + of(call));
     }
   }
@@ -71,15 +79,23 @@ final class CallLog {
   }
 
   private String of(CallRecord call) {
-    return "request id " + call.requestId() + ", " + target;
+    return "request id " + foreign(call.requestId()) + ", " + target;
   }
 
   private static String millis(long nanos) {
     return TimeUnit.NANOSECONDS.toMillis(nanos) + " ms";
   }
 
+  /** Returns what is logged of a text that comes from elsewhere. */
+  private static String foreign(String text) {
+    return text.codePoints()
+        .limit(MAX_CHARACTERS)
+        .mapToObj(it -> it >= ' ' && it <= '~' ? String.valueOf((char) it) : "?")
+        .collect(Collectors.joining());
+  }
+
   private static void write(String line) {
-    // An id or a reason of somebody else must not begin a new line.
-    LOGGER.log(System.Logger.Level.INFO, "dashgate: " + line.replaceAll("\\p{Cntrl}", "?"));
+    // An address must not begin a new line.
+    LOGGER.log(System.Logger.Level.INFO, "dashgate: " + CONTROL.matcher(line).replaceAll("?"));
   }
 }

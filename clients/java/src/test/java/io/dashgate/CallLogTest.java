@@ -5,8 +5,11 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.protobuf.Any;
+import com.google.rpc.ErrorInfo;
 import io.dashgate.v1.ConverseResponse;
 import io.grpc.Status;
+import io.grpc.protobuf.StatusProto;
 import java.io.IOException;
 import java.util.List;
 import java.util.Map;
@@ -108,6 +111,31 @@ class CallLogTest {
             "dashgate: Converse retry in N ms after UNAVAILABLE" + rest,
             "dashgate: Converse retry in N ms after RESOURCE_EXHAUSTED" + rest,
             "dashgate: Converse OK N ms" + rest),
+        lines());
+  }
+
+  @Test
+  void hasPrintableAsciiOfWhatComesFromElsewhere() {
+    String reason = "A\u0085\u2028\n\u00e9\ud83d\ude00" + "R".repeat(300);
+    ErrorInfo info = ErrorInfo.newBuilder().setReason(reason).setDomain("proxy").build();
+    com.google.rpc.Status status =
+        com.google.rpc.Status.newBuilder()
+            .setCode(Status.Code.ABORTED.value())
+            .addDetails(Any.pack(info))
+            .build();
+    gateway.converse =
+        (request, out) -> out.onError(StatusProto.toStatusRuntimeException(status));
+    try (DashgateClient client = client("info")) {
+      CallSettings settings =
+          CallSettings.create().requestId("\u8bf7\u6c42\r\u2028" + "i".repeat(300));
+      DashgateException fault =
+          assertThrows(DashgateException.class, () -> client.converse(QUESTION, settings));
+      assertEquals(reason, fault.rawReason());
+    }
+    assertEquals(
+        List.of(
+            "dashgate: Converse ABORTED A?????" + "R".repeat(194)
+                + " N ms, request id ????" + "i".repeat(196) + ", " + gateway.target()),
         lines());
   }
 
