@@ -17,19 +17,19 @@ AttachedFiles& AttachedFiles::of_process() {
   return files;
 }
 
-std::string AttachedFiles::add(std::filesystem::path path) {
+std::string AttachedFiles::add(AttachedFile file) {
   std::string uri = std::string(kScheme) + make_uuid();
   const std::lock_guard lock(mutex_);
   if (oldest_first_.size() == kMostFiles) {
     files_.erase(oldest_first_.front());
     oldest_first_.pop_front();
   }
-  files_.emplace(uri, std::move(path));
+  files_.emplace(uri, std::move(file));
   oldest_first_.push_back(uri);
   return uri;
 }
 
-std::optional<std::filesystem::path> AttachedFiles::find(const std::string& uri) const {
+std::optional<AttachedFile> AttachedFiles::find(const std::string& uri) const {
   const std::lock_guard lock(mutex_);
   const auto found = files_.find(uri);
   if (found == files_.end()) return std::nullopt;

@@ -101,6 +101,15 @@ Error make_error(grpc::StatusCode code, v1::ErrorReason reason, std::string mess
   return Error(std::move(fields));
 }
 
+Error cancelled(std::string request_id) {
+  return make_error(grpc::StatusCode::CANCELLED, "the call was cancelled", std::move(request_id));
+}
+
+Error expired(std::string request_id) {
+  return make_error(grpc::StatusCode::DEADLINE_EXCEEDED, v1::DEADLINE_EXCEEDED, "Deadline Exceeded",
+                    std::move(request_id));
+}
+
 void check_size(const google::protobuf::MessageLite& message, const std::string& request_id) {
   if (message.ByteSizeLong() <= static_cast<std::size_t>(std::numeric_limits<int>::max())) return;
   throw make_error(grpc::StatusCode::RESOURCE_EXHAUSTED, v1::MESSAGE_TOO_LARGE,

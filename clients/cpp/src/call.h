@@ -44,6 +44,10 @@ Error make_error(grpc::StatusCode code, std::string message, std::string request
 Error make_error(grpc::StatusCode code, v1::ErrorReason reason, std::string message,
                  std::string request_id);
 
+// Returns the errors of a call that ends in the client, as gRPC has them.
+Error cancelled(std::string request_id);
+Error expired(std::string request_id);
+
 // Throws Error if protobuf cannot serialize the message, which would abort the process.
 void check_size(const google::protobuf::MessageLite& message, const std::string& request_id);
 

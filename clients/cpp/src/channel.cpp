@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <chrono>
+#include <fstream>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -17,17 +19,27 @@
 #include "service_config.h"
 
 namespace dashgate {
+namespace {
+
+// Also of a pipe, because a shell passes the output of a command as one.
+std::string read_pem(const std::filesystem::path& path) {
+  if (path.empty()) return {};
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  std::string pem = file ? detail::read_all(file) : std::string();
+  if (!file.eof() || file.bad()) detail::throw_unreadable(path, errno);
+  return pem;
+}
+
+}  // namespace
 
 TlsOptions TlsOptions::from_files(const std::filesystem::path& ca_certificates,
                                   const std::filesystem::path& client_certificate,
                                   const std::filesystem::path& client_key) {
-  const auto read = [](const std::filesystem::path& path) {
-    return path.empty() ? std::string() : detail::read_file(path);
-  };
   TlsOptions tls;
-  tls.ca_certificates = read(ca_certificates);
-  tls.client_certificate = read(client_certificate);
-  tls.client_key = read(client_key);
+  tls.ca_certificates = read_pem(ca_certificates);
+  tls.client_certificate = read_pem(client_certificate);
+  tls.client_key = read_pem(client_key);
   return tls;
 }
 

@@ -14,6 +14,7 @@
 #include "channel.h"
 #include "connection_pool.h"
 #include "log.h"
+#include "regular_file.h"
 #include "stream_state.h"
 #include "upload_cache.h"
 
@@ -47,7 +48,7 @@ struct Client::Impl {
 
   Answer converse(const v1::Conversation& conversation, const CallOptions& options);
   Stream stream(const v1::Conversation& conversation, const CallOptions& options);
-  v1::UploadMediaResponse upload(const std::string& model, const std::filesystem::path& file,
+  v1::UploadMediaResponse upload(const std::string& model, detail::RegularFile& file,
                                  const UploadOptions& options, const detail::Deadline& deadline);
 
   // Uploads the large files of a conversation that is about to be sent, and replaces their URIs.

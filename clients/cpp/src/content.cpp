@@ -2,11 +2,11 @@
 
 #include <array>
 #include <istream>
-#include <system_error>
 #include <utility>
 
 #include "attached_files.h"
 #include "files.h"
+#include "regular_file.h"
 
 namespace dashgate {
 
@@ -36,6 +36,13 @@ Source Source::file(std::filesystem::path path) { return Source(std::move(path))
 Source Source::uri(std::string uri) { return Source(Place(Uri{std::move(uri)})); }
 Source Source::bytes(std::string bytes) { return Source(Place(Bytes{std::move(bytes)})); }
 
+namespace {
+
+// The first bytes of a file, enough to detect its type.
+constexpr std::size_t kStartBytes = 4096;
+
+}  // namespace
+
 // Sets the source of one of the three messages, which have the same fields for it.
 struct SourceAccess {
   template <class Medium>
@@ -48,18 +55,16 @@ struct SourceAccess {
       medium.set_data(bytes->value);
     } else {
       const auto& path = std::get<std::filesystem::path>(source.place_);
-      std::error_code unknown_size;
-      if (std::filesystem::is_regular_file(path, unknown_size) &&
-          std::filesystem::file_size(path, unknown_size) > detail::kMostInMessage &&
-          !unknown_size) {
-        if (mime_type.empty()) mime_type = sniff(detail::read_start(path), path, kind);
-        medium.set_uri(detail::AttachedFiles::of_process().add(std::filesystem::absolute(path)));
-        medium.set_mime_type(std::move(mime_type));
-        return;
-      }
-      std::string data = detail::read_file(path);
+      detail::RegularFile file(path);
+      const bool is_large = file.identity().size > detail::kMostInMessage;
+      std::string data = is_large ? file.read(kStartBytes) : file.read_all();
       if (mime_type.empty()) mime_type = sniff(data, path, kind);
-      medium.set_data(std::move(data));
+      if (is_large) {
+        medium.set_uri(detail::AttachedFiles::of_process().add(
+            {std::filesystem::absolute(path), file.identity()}));
+      } else {
+        medium.set_data(std::move(data));
+      }
     }
     medium.set_mime_type(std::move(mime_type));
   }

@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <charconv>
-#include <cstdint>
 #include <stdexcept>
 #include <system_error>
 
@@ -14,20 +13,8 @@ void throw_unreadable(const std::filesystem::path& path, int error) {
       std::error_code(error == 0 ? EIO : error, std::generic_category()));
 }
 
-std::ifstream open_file(const std::filesystem::path& path) {
-  // Opening a directory succeeds; only reading it fails.
-  if (std::error_code ignored; std::filesystem::is_directory(path, ignored)) {
-    throw_unreadable(path, EISDIR);
-  }
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw_unreadable(path, errno);
-  return file;
-}
-
-std::string read_all(std::istream& media, std::size_t expected) {
+std::string read_all(std::istream& media) {
   std::string bytes;
-  bytes.reserve(expected + 1);
   constexpr std::size_t kPiece = 256 * 1024;
   for (std::size_t length = 0;;) {
     bytes.resize(length + kPiece);
@@ -36,26 +23,6 @@ std::string read_all(std::istream& media, std::size_t expected) {
     bytes.resize(length);
     if (!media) return bytes;
   }
-}
-
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file = open_file(path);
-  std::error_code unknown_size;
-  const std::uintmax_t size = std::filesystem::file_size(path, unknown_size);
-  errno = 0;
-  std::string bytes = read_all(file, unknown_size ? 0 : static_cast<std::size_t>(size));
-  if (file.bad()) throw_unreadable(path, errno);
-  return bytes;
-}
-
-std::string read_start(const std::filesystem::path& path) {
-  std::ifstream file = open_file(path);
-  std::string start(4096, '\0');
-  errno = 0;
-  file.read(start.data(), static_cast<std::streamsize>(start.size()));
-  if (file.bad()) throw_unreadable(path, errno);
-  start.resize(static_cast<std::size_t>(file.gcount()));
-  return start;
 }
 
 std::optional<std::string> unescape(std::string_view text) {

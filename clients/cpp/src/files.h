@@ -1,9 +1,8 @@
-// Reads files.
+// Files and URIs.
 #ifndef DASHGATE_SRC_FILES_H_
 #define DASHGATE_SRC_FILES_H_
 
 #include <filesystem>
-#include <fstream>
 #include <istream>
 #include <optional>
 #include <string>
@@ -11,18 +10,8 @@
 
 namespace dashgate::detail {
 
-// Opens a file for reading. Throws std::filesystem::filesystem_error.
-std::ifstream open_file(const std::filesystem::path& path);
-
-// Returns the bytes of a file. Throws std::filesystem::filesystem_error.
-std::string read_file(const std::filesystem::path& path);
-
 // Reads a stream to its end, or until it is bad.
-std::string read_all(std::istream& media, std::size_t expected = 0);
-
-// Returns the first bytes of a file, enough to detect its type. Throws
-// std::filesystem::filesystem_error.
-std::string read_start(const std::filesystem::path& path);
+std::string read_all(std::istream& media);
 
 // Returns the path of a `file:` URI. Throws std::invalid_argument if it names another machine.
 std::filesystem::path path_of_uri(std::string_view uri);

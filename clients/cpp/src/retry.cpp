@@ -71,7 +71,7 @@ void pause(std::chrono::milliseconds delay, const CancellationToken& cancellatio
   std::unique_lock lock(mutex);
   changed.wait_until(lock, from_now(delay), [&] { return is_cancelled; });
   if (!is_cancelled) return;
-  throw make_error(grpc::StatusCode::CANCELLED, "the call was cancelled", request_id);
+  throw cancelled(request_id);
 }
 
 }  // namespace dashgate::detail

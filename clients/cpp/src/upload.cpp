@@ -2,9 +2,7 @@
 #include <dashgate/error.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
-#include <fstream>
 #include <functional>
 #include <istream>
 #include <optional>
@@ -13,7 +11,7 @@
 
 #include "call.h"
 #include "client_impl.h"
-#include "files.h"
+#include "regular_file.h"
 
 namespace dashgate {
 namespace {
@@ -120,31 +118,21 @@ v1::UploadMediaResponse upload_medium(Impl& client, const std::string& model, co
 
 }  // namespace
 
-v1::UploadMediaResponse Client::Impl::upload(const std::string& model,
-                                             const std::filesystem::path& path,
+v1::UploadMediaResponse Client::Impl::upload(const std::string& model, detail::RegularFile& file,
                                              const UploadOptions& options,
                                              const detail::Deadline& deadline) {
-  std::ifstream file = detail::open_file(path);
   Medium medium;
-  std::error_code unknown_size;
-  if (std::filesystem::is_regular_file(path, unknown_size)) {
-    const std::uintmax_t size = std::filesystem::file_size(path, unknown_size);
-    if (!unknown_size) medium.size = size;
-  }
-  medium.pieces = [&file, &path] {
-    errno = 0;
-    std::string piece = read_piece(file);
-    if (file.bad()) detail::throw_unreadable(path, errno);
-    return piece;
-  };
+  medium.size = file.identity().size;
+  medium.pieces = [&file] { return file.read(kChunkBytes); };
   UploadOptions named = options;
-  if (named.name.empty()) named.name = path.filename().string();
+  if (named.name.empty()) named.name = file.path().filename().string();
   return upload_medium(*this, model, medium, named, deadline);
 }
 
 v1::UploadMediaResponse Client::upload(const std::string& model, const std::filesystem::path& path,
                                        const UploadOptions& options) const {
-  return impl_->upload(model, path, options, impl_->unary_deadline(options.timeout));
+  detail::RegularFile file(path);
+  return impl_->upload(model, file, options, impl_->unary_deadline(options.timeout));
 }
 
 v1::UploadMediaResponse Client::upload(const std::string& model, std::istream& media,

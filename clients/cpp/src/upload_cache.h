@@ -5,30 +5,29 @@
 #include <dashgate/v1/media_service.pb.h>
 
 #include <chrono>
-#include <cstdint>
+#include <condition_variable>
 #include <deque>
-#include <filesystem>
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <tuple>
 
+#include "call.h"
+#include "regular_file.h"
+
 namespace dashgate::detail {
 
-// A file in the state in which it was uploaded, for a model.
+// What an upload can be used for: a file in one state, for a model and as a type.
 struct UploadKey {
-  std::filesystem::path path;
-  std::uintmax_t size = 0;
-  std::filesystem::file_time_type modified;
+  FileIdentity file;
   std::string model;
-
-  // Reads size and time of a file. Throws std::filesystem::filesystem_error.
-  static UploadKey of(const std::filesystem::path& path, std::string model);
+  std::string mime_type;
 
   friend bool operator<(const UploadKey& a, const UploadKey& b) {
-    return std::tie(a.path, a.size, a.modified, a.model) <
-           std::tie(b.path, b.size, b.modified, b.model);
+    return std::tie(a.file, a.model, a.mime_type) < std::tie(b.file, b.model, b.mime_type);
   }
 };
 
@@ -36,6 +35,13 @@ struct UploadKey {
 class UploadCache {
  public:
   using Time = std::chrono::system_clock::time_point;
+  using Upload = std::function<v1::UploadMediaResponse()>;
+
+  // Returns the URI of an upload, which is made if it is not known. Of several callers at once, one
+  // makes it; if it fails, another one does. Throws what `upload` throws, and Error if the caller
+  // does not wait any longer.
+  std::string get(const UploadKey& key, const Upload& upload, const Deadline& deadline,
+                  const CancellationToken& cancellation, const std::string& request_id);
 
   // Returns the URI of an upload that does not expire soon.
   std::optional<std::string> find(const UploadKey& key,
@@ -45,14 +51,26 @@ class UploadCache {
   void add(const UploadKey& key, const v1::UploadMediaResponse& upload);
 
  private:
-  struct Upload {
+  struct Made {
     std::string uri;
     Time expires;
   };
 
+  // An upload in progress. The lock of the cache protects it.
+  struct Attempt {
+    bool is_over = false;
+    std::string uri;  // empty if it failed
+  };
+
+  void end(const UploadKey& key, const std::string& uri);
+  // Requires the lock.
+  std::optional<std::string> find_locked(const UploadKey& key, Time now) const;
+
   std::mutex mutex_;
-  std::map<UploadKey, Upload> uploads_;
+  std::condition_variable changed_;
+  std::map<UploadKey, Made> uploads_;
   std::deque<UploadKey> oldest_first_;
+  std::map<UploadKey, std::shared_ptr<Attempt>> attempts_;
 };
 
 }  // namespace dashgate::detail

@@ -8,17 +8,34 @@
 #include "call.h"
 #include "client_impl.h"
 #include "query.h"
+#include "regular_file.h"
 
 namespace dashgate {
 namespace {
 
-// Returns the URIs of files in a conversation, to be replaced.
-std::vector<std::string*> find_files(v1::Conversation& conversation) {
-  std::vector<std::string*> uris;
+// A part that names a file, by a URI that is to be replaced.
+struct Part {
+  std::string* uri;
+  std::string mime_type;
+  detail::AttachedFile file;
+};
+
+// Returns the file of a URI. Throws Error if it is not known.
+detail::AttachedFile find_file(const std::string& uri, const std::string& request_id) {
+  auto file = detail::AttachedFiles::of_process().find(uri);
+  if (file) return *std::move(file);
+  throw detail::make_error(grpc::StatusCode::INVALID_ARGUMENT,
+                           "another process attached the file `" + uri +
+                               "`, or too many were attached after it: attach it again",
+                           request_id);
+}
+
+std::vector<Part> find_parts(v1::Conversation& conversation, const std::string& request_id) {
+  std::vector<Part> parts;
   const auto add = [&](auto& medium) {
-    if (medium.has_uri() && detail::AttachedFiles::is_uri(medium.uri())) {
-      uris.push_back(medium.mutable_uri());
-    }
+    if (!medium.has_uri() || !detail::AttachedFiles::is_uri(medium.uri())) return;
+    parts.push_back(
+        {medium.mutable_uri(), medium.mime_type(), find_file(medium.uri(), request_id)});
   };
   for (v1::Message& message : *conversation.mutable_messages()) {
     for (v1::Content& part : *message.mutable_content()) {
@@ -30,7 +47,17 @@ std::vector<std::string*> find_files(v1::Conversation& conversation) {
       for (v1::Image& frame : *part.mutable_video()->mutable_frames()->mutable_frames()) add(frame);
     }
   }
-  return uris;
+  return parts;
+}
+
+// Throws Error unless a file that was opened is the one that was attached.
+void check_same(const detail::RegularFile& file, const detail::AttachedFile& attached,
+                const std::string& request_id) {
+  if (file.identity() == attached.identity) return;
+  throw detail::make_error(grpc::StatusCode::INVALID_ARGUMENT,
+                           "the file `" + attached.path.string() +
+                               "` has changed since it was attached: attach it again",
+                           request_id);
 }
 
 }  // namespace
@@ -56,33 +83,27 @@ std::string Client::Impl::model_of(const v1::Conversation& conversation, const C
 
 void Client::Impl::upload_files(v1::Conversation& conversation, const CallOptions& options,
                                 const std::string& request_id, const detail::Deadline& deadline) {
-  const std::vector<std::string*> uris = find_files(conversation);
-  if (uris.empty()) return;
-  std::vector<std::filesystem::path> files;
-  for (const std::string* uri : uris) {
-    const auto file = detail::AttachedFiles::of_process().find(*uri);
-    if (!file) {
-      throw detail::make_error(grpc::StatusCode::INVALID_ARGUMENT,
-                               "another process attached the file `" + *uri +
-                                   "`, or too many were attached after it: attach it again",
-                               request_id);
-    }
-    files.push_back(*file);
+  const std::vector<Part> parts = find_parts(conversation, request_id);
+  if (parts.empty()) return;
+  // Before anything is sent.
+  for (const Part& part : parts) {
+    check_same(detail::RegularFile(part.file.path), part.file, request_id);
   }
   UploadOptions of_upload;
   of_upload.metadata = options.metadata;
   of_upload.metadata.erase("x-request-id");
   of_upload.cancellation = options.cancellation;
   const std::string model = model_of(conversation, options, deadline);
-  for (std::size_t at = 0; at < files.size(); ++at) {
-    const auto key = detail::UploadKey::of(files[at], model);
-    std::optional<std::string> uri = uploads_.find(key);
-    if (!uri) {
-      const v1::UploadMediaResponse uploaded = upload(model, files[at], of_upload, deadline);
-      uploads_.add(key, uploaded);
-      uri = uploaded.uri();
-    }
-    *uris[at] = *std::move(uri);
+  for (const Part& part : parts) {
+    of_upload.mime_type = part.mime_type;
+    const auto make = [&] {
+      // What is read is what was checked.
+      detail::RegularFile file(part.file.path);
+      check_same(file, part.file, request_id);
+      return upload(model, file, of_upload, deadline);
+    };
+    *part.uri = uploads_.get({part.file.identity, model, part.mime_type}, make, deadline,
+                             options.cancellation, request_id);
   }
 }
 

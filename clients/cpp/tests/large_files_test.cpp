@@ -1,8 +1,9 @@
 // Files that are uploaded before the call.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
-#include <fstream>
+#include <future>
 
 #include "attached_files.h"
 #include "folder.h"
@@ -66,10 +67,67 @@ TEST_F(LargeFiles, AreUploadedOnceForAllTurns) {
   EXPECT_EQ(asked_[1].messages(0).content(1).video().frames().frames(0).uri(), "oss://b/1");
   // The conversation of the caller can be sent to another model.
   EXPECT_TRUE(AttachedFiles::is_uri(conversation.raw().messages(0).content(0).audio().uri()));
+}
 
-  write("a.wav", "RIFF1234WAVE" + std::string(kLarge + 1, 'x'));
+// Attaches a file, changes it, and expects that nothing is sent.
+template <class Change>
+void expect_changed(const tests::Server& server, const std::filesystem::path& path,
+                    const Change& change) {
+  dashgate::Conversation conversation("m");
+  conversation.user(dashgate::audio(path));
+  change();
+  const Client client(server.options());
+  for (const auto& error : {failure_of([&] { client.converse(conversation); }),
+                            failure_of([&] { client.stream(conversation); })}) {
+    EXPECT_EQ(error.code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_NE(error.message().find(path.string()), std::string::npos);
+    EXPECT_NE(error.message().find("attach it again"), std::string::npos);
+  }
+  EXPECT_TRUE(server.seen().empty());
+}
+
+TEST_F(LargeFiles, ThatHaveChangedAreNotSent) {
+  const auto path = write("a.wav", std::string(kLarge, 'x'));
+  const auto time = std::filesystem::last_write_time(path);
+  expect_changed(server_, path, [&] {
+    write("a.wav", std::string(kLarge + 1, 'x'));
+    std::filesystem::last_write_time(path, time);
+  });
+  expect_changed(server_, path, [&] {
+    std::filesystem::last_write_time(path, time + std::chrono::nanoseconds(1000));
+  });
+}
+
+TEST_F(LargeFiles, WhosePathNamesAnotherAreNotSent) {
+  const auto path = write("a.wav", std::string(kLarge, 'x'));
+  expect_changed(server_, path, [&] {
+    const auto other = write("b.wav", std::string(kLarge, 'x'));
+    std::filesystem::last_write_time(other, std::filesystem::last_write_time(path));
+    std::filesystem::rename(other, path);
+  });
+}
+
+TEST_F(LargeFiles, ThatHaveChangedAreNotSentFromTheMemoryEither) {
+  const auto path = write("a.wav", std::string(kLarge, 'x'));
+  const Client client(server_.options());
+  dashgate::Conversation conversation("m");
+  conversation.user(dashgate::audio(path));
   client.converse(conversation);
-  EXPECT_EQ(described_.size(), 2U);
+  write("a.wav", std::string(kLarge + 1, 'x'));
+  EXPECT_EQ(failure_of([&] { client.converse(conversation); }).code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(asked_.size(), 1U);
+}
+
+TEST_F(LargeFiles, AreUploadedAgainForAnotherType) {
+  const auto path = write("a.wav", std::string(kLarge, 'x'));
+  const Client client(server_.options());
+  dashgate::Conversation conversation("m");
+  conversation.user(dashgate::audio(path, "audio/webm"), dashgate::video(path, "video/webm"));
+  client.converse(conversation);
+  ASSERT_EQ(described_.size(), 2U);
+  EXPECT_EQ(described_[0].mime_type(), "audio/webm");
+  EXPECT_EQ(described_[1].mime_type(), "video/webm");
 }
 
 TEST_F(LargeFiles, SmallOnesAreReadIntoTheMessage) {
@@ -104,21 +162,25 @@ TEST_F(LargeFiles, OfAnotherProcessAreRefused) {
 
 TEST(AttachedFiles, TheOldestIsForgotten) {
   AttachedFiles files;
-  const std::string first = files.add("/a");
-  const std::string second = files.add("/b");
-  for (int at = 0; at < 9'999; ++at) files.add("/c");
+  const std::string first = files.add({"/a", {}});
+  const std::string second = files.add({"/b", {}});
+  for (int at = 0; at < 9'999; ++at) files.add({"/c", {}});
   EXPECT_FALSE(files.find(first));
-  EXPECT_EQ(files.find(second), "/b");
+  EXPECT_EQ(files.find(second)->path, "/b");
+}
+
+v1::UploadMediaResponse uploaded(const char* uri, std::int64_t expires = 0) {
+  v1::UploadMediaResponse upload;
+  upload.set_uri(uri);
+  upload.mutable_expires_at()->set_seconds(expires);
+  return upload;
 }
 
 TEST(UploadCache, ForgetsWhatExpiresAndTheOldest) {
   UploadCache cache;
   const auto now = UploadCache::Time() + std::chrono::hours(1000);
-  v1::UploadMediaResponse upload;
-  upload.set_uri("oss://1");
-  upload.mutable_expires_at()->set_seconds(1002 * 3600);
-  UploadKey key;
-  key.path = "/0";
+  const v1::UploadMediaResponse upload = uploaded("oss://1", 1002 * 3600);
+  const UploadKey key;
   cache.add(key, upload);
   cache.add(key, upload);
   EXPECT_EQ(cache.find(key, now), "oss://1");
@@ -126,12 +188,98 @@ TEST(UploadCache, ForgetsWhatExpiresAndTheOldest) {
   UploadKey other = key;
   other.model = "another";
   EXPECT_FALSE(cache.find(other, now));
-  for (int at = 1; at <= 1000; ++at) {
-    other.path = "/" + std::to_string(at);
+  other = key;
+  other.mime_type = "another";
+  EXPECT_FALSE(cache.find(other, now));
+  for (std::uint64_t at = 1; at <= 1000; ++at) {
+    other.file.inode = at;
     cache.add(other, upload);
   }
   EXPECT_FALSE(cache.find(key, now));
   EXPECT_TRUE(cache.find(other, now));
+}
+
+// Callers of one cache that need the same upload.
+class SharedUpload : public testing::Test {
+ protected:
+  // Begins a call in a thread of its own.
+  std::future<std::string> begin(const UploadCache::Upload& upload,
+                                 const dashgate::CancellationToken& cancellation = {},
+                                 const dashgate::detail::Deadline& deadline = {}) {
+    return std::async(std::launch::async, [this, upload, cancellation, deadline] {
+      return cache_.get({}, upload, deadline, cancellation, "r");
+    });
+  }
+
+  // Begins a call that makes the upload, and waits until it does.
+  std::future<std::string> begin_first(const UploadCache::Upload& upload) {
+    std::promise<void> begun;
+    auto call = begin([&begun, upload] {
+      begun.set_value();
+      return upload();
+    });
+    begun.get_future().wait();
+    return call;
+  }
+
+  static v1::UploadMediaResponse never() {
+    ADD_FAILURE() << "it was uploaded twice";
+    return {};
+  }
+
+  UploadCache cache_;
+  std::promise<void> gate_;
+};
+
+TEST_F(SharedUpload, IsMadeOnceForCallsAtOnce) {
+  auto first = begin_first([this] {
+    gate_.get_future().wait();
+    return uploaded("oss://1");  // which expires too soon to be kept
+  });
+  auto second = begin(never);
+  auto third = begin(never);
+  EXPECT_EQ(second.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  gate_.set_value();
+  EXPECT_EQ(first.get(), "oss://1");
+  EXPECT_EQ(second.get(), "oss://1");
+  EXPECT_EQ(third.get(), "oss://1");
+}
+
+TEST_F(SharedUpload, IsMadeByAnotherCallerIfItFails) {
+  auto first = begin_first([this]() -> v1::UploadMediaResponse {
+    gate_.get_future().wait();
+    throw std::runtime_error("no");
+  });
+  std::atomic<int> uploads{0};
+  const auto upload = [&] {
+    ++uploads;
+    return uploaded("oss://2", std::time(nullptr) + 7200);
+  };
+  auto second = begin(upload);
+  auto third = begin(upload);
+  EXPECT_EQ(second.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  gate_.set_value();
+  EXPECT_THROW(first.get(), std::runtime_error);
+  EXPECT_EQ(second.get(), "oss://2");
+  EXPECT_EQ(third.get(), "oss://2");
+  EXPECT_EQ(uploads, 1);
+}
+
+TEST_F(SharedUpload, IsNotWaitedForAfterACancellationOrTheDeadline) {
+  auto first = begin_first([this] {
+    gate_.get_future().wait();
+    return uploaded("oss://1");
+  });
+  dashgate::CancellationSource source;
+  auto second = begin(never, source.token());
+  auto third = begin(never, {}, std::chrono::system_clock::now() + std::chrono::milliseconds(20));
+  const auto late = failure_of([&] { third.get(); });
+  EXPECT_EQ(late.code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(late.raw_reason(), "DEADLINE_EXCEEDED");
+  source.cancel();
+  EXPECT_EQ(failure_of([&] { second.get(); }).code(), grpc::StatusCode::CANCELLED);
+  gate_.set_value();
+  EXPECT_EQ(first.get(), "oss://1");
 }
 
 }  // namespace
