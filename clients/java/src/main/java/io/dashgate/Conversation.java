@@ -126,9 +126,11 @@ public final class Conversation {
    *
    * @param json the JSON form of the schema's {@code Conversation}
    * @return the conversation
+   * @throws IllegalArgumentException with the place of what is not of the schema
    */
   public static Conversation fromJson(String json) {
-    return new Conversation(Json.read(json, io.dashgate.v1.Conversation.newBuilder()));
+    io.dashgate.v1.Conversation.Builder into = io.dashgate.v1.Conversation.newBuilder();
+    return new Conversation(Json.read("conversation", json, into));
   }
 
   /**

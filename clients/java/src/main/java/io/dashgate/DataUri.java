@@ -1,6 +1,6 @@
 package io.dashgate;
 
-import java.net.URLDecoder;
+import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import java.util.Locale;
@@ -27,34 +27,50 @@ final class DataUri {
     boolean isBase64 = head.toLowerCase(Locale.ROOT).endsWith(BASE64);
     byte[] data =
         isBase64
-            ? base64(node, body)
-            // A plus sign is itself in a URI.
-            : URLDecoder.decode(body.replace("+", "%2B"), StandardCharsets.ISO_8859_1)
-                .getBytes(StandardCharsets.ISO_8859_1);
+            ? base64(node, body, "is a data: URI whose data is no base64")
+            : unescaped(node, body);
     String type = isBase64 ? head.substring(0, head.length() - BASE64.length()) : head;
-    return type.isEmpty() ? Medium.of(data, kind) : Medium.typed(data, type);
+    // Parameters may follow a type that is left out.
+    return type.isEmpty() || type.startsWith(";")
+        ? Medium.of(data, kind)
+        : Medium.typed(data, type);
   }
 
-  static byte[] base64(JsonNode node, String text) {
+  /** Decodes base64 with or without padding. */
+  static byte[] base64(JsonNode node, String text, String otherwise) {
+    byte[] data;
     try {
-      return Base64.getMimeDecoder().decode(checked(text));
+      data = Base64.getDecoder().decode(text);
     } catch (IllegalArgumentException e) {
-      throw node.error("is neither a URI nor base64");
+      throw node.error(otherwise);
     }
+    return checked(node, data);
   }
 
-  /** The decoder skips what is not base64; only white space may be skipped. */
-  private static String checked(String text) {
-    if (!text.chars().allMatch(DataUri::mayBeBase64)) {
-      throw new IllegalArgumentException("not base64");
+  /** Returns the bytes of a text with escapes; what is not escaped is UTF-8. */
+  private static byte[] unescaped(JsonNode node, String text) {
+    byte[] escaped = text.getBytes(StandardCharsets.UTF_8);
+    ByteArrayOutputStream data = new ByteArrayOutputStream(escaped.length);
+    for (int at = 0; at < escaped.length; at++) {
+      if (escaped[at] != '%') {
+        data.write(escaped[at]);
+        continue;
+      }
+      int high = at + 2 < escaped.length ? Character.digit(escaped[at + 1], 16) : -1;
+      int low = at + 2 < escaped.length ? Character.digit(escaped[at + 2], 16) : -1;
+      if (high < 0 || low < 0) {
+        throw node.error("is a data: URI with % and no two hexadecimal digits");
+      }
+      data.write(high << 4 | low);
+      at += 2;
     }
-    return text;
+    return checked(node, data.toByteArray());
   }
 
-  private static boolean mayBeBase64(int character) {
-    return character < 128
-        && (Character.isLetterOrDigit(character)
-            || Character.isWhitespace(character)
-            || "+/=".indexOf(character) >= 0);
+  private static byte[] checked(JsonNode node, byte[] data) {
+    if (data.length == 0) {
+      throw node.error("has no data");
+    }
+    return data;
   }
 }

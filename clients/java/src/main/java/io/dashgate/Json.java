@@ -6,11 +6,15 @@ import com.google.protobuf.MessageOrBuilder;
 import com.google.protobuf.Struct;
 import com.google.protobuf.Value;
 import com.google.protobuf.util.JsonFormat;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** Writes and reads the JSON form of messages. */
 final class Json {
   private static final JsonFormat.Printer PRINTER =
       JsonFormat.printer().omittingInsignificantWhitespace();
+
+  private static final Pattern POSITION = Pattern.compile("line [0-9]+ column [0-9]+");
 
   private Json() {}
 
@@ -29,13 +33,33 @@ final class Json {
     return write(Struct.newBuilder().putFields("error", text));
   }
 
-  /** Reads a text into a message; fields that the schema does not define are errors. */
-  static <B extends Message.Builder> B read(String text, B into) {
+  /**
+   * Reads a text into a message; fields that the schema does not define are errors. An error has a
+   * place or a position, and no text: neither the words nor the cause of the library are passed on.
+   *
+   * @param place what the text is, for errors
+   */
+  static <B extends Message.Builder> B read(String place, String text, B into) {
     try {
       JsonFormat.parser().merge(text, into);
       return into;
     } catch (InvalidProtocolBufferException e) {
-      throw new IllegalArgumentException(e.getMessage(), e);
+      MessageTypes.check(into.getDescriptorForType(), JsonNode.parse(place, text));
+      throw new IllegalArgumentException(
+          place + ": is not the JSON form of a " + into.getDescriptorForType().getName());
+    }
+  }
+
+  /** Reads any JSON. */
+  static Value value(String place, String text) {
+    Value.Builder value = Value.newBuilder();
+    try {
+      JsonFormat.parser().merge(text, value);
+      return value.build();
+    } catch (InvalidProtocolBufferException e) {
+      Matcher position = POSITION.matcher(String.valueOf(e.getMessage()));
+      throw new IllegalArgumentException(
+          place + ": is no JSON" + (position.find() ? ", see " + position.group() : ""));
     }
   }
 }

@@ -10,6 +10,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 
 /** A value in a JSON document, with its place for errors. */
 final class JsonNode {
@@ -23,11 +24,7 @@ final class JsonNode {
 
   /** Returns the root of a JSON text. */
   static JsonNode parse(String place, String text) {
-    try {
-      return new JsonNode(place, Json.read(text, Value.newBuilder()).build());
-    } catch (IllegalArgumentException e) {
-      throw new IllegalArgumentException(place + ": is no JSON: " + e.getMessage(), e);
-    }
+    return new JsonNode(place, Json.value(place, text));
   }
 
   /** Returns the root of values of Java: maps, collections, texts, numbers, booleans and null. */
@@ -44,6 +41,18 @@ final class JsonNode {
     return value.hasStringValue();
   }
 
+  boolean isNumber() {
+    return value.hasNumberValue();
+  }
+
+  boolean isInteger() {
+    return isNumber() && Math.rint(value.getNumberValue()) == value.getNumberValue();
+  }
+
+  boolean isBoolean() {
+    return value.hasBoolValue();
+  }
+
   boolean isList() {
     return value.hasListValue();
   }
@@ -53,7 +62,11 @@ final class JsonNode {
     if (!isText()) {
       throw error("must be a text");
     }
-    return value.getStringValue();
+    String text = value.getStringValue();
+    if (text.codePoints().anyMatch(JsonNode::isSurrogate)) {
+      throw error("has a surrogate without its pair");
+    }
+    return text;
   }
 
   /** Returns the items of the list that this must be. */
@@ -73,7 +86,7 @@ final class JsonNode {
     for (Map.Entry<String, Value> field : fields().entrySet()) {
       // A null is what SDKs write for what is not there.
       if (!field.getValue().hasNullValue() && !Arrays.asList(keys).contains(field.getKey())) {
-        throw new JsonNode(place + "." + field.getKey(), field.getValue())
+        throw at(field.getKey())
             .error("is not known; known are " + String.join(", ", keys));
       }
     }
@@ -85,13 +98,23 @@ final class JsonNode {
     Value found = fields().get(key);
     return found == null || found.hasNullValue()
         ? Optional.empty()
-        : Optional.of(new JsonNode(place + "." + key, found));
+        : Optional.of(at(key));
   }
 
   /** Returns a value that this object must have. */
   JsonNode need(String key) {
     return get(key)
         .orElseThrow(() -> new IllegalArgumentException(place + "." + key + ": is missing"));
+  }
+
+  /** Returns the keys of this object. */
+  Set<String> keys() {
+    return fields().keySet();
+  }
+
+  /** Returns the value of a key that this object has. */
+  JsonNode at(String key) {
+    return new JsonNode(place + "." + key, fields().get(key));
   }
 
   IllegalArgumentException error(String what) {
@@ -103,6 +126,17 @@ final class JsonNode {
       throw error("must be an object");
     }
     return value.getStructValue().getFieldsMap();
+  }
+
+  private static boolean isSurrogate(int codePoint) {
+    return codePoint >= Character.MIN_SURROGATE && codePoint <= Character.MAX_SURROGATE;
+  }
+
+  private static void put(String place, Object key, Object item, Struct.Builder fields) {
+    if (!(key instanceof CharSequence)) {
+      throw new IllegalArgumentException(place + ": has a key that is no text");
+    }
+    fields.putFields(key.toString(), value(place + "." + key, item));
   }
 
   private static Value value(String place, Object value) {
@@ -128,10 +162,7 @@ final class JsonNode {
     }
     if (value instanceof Map) {
       Struct.Builder fields = Struct.newBuilder();
-      ((Map<?, ?>) value)
-          .forEach(
-              (key, item) ->
-                  fields.putFields(String.valueOf(key), value(place + "." + key, item)));
+      ((Map<?, ?>) value).forEach((key, item) -> put(place, key, item, fields));
       return built.setStructValue(fields).build();
     }
     throw new IllegalArgumentException(

@@ -55,7 +55,7 @@ final class MessageList {
       case "tool":
         return Role.ROLE_TOOL;
       default:
-        throw node.error("unknown role \"" + node.text() + "\"");
+        throw node.error("is no role; roles are system, developer, user, assistant, tool");
     }
   }
 
@@ -100,7 +100,8 @@ final class MessageList {
       case "video":
         return frames(node.only("type", "video").need("video"));
       default:
-        throw type.error("unknown type \"" + type.text() + "\"");
+        throw type.error(
+            "is no type; types are text, image_url, input_audio, video_url, video");
     }
   }
 
@@ -134,6 +135,9 @@ final class MessageList {
 
   private static Content frames(JsonNode node) {
     List<Content> frames = new ArrayList<>();
+    if (node.items().isEmpty()) {
+      throw node.error("has no images");
+    }
     node.items().forEach(frame -> frames.add(Contents.image(medium(frame, "image"), null)));
     return Contents.video(frames);
   }
@@ -144,7 +148,8 @@ final class MessageList {
     if (Medium.isUri(data.text())) {
       return Contents.audio(medium(data, "audio"), mimeType);
     }
-    return Contents.audio(Medium.of(DataUri.base64(data, data.text()), "audio"), mimeType);
+    byte[] bytes = DataUri.base64(data, data.text(), "is neither a URI nor base64");
+    return Contents.audio(Medium.of(bytes, "audio"), mimeType);
   }
 
   private static String audioType(String format) {

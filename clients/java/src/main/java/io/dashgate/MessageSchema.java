@@ -149,7 +149,12 @@ final class MessageSchema {
 
   private static boolean isMessage(FieldDescriptor field) {
     return field.getJavaType() == FieldDescriptor.JavaType.MESSAGE
-        && !WELL_KNOWN.containsKey(field.getMessageType().getFullName());
+        && !isWellKnown(field.getMessageType());
+  }
+
+  /** Returns whether a message has a JSON form of its own. */
+  static boolean isWellKnown(Descriptor message) {
+    return WELL_KNOWN.containsKey(message.getFullName());
   }
 
   private static Map<String, Object> type(String name) {

@@ -65,7 +65,7 @@ public final class OutputType<T> {
         prototype.getDescriptorForType().getName(),
         MessageSchema.of(prototype.getDescriptorForType()),
         text -> {
-          Message value = Json.read(text, prototype.newBuilderForType()).build();
+          Message value = Json.read("$", text, prototype.newBuilderForType()).build();
           MessageSchema.check(prototype.getDescriptorForType(), JsonNode.parse("$", text));
           return (T) value;
         });

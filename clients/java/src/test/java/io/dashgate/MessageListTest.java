@@ -1,6 +1,7 @@
 package io.dashgate;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.dashgate.v1.Content;
@@ -12,6 +13,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 
 class MessageListTest {
   @Test
@@ -74,6 +76,14 @@ class MessageListTest {
     assertEquals("image/x", image("data:image/x;base64,SUQz").getImage().getMimeType());
     assertEquals("ID3", image("DATA:;base64,SUQz").getImage().getData().toStringUtf8());
     assertEquals("a b+", image("data:text/plain,a%20b+").getImage().getData().toStringUtf8());
+    Content other = image("data:a/b,\u8bf7%c3%A9");
+    assertEquals("\u8bf7\u00e9", other.getImage().getData().toStringUtf8());
+    for (String padded : List.of("QQ", "QQ==", "QUI", "QUI=", "QUJD")) {
+      String data = image("data:;BASE64," + padded).getImage().getData().toStringUtf8();
+      assertEquals("ABC".substring(0, padded.replace("=", "").length() - 1), data);
+    }
+    assertEquals("image/png", image("data:;charset=x,%89PNG%0d%0a%1a%0a").getImage().getMimeType());
+    assertEquals("HTTPS://a", image("HTTPS://a").getImage().getUri());
   }
 
   @Test
@@ -83,13 +93,13 @@ class MessageListTest {
     wrong.put("{}", "messages: must be a list");
     wrong.put("[3]", "messages[0]: must be an object");
     wrong.put("[{}]", "messages[0].role: is missing");
-    wrong.put("[{\"role\":\"judge\"}]", "messages[0].role: unknown role \"judge\"");
+    wrong.put("[{\"role\":\"judge\"}]", "messages[0].role: is no role; roles are system");
     wrong.put("[{\"role\":\"user\",\"name\":\"x\"}]", "messages[0].name: is not known");
     wrong.put("[{\"role\":\"tool\"}]", "messages[0].tool_call_id: is missing");
     wrong.put(part("{}"), "messages[0].content[0]: has no content");
     wrong.put(part("{\"smell\":1}"), "messages[0].content[0].smell: is not known");
     wrong.put(
-        part("{\"type\":\"smell\"}"), "messages[0].content[0].type: unknown type \"smell\"");
+        part("{\"type\":\"smell\"}"), "messages[0].content[0].type: is no type; types are text");
     wrong.put(part("{\"image\":\"/etc/x\"}"), "messages[0].content[0].image: must be a URI");
     wrong.put(part("{\"image\":\"file:///x\"}"), "messages[0].content[0].image: must be a URI");
     wrong.put(
@@ -99,6 +109,35 @@ class MessageListTest {
         part("{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"./a.wav\"}}"),
         "messages[0].content[0].input_audio.data: is neither a URI nor base64");
     wrong.put(part("{\"image\":\"data:x\"}"), "messages[0].content[0].image: is a data: URI");
+    for (String data : List.of("Q", "QQ=", "QQ===", "=", "Q Q=", "QQ==\\n", "_-Aa", "Q%3d")) {
+      wrong.put(
+          part("{\"image\":\"data:;base64," + data + "\"}"),
+          "messages[0].content[0].image: is a data: URI whose data is no base64");
+    }
+    for (String escape : List.of("%", "a%4", "%zz")) {
+      wrong.put(
+          part("{\"image\":\"data:," + escape + "\"}"),
+          "messages[0].content[0].image: is a data: URI with % and no two");
+    }
+    for (String empty : List.of("data:,", "DATA:a/b;base64,")) {
+      wrong.put(
+          part("{\"image\":\"" + empty + "\"}"), "messages[0].content[0].image: has no data");
+    }
+    wrong.put(
+        part("{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"\"}}"),
+        "messages[0].content[0].input_audio.data: has no data");
+    wrong.put(part("{\"video\":[]}"), "messages[0].content[0].video: has no images");
+    wrong.put(
+        part("{\"type\":\"video\",\"video\":[]}"),
+        "messages[0].content[0].video: has no images");
+    wrong.put(
+        "[{\"role\":\"user\",\"content\":\"a\\ud800b\"}]",
+        "messages[0].content: has a surrogate without its pair");
+    wrong.put(
+        part("{\"text\":\"\\ude00\\ud83d\"}"),
+        "messages[0].content[0].text: has a surrogate without its pair");
+    wrong.put("[{\"role\":null}]", "messages[0].role: is missing");
+    wrong.put(part("null"), "messages[0].content[0]: must be an object");
     wrong.forEach(
         (json, message) -> {
           String fault =
@@ -111,9 +150,68 @@ class MessageListTest {
     assertThrows(
         IllegalArgumentException.class,
         () -> Conversation.fromMessages("m", List.of(Map.of("role", new Object()))));
+    Map<String, Object> unnamed = new HashMap<>();
+    unnamed.put(null, "user");
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> Conversation.fromMessages("m", List.of(unnamed)));
     assertThrows(
         IllegalArgumentException.class,
         () -> Conversation.fromMessages("m", Arrays.asList(Collections.emptyMap(), null)));
+  }
+
+  @Test
+  void takesAKeyWithNullAsAbsent() {
+    Conversation conversation =
+        Conversation.fromMessages(
+            "m",
+            "[{\"role\":\"assistant\",\"content\":[{\"type\":null,\"text\":\"a\",\"image\":null},"
+                + "{\"type\":\"text\",\"text\":\"\\ud83d\\ude00\",\"audio\":null}],"
+                + "\"reasoning_content\":null,\"tool_calls\":null,\"tool_call_id\":null,"
+                + "\"name\":null}]");
+    Message message = conversation.messages().get(0);
+    assertEquals("a", message.getContent(0).getText());
+    assertEquals("\ud83d\ude00", message.getContent(1).getText());
+  }
+
+  @Test
+  void quotesNoValueInItsErrors() {
+    String secret = "sesame";
+    for (String json :
+        List.of(
+            secret + "\u0000{",
+            "[{\"role\":\"user\",\"content\":\"" + secret,
+            "[{\"role\":\"" + secret + "\"}]",
+            "[{\"role\":\"user\",\"content\":{\"" + secret + "\":\"" + secret + "\"}}]",
+            part("{\"type\":\"" + secret + "\"}"),
+            part("{\"image\":\"" + secret + "\"}"),
+            part("{\"image\":\"data:" + secret + "\"}"),
+            part("{\"image\":\"data:;base64," + secret + "!\"}"),
+            part("{\"image\":\"data:,%" + secret + "\"}"),
+            part("{\"text\":\"" + secret + "\\ud800\"}"))) {
+      quotesNothing(secret, () -> Conversation.fromMessages("m", json));
+    }
+    for (String json :
+        List.of(
+            "{\"model\":\"" + secret,
+            "{\"lastTurn\":\"" + secret + "\"}",
+            "{\"messages\":[{\"role\":\"" + secret + "\"}]}",
+            "{\"createTime\":\"" + secret + "\"}")) {
+      quotesNothing(secret, () -> Conversation.fromJson(json));
+    }
+    String position =
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> Conversation.fromMessages("m", "[{\"role\":\n \"user"))
+            .getMessage();
+    assertEquals("messages: is no JSON, see line 2 column 7", position);
+  }
+
+  private static void quotesNothing(String secret, Executable reading) {
+    Throwable fault = assertThrows(IllegalArgumentException.class, reading);
+    for (Throwable at = fault; at != null; at = at.getCause()) {
+      assertFalse(at.toString().contains(secret), at::toString);
+    }
   }
 
   @Test

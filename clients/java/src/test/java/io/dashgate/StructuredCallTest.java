@@ -1,6 +1,7 @@
 package io.dashgate;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -19,7 +20,9 @@ import io.dashgate.v1.TokenLogprob;
 import io.dashgate.v1.Usage;
 import io.grpc.Status;
 import java.io.IOException;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletionException;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -92,6 +95,28 @@ class StructuredCallTest {
             CompletionException.class,
             client.converseAsAsync(TYPE, conversation, false, CallSettings.create())::join);
     assertEquals("OUTPUT_INVALID", ((DashgateException) later.getCause()).rawReason());
+  }
+
+  @Test
+  void namesThePlaceOfWhatIsWrongAndQuotesNoValue() {
+    Map<String, String> wrong = new LinkedHashMap<>();
+    wrong.put("sesame", "$: must be an object");
+    wrong.put("{\"turn\":", "$: is no JSON, see line 1 column 9");
+    wrong.put("{\"turn\":true}", "$.turn: must be an integer");
+    wrong.put("{\"turn\":1.5}", "$.turn: must be an integer");
+    wrong.put("{\"turn\":\"sesame\"}", "$: is not the JSON form of a HistoryUsed");
+    wrong.put("{\"turns\":1}", "$.turns: is not known; known are turn, turnsSent, tur");
+    wrong.forEach(
+        (text, message) -> {
+          gateway.requests.clear();
+          answers(text);
+          DashgateException fault =
+              assertThrows(
+                  DashgateException.class, () -> client.converseAs(TYPE, conversation));
+          String found = fault.getMessage();
+          assertEquals(message, found.substring(0, Math.min(message.length(), found.length())));
+          assertNull(fault.getCause());
+        });
   }
 
   @Test
