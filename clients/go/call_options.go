@@ -84,7 +84,8 @@ func WithMaxRounds(rounds int) CallOption {
 	return callOption(func(c *call) { c.maxRounds = rounds })
 }
 
-// WithParallel sets whether RunTools and StreamTools run the functions of a round at the same time.
+// WithParallel sets whether RunTools and StreamTools run the functions of a round at the same time, at
+// most 16 of them.
 // Default: false, one after the other.
 func WithParallel(enabled bool) CallOption {
 	return callOption(func(c *call) { c.parallel = enabled })

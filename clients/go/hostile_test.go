@@ -1,7 +1,6 @@
 package dashgate
 
 import (
-	"context"
 	"reflect"
 	"testing"
 
@@ -33,17 +32,6 @@ func TestAnIncompleteAnswerLeavesAStoredConversationAsItIs(t *testing.T) {
 	if len(conversation.Raw.GetMessages()) != 1 || conversation.LastTurn() != 5 {
 		t.Errorf("%v", conversation.Raw)
 	}
-}
-
-func TestAPanicOfAParallelToolReachesTheCaller(t *testing.T) {
-	broken := func(context.Context, string) (string, error) { panic("broken") }
-	loop := toolLoop{tools: []Tool{{Name: "a", Function: broken}}}
-	defer func() {
-		if value := recover(); value != "broken" {
-			t.Errorf("recovered %v", value)
-		}
-	}()
-	loop.runAll(context.Background(), []*dashgatev1.ToolCall{{Name: "a"}, {Name: "b"}})
 }
 
 func TestANameInAnotherCaseIsNoWayPastTheCheckOfAValue(t *testing.T) {

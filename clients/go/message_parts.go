@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -11,16 +12,17 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// parseContent reads the content of a message: a text, null, or a list of parts.
+// parseContent reads the content of a message: a text or a list of parts.
 func parseContent(place string, raw json.RawMessage) ([]*dashgatev1.Content, error) {
-	if isNull(raw) {
-		return nil, nil
-	}
-	if text, err := parseText(place, raw); err == nil {
+	if isText(raw) {
+		text, err := parseText(place, raw)
+		if err != nil {
+			return nil, err
+		}
 		return []*dashgatev1.Content{Text(text)}, nil
 	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
+	list, err := parseList(place, raw)
+	if err != nil {
 		return nil, fmt.Errorf("%s: must be a text, null or a list of parts", place)
 	}
 	var content []*dashgatev1.Content
@@ -36,80 +38,110 @@ func parseContent(place string, raw json.RawMessage) ([]*dashgatev1.Content, err
 
 // partTypes are the types of OpenAI's parts, each also the key of its value. DashScope's parts have no
 // type: their only key is their kind.
-var partTypes = []string{"text", "image_url", "input_audio", "video_url", "video"}
+var (
+	partTypes  = []string{"text", "image_url", "input_audio", "video_url", "video"}
+	plainParts = []string{"text", "audio", "image", "video"}
+)
 
 func parsePart(place string, raw json.RawMessage) (*dashgatev1.Content, error) {
-	fields, err := parseObject(place, raw)
+	fields, err := parseFields(place, raw)
 	if err != nil {
 		return nil, err
 	}
-	kind := ""
-	if typed, isTyped := fields["type"]; isTyped {
-		if kind, err = parseText(place+".type", typed); err != nil {
+	kind, err := fields.text("type")
+	if err != nil {
+		return nil, err
+	}
+	if _, isTyped := fields.values["type"]; isTyped {
+		if !slices.Contains(partTypes, kind) {
+			return nil, fmt.Errorf("%s.type: must be one of %s", place, strings.Join(partTypes, ", "))
+		}
+		if _, err := fields.required(kind); err != nil {
 			return nil, err
 		}
-		if !slices.Contains(partTypes, kind) {
-			return nil, fmt.Errorf("%s.type: %q is unknown", place, kind)
-		}
-		delete(fields, "type")
-		if len(fields) == 0 {
-			return nil, fmt.Errorf("%s.%s: is missing", place, kind)
+		err = fields.only("type", kind)
+	} else {
+		if kind, err = onlyKey(fields); err != nil {
+			return nil, err
 		}
 	}
-	if len(fields) == 0 {
-		return nil, fmt.Errorf("%s: is empty", place)
+	if err != nil {
+		return nil, err
 	}
-	for name := range fields {
-		if kind != "" && name != kind || len(fields) > 1 && kind == "" {
-			return nil, fmt.Errorf("%s.%s: is unknown here", place, name)
-		}
-		kind = name
-	}
-	return parseKind(place+"."+kind, kind, fields[kind])
+	return parseKind(fields, kind)
 }
 
-func parseKind(place, kind string, value json.RawMessage) (*dashgatev1.Content, error) {
+// onlyKey returns the key of DashScope's parts.
+func onlyKey(fields messageFields) (string, error) {
+	if err := fields.only(plainParts...); err != nil {
+		return "", err
+	}
+	names := slices.Sorted(maps.Keys(fields.values))
+	switch len(names) {
+	case 0:
+		return "", fmt.Errorf("%s: is empty", fields.place)
+	case 1:
+		return names[0], nil
+	default:
+		return "", fmt.Errorf("%s: is unknown here", fields.at(names[1]))
+	}
+}
+
+func parseKind(fields messageFields, kind string) (*dashgatev1.Content, error) {
+	place, value := fields.at(kind), fields.values[kind]
 	switch kind {
 	case "text":
 		text, err := parseText(place, value)
 		return Text(text), err
 	case "audio", "image":
-		uri, err := parseText(place, value)
-		if err != nil {
-			return nil, err
-		}
-		return mediaPart(place, mediaKind(kind), uri)
+		return parseMedia(place, mediaKind(kind), value)
 	case "video":
 		return parseVideo(place, value)
-	case "image_url", "video_url":
-		var form struct {
-			URL string `json:"url"`
-			// DashScope has no such choice.
-			Detail json.RawMessage `json:"detail"`
-		}
-		if err := strictly(value, &form); err != nil {
-			return nil, fmt.Errorf("%s: %w", place, err)
-		}
-		return mediaPart(place+".url", mediaKind(strings.TrimSuffix(kind, "_url")), form.URL)
-	case "input_audio":
-		return parseInputAudio(place, value)
+	case "image_url":
+		// DashScope has no choice of the detail.
+		return parseURL(fields, kind, imageKind, "url", "detail")
+	case "video_url":
+		return parseURL(fields, kind, videoKind, "url")
 	default:
-		return nil, fmt.Errorf("%s: is unknown", place)
+		return parseInputAudio(fields)
 	}
+}
+
+// parseURL reads an object with the key url.
+func parseURL(
+	fields messageFields, name string, kind mediaKind, known ...string,
+) (*dashgatev1.Content, error) {
+	inner, err := fields.object(name, known...)
+	if err != nil {
+		return nil, err
+	}
+	value, err := inner.required("url")
+	if err != nil {
+		return nil, err
+	}
+	return parseMedia(inner.at("url"), kind, value)
+}
+
+func parseMedia(place string, kind mediaKind, value json.RawMessage) (*dashgatev1.Content, error) {
+	uri, err := parseText(place, value)
+	if err != nil {
+		return nil, err
+	}
+	return mediaPart(place, kind, uri)
 }
 
 // parseVideo reads a video: a URI, or a list of URIs of its frames.
 func parseVideo(place string, value json.RawMessage) (*dashgatev1.Content, error) {
-	if uri, err := parseText(place, value); err == nil {
-		return mediaPart(place, videoKind, uri)
+	if isText(value) {
+		return parseMedia(place, videoKind, value)
 	}
-	var uris []string
-	if err := json.Unmarshal(value, &uris); err != nil || len(uris) == 0 {
+	list, err := parseList(place, value)
+	if err != nil || len(list) == 0 {
 		return nil, fmt.Errorf("%s: must be a URI or a list of URIs", place)
 	}
 	var frames []*dashgatev1.Content
-	for at, uri := range uris {
-		frame, err := mediaPart(fmt.Sprintf("%s[%d]", place, at), imageKind, uri)
+	for at, uri := range list {
+		frame, err := parseMedia(fmt.Sprintf("%s[%d]", place, at), imageKind, uri)
 		if err != nil {
 			return nil, err
 		}
@@ -119,31 +151,45 @@ func parseVideo(place string, value json.RawMessage) (*dashgatev1.Content, error
 }
 
 // parseInputAudio reads audio as base64, or as a URI.
-func parseInputAudio(place string, value json.RawMessage) (*dashgatev1.Content, error) {
-	var form struct {
-		Data   string `json:"data"`
-		Format string `json:"format"`
+func parseInputAudio(fields messageFields) (*dashgatev1.Content, error) {
+	inner, err := fields.object("input_audio", "data", "format")
+	if err != nil {
+		return nil, err
 	}
-	if err := strictly(value, &form); err != nil {
-		return nil, fmt.Errorf("%s: %w", place, err)
+	text, err := inner.text("data")
+	if err != nil {
+		return nil, err
 	}
-	if isURI(form.Data) {
-		return mediaPart(place+".data", audioKind, form.Data)
+	format, err := inner.text("format")
+	if err != nil {
+		return nil, err
 	}
-	data, err := base64.StdEncoding.DecodeString(form.Data)
-	if err != nil || len(data) == 0 {
-		return nil, fmt.Errorf("%s.data: must be base64 or an http:, https:, oss: or data: URI", place)
+	place := inner.at("data")
+	if isURI(text) {
+		return mediaPart(place, audioKind, text)
 	}
-	return fromData(audioKind, data, "audio."+form.Format, nil), nil
+	data, isValid := decodeBase64(text)
+	if !isValid || len(data) == 0 {
+		return nil, fmt.Errorf("%s: must be base64 or an http:, https:, oss: or data: URI", place)
+	}
+	return fromData(audioKind, data, "audio."+format, nil), nil
 }
 
+// isText is whether a JSON value is a text.
+func isText(raw json.RawMessage) bool { return raw[0] == '"' }
+
 func isURI(text string) bool {
-	for _, scheme := range []string{"http:", "https:", "oss:", "data:"} {
-		if strings.HasPrefix(text, scheme) {
-			return true
-		}
+	scheme, _, hasScheme := strings.Cut(text, ":")
+	return hasScheme && slices.Contains([]string{"http", "https", "oss", "data"}, strings.ToLower(scheme))
+}
+
+// cutSuffixFold is strings.CutSuffix for any case of ASCII letters.
+func cutSuffixFold(text, suffix string) (string, bool) {
+	at := len(text) - len(suffix)
+	if at < 0 || !strings.EqualFold(text[at:], suffix) {
+		return text, false
 	}
-	return false
+	return text[:at], true
 }
 
 // mediaPart returns a part from a URI. The bytes of data: URIs are decoded.
@@ -151,27 +197,41 @@ func mediaPart(place string, kind mediaKind, uri string) (*dashgatev1.Content, e
 	if !isURI(uri) {
 		return nil, fmt.Errorf("%s: must be an http:, https:, oss: or data: URI", place)
 	}
-	rest, isData := strings.CutPrefix(uri, "data:")
-	if !isData {
+	scheme, rest, _ := strings.Cut(uri, ":")
+	if !strings.EqualFold(scheme, "data") {
 		return uriPart(kind, uri, ""), nil
 	}
 	header, text, hasData := strings.Cut(rest, ",")
-	mimeType, isBase64 := strings.CutSuffix(header, ";base64")
+	mimeType, isBase64 := cutSuffixFold(header, ";base64")
 	if !hasData {
 		return nil, fmt.Errorf("%s: must have its data after a comma", place)
 	}
 	// The text may be escaped also as base64.
 	unescaped, err := url.PathUnescape(text)
-	data := []byte(unescaped)
-	if err == nil && isBase64 {
-		data, err = base64.StdEncoding.DecodeString(unescaped)
+	data, isValid := []byte(unescaped), err == nil
+	if isValid && isBase64 {
+		data, isValid = decodeBase64(unescaped)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: cannot be decoded: %w", place, err)
+	if !isValid {
+		return nil, fmt.Errorf("%s: cannot be decoded", place)
+	}
+	if len(data) == 0 {
+		return nil, fmt.Errorf("%s: has no data", place)
 	}
 	var options []MediaOption
 	if mimeType != "" {
 		options = append(options, WithMIMEType(mimeType))
 	}
 	return fromData(kind, data, "", options), nil
+}
+
+// decodeBase64 decodes base64 with or without padding, and without the line breaks that
+// encoding/base64 accepts.
+func decodeBase64(text string) ([]byte, bool) {
+	encoding := base64.RawStdEncoding
+	if strings.HasSuffix(text, "=") {
+		encoding = base64.StdEncoding
+	}
+	data, err := encoding.DecodeString(text)
+	return data, err == nil && !strings.ContainsAny(text, "\r\n")
 }

@@ -1,25 +1,31 @@
 package dashgate
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
 // FromMessages returns a conversation from a list of messages in the form of OpenAI's chat
 // completions or of DashScope: a JSON text (string, []byte or json.RawMessage), or any value that is
-// written as such a list. Paths and file: URIs are refused, because a list may come from somewhere
-// else. The error names the place of what is unknown or wrong, such as messages[1].content[0].type.
+// written as such a list; nil is none. Paths and file: URIs are refused, because a list may come from
+// somewhere else. The error names the place of what is unknown or wrong, such as
+// messages[1].content[0].type, and quotes no value.
 func FromMessages(model string, messages any) (*Conversation, error) {
 	text, err := jsonText(messages)
 	if err != nil {
 		return nil, fmt.Errorf("messages: %w", err)
 	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(text, &list); err != nil {
-		return nil, fmt.Errorf("messages: must be a list of messages: %w", err)
+	var whole json.RawMessage
+	if err := json.Unmarshal(text, &whole); err != nil {
+		return nil, fmt.Errorf("messages: must be a list: %w", jsonProblem(err))
+	}
+	list, err := parseList("messages", whole)
+	if err != nil {
+		return nil, err
 	}
 	conversation := NewConversation(model)
 	for at, raw := range list {
@@ -42,121 +48,120 @@ var roles = map[string]dashgatev1.Role{
 }
 
 func jsonText(value any) ([]byte, error) {
+	var text []byte
 	switch value := value.(type) {
 	case string:
-		return []byte(value), nil
+		text = []byte(value)
 	case []byte:
-		return value, nil
+		text = value
+	case json.RawMessage:
+		text = value
 	default:
-		return json.Marshal(value)
+		text, err := json.Marshal(value)
+		var unknown *json.UnsupportedTypeError
+		switch {
+		case errors.As(err, &unknown):
+			return nil, fmt.Errorf("a %v cannot be written as JSON", unknown.Type)
+		case err != nil:
+			return nil, errors.New("a value cannot be written as JSON")
+		}
+		return text, nil
 	}
+	if !utf8.Valid(text) {
+		return nil, errors.New("must be UTF-8")
+	}
+	return text, nil
 }
 
 func parseMessage(place string, raw json.RawMessage) (*dashgatev1.Message, error) {
-	fields, err := parseObject(place, raw)
+	fields, err := parseFields(place, raw)
 	if err != nil {
 		return nil, err
 	}
-	message := new(dashgatev1.Message)
-	var role string
-	for name, value := range fields {
-		field := place + "." + name
-		switch name {
-		case "role":
-			role, err = parseText(field, value)
-		case "content":
-			message.Content, err = parseContent(field, value)
-		case "reasoning_content":
-			message.ReasoningText, err = parseOptionalText(field, value)
-		case "tool_calls":
-			message.ToolCalls, err = parseToolCalls(field, value)
-		case "tool_call_id":
-			message.ToolCallId, err = parseOptionalText(field, value)
-		default:
-			err = fmt.Errorf("%s: is unknown", field)
-		}
-		if err != nil {
+	err = fields.only("role", "content", "reasoning_content", "tool_calls", "tool_call_id")
+	if err != nil {
+		return nil, err
+	}
+	role, err := fields.text("role")
+	if err != nil {
+		return nil, err
+	}
+	message, isKnown := new(dashgatev1.Message), false
+	if message.Role, isKnown = roles[role]; !isKnown {
+		return nil, fmt.Errorf("%s.role: must be system, developer, user, assistant or tool", place)
+	}
+	if message.ReasoningText, err = fields.text("reasoning_content"); err != nil {
+		return nil, err
+	}
+	if message.ToolCallId, err = fields.text("tool_call_id"); err != nil {
+		return nil, err
+	}
+	if content, isThere := fields.values["content"]; isThere {
+		if message.Content, err = parseContent(fields.at("content"), content); err != nil {
 			return nil, err
 		}
 	}
-	isKnown := false
-	if message.Role, isKnown = roles[role]; !isKnown {
-		return nil, fmt.Errorf("%s.role: must be system, developer, user, assistant or tool, and is %q", place, role)
+	if calls, isThere := fields.values["tool_calls"]; isThere {
+		if message.ToolCalls, err = parseToolCalls(fields.at("tool_calls"), calls); err != nil {
+			return nil, err
+		}
 	}
 	return message, nil
 }
 
-// toolCallForm is a tool call in both forms.
-type toolCallForm struct {
-	Index    *int32 `json:"index"`
-	ID       string `json:"id"`
-	Type     string `json:"type"`
-	Function struct {
-		Name      string `json:"name"`
-		Arguments string `json:"arguments"`
-	} `json:"function"`
-}
-
 func parseToolCalls(place string, raw json.RawMessage) ([]*dashgatev1.ToolCall, error) {
-	if isNull(raw) {
-		return nil, nil
-	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, fmt.Errorf("%s: must be a list", place)
+	list, err := parseList(place, raw)
+	if err != nil {
+		return nil, err
 	}
 	var calls []*dashgatev1.ToolCall
 	for at, raw := range list {
-		form := toolCallForm{Type: "function"}
-		if err := strictly(raw, &form); err != nil {
-			return nil, fmt.Errorf("%s[%d]: %w", place, at, err)
+		call, err := parseToolCall(fmt.Sprintf("%s[%d]", place, at), raw)
+		if err != nil {
+			return nil, err
 		}
-		if form.Function.Name == "" {
-			return nil, fmt.Errorf("%s[%d].function.name: is missing", place, at)
+		if call.Index < 0 {
+			call.Index = int32(at)
 		}
-		if form.Type != "function" {
-			return nil, fmt.Errorf("%s[%d].type: must be function, and is %q", place, at, form.Type)
-		}
-		index := int32(at)
-		if form.Index != nil {
-			index = *form.Index
-		}
-		calls = append(calls, &dashgatev1.ToolCall{
-			Index: index, Id: form.ID, Type: form.Type,
-			Name: form.Function.Name, Arguments: form.Function.Arguments,
-		})
+		calls = append(calls, call)
 	}
 	return calls, nil
 }
 
-// strictly reads a value and refuses unknown keys.
-func strictly(raw json.RawMessage, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	return decoder.Decode(into)
-}
-
-func parseObject(place string, raw json.RawMessage) (map[string]json.RawMessage, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		return nil, fmt.Errorf("%s: must be an object", place)
+// parseToolCall reads a tool call of both forms. Without an index, it has a negative one.
+func parseToolCall(place string, raw json.RawMessage) (*dashgatev1.ToolCall, error) {
+	fields, err := parseFields(place, raw)
+	if err == nil {
+		err = fields.only("index", "id", "type", "function")
 	}
-	return fields, nil
-}
-
-func parseText(place string, raw json.RawMessage) (string, error) {
-	var text *string
-	if err := json.Unmarshal(raw, &text); err != nil || text == nil {
-		return "", fmt.Errorf("%s: must be a text", place)
+	if err != nil {
+		return nil, err
 	}
-	return *text, nil
-}
-
-func parseOptionalText(place string, raw json.RawMessage) (string, error) {
-	if isNull(raw) {
-		return "", nil
+	const kind = "function"
+	call := &dashgatev1.ToolCall{Index: -1, Type: kind}
+	if index, isThere := fields.values["index"]; isThere {
+		if err := json.Unmarshal(index, &call.Index); err != nil || call.Index < 0 {
+			return nil, fmt.Errorf("%s: must be an integer of 0 or more", fields.at("index"))
+		}
 	}
-	return parseText(place, raw)
+	if given, err := fields.text("type"); err != nil {
+		return nil, err
+	} else if given != "" && given != kind {
+		return nil, fmt.Errorf("%s: must be %s", fields.at("type"), kind)
+	}
+	if call.Id, err = fields.text("id"); err != nil {
+		return nil, err
+	}
+	function, err := fields.object(kind, "name", "arguments")
+	if err != nil {
+		return nil, err
+	}
+	if call.Name, err = function.text("name"); err != nil {
+		return nil, err
+	}
+	if call.Name == "" {
+		return nil, fmt.Errorf("%s: is missing", function.at("name"))
+	}
+	call.Arguments, err = function.text("arguments")
+	return call, err
 }
-
-func isNull(raw json.RawMessage) bool { return string(raw) == "null" }

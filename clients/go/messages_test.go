@@ -2,6 +2,7 @@ package dashgate
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -95,7 +96,7 @@ func TestMessagesThatAreRefused(t *testing.T) {
 	}
 	for list, place := range map[string]string{
 		`{}`:                                  "messages: must be a list",
-		`[`:                                   "messages: must be a list",
+		`[`:                                   "messages: must be a list: it is not JSON at byte 1",
 		`[1]`:                                 "messages[0]: must be an object",
 		`[{"content":"a"}]`:                   "messages[0].role: ",
 		`[{"role":"judge"}]`:                  "messages[0].role: ",
@@ -105,36 +106,133 @@ func TestMessagesThatAreRefused(t *testing.T) {
 		`[{"role":"user","tool_calls":7}]`:    "messages[0].tool_calls: must be a list",
 		`[{"role":"user","tool_calls":[7]}]`:  "messages[0].tool_calls[0]: ",
 		`[{"role":"user","tool_call_id":{}}]`: "messages[0].tool_call_id: must be a text",
-		`[{"role":"x","tool_calls":[{"type":"code","function":{"name":"f"}}]}]`: "messages[0].tool_calls[0].type: ",
-		`[{"role":"x","tool_calls":[null]}]`:                                    "messages[0].tool_calls[0].function.name: is missing",
-		user(`null`):                                                            "messages[1].content[0]: must be an object",
-		user(`{"video":[]}`):                                                    "messages[1].content[0].video: ",
-		user(`{"type":"image_url","image_url":null}`):                           "messages[1].content[0].image_url.url: ",
-		user(`{"type":"smell"}`):                                                `messages[1].content[0].type: "smell" is unknown`,
-		user(`{"smell":"rose"}`):                                                "messages[1].content[0].smell: is unknown",
-		user(`{"type":"text"}`):                                                 "messages[1].content[0].text: is missing",
-		user(`{"type":"text","text":"a","x":1}`):                                "messages[1].content[0].",
-		user(`{"text":"a","image":"oss://x"}`):                                  "messages[1].content[0].",
-		user(`{}`):                                                              "messages[1].content[0]: is empty",
-		user(`{"type":1}`):                                                      "messages[1].content[0].type: must be a text",
-		user(`{"text":"a"},{"image":"/etc/hostname"}`):                          "messages[1].content[1].image: must be an http:",
-		user(`{"image":"file:///etc/hostname"}`):                                "messages[1].content[0].image: must be an http:",
-		user(`{"image":"` + attachedScheme + `1"}`):                             "messages[1].content[0].image: must be an http:",
-		user(`{"video":["a.png"]}`):                                             "messages[1].content[0].video[0]: must be an http:",
-		user(`{"video":7}`):                                                     "messages[1].content[0].video: ",
-		user(`{"type":"image_url","image_url":"https://x"}`):                    "messages[1].content[0].image_url: ",
-		user(`{"type":"image_url","image_url":{"url":"a.png"}}`):                "messages[1].content[0].image_url.url: must be an http:",
-		user(`{"type":"image_url","image_url":{"url":"https://x","smell":1}}`):  "messages[1].content[0].image_url: ",
-		user(`{"type":"input_audio","input_audio":{"data":"/etc/hostname"}}`):   "messages[1].content[0].input_audio.data: must be base64",
-		user(`{"type":"input_audio","input_audio":{"data":""}}`):                "messages[1].content[0].input_audio.data: must be base64",
-		user(`{"image":"data:image/png"}`):                                      "messages[1].content[0].image: must have its data",
-		user(`{"image":"data:image/png;base64,%"}`):                             "messages[1].content[0].image: cannot be decoded",
+		`[{"role":"user","tool_calls":[{"type":"code","function":{"name":"f"}}]}]`: "messages[0].tool_calls[0].type: ",
+		`[{"role":"user","tool_calls":[null]}]`:                                    "messages[0].tool_calls[0]: must be an object",
+		`[{"role":"user","tool_calls":[{"function":{"name":null}}]}]`:              "messages[0].tool_calls[0].function.name: is missing",
+		`[{"role":"user","tool_calls":[{"index":-1,"function":{"name":"f"}}]}]`:    "messages[0].tool_calls[0].index: ",
+		user(`null`):         "messages[1].content[0]: must be an object",
+		user(`{"video":[]}`): "messages[1].content[0].video: ",
+		user(`{"type":"image_url","image_url":null}`):                          "messages[1].content[0].image_url: is missing",
+		user(`{"type":"smell"}`):                                               "messages[1].content[0].type: must be one of text, ",
+		user(`{"smell":"rose"}`):                                               "messages[1].content[0].smell: is unknown",
+		user(`{"type":"text"}`):                                                "messages[1].content[0].text: is missing",
+		user(`{"type":"text","text":"a","x":1}`):                               "messages[1].content[0].",
+		user(`{"text":"a","image":"oss://x"}`):                                 "messages[1].content[0].",
+		user(`{}`):                                                             "messages[1].content[0]: is empty",
+		user(`{"type":1}`):                                                     "messages[1].content[0].type: must be a text",
+		user(`{"text":"a"},{"image":"/etc/hostname"}`):                         "messages[1].content[1].image: must be an http:",
+		user(`{"image":"file:///etc/hostname"}`):                               "messages[1].content[0].image: must be an http:",
+		user(`{"image":"` + attachedScheme + `1"}`):                            "messages[1].content[0].image: must be an http:",
+		user(`{"video":["a.png"]}`):                                            "messages[1].content[0].video[0]: must be an http:",
+		user(`{"video":7}`):                                                    "messages[1].content[0].video: ",
+		user(`{"type":"image_url","image_url":"https://x"}`):                   "messages[1].content[0].image_url: ",
+		user(`{"type":"image_url","image_url":{"url":"a.png"}}`):               "messages[1].content[0].image_url.url: must be an http:",
+		user(`{"type":"image_url","image_url":{"url":"https://x","smell":1}}`): "messages[1].content[0].image_url.smell: is unknown",
+		user(`{"type":"input_audio","input_audio":{"data":"/etc/hostname"}}`):  "messages[1].content[0].input_audio.data: must be base64",
+		user(`{"type":"input_audio","input_audio":{"data":""}}`):               "messages[1].content[0].input_audio.data: must be base64",
+		user(`{"image":"data:image/png"}`):                                     "messages[1].content[0].image: must have its data",
+		user(`{"image":"data:image/png;base64,%"}`):                            "messages[1].content[0].image: cannot be decoded",
 	} {
 		if _, err := FromMessages("m", list); err == nil || !strings.HasPrefix(err.Error(), place) {
 			t.Errorf("%s: got %v, want %s", list, err, place)
 		}
 	}
-	if _, err := FromMessages("m", func() {}); err == nil {
-		t.Error("a function is no list")
+	for _, odd := range []any{
+		func() {}, nil, "null", " null", "", json.RawMessage(nil), []byte(nil), (*[]string)(nil), map[string]any(nil),
+		"[{\"role\":\"user\",\"content\":\"\xff\"}]",
+	} {
+		if conversation, err := FromMessages("m", odd); err == nil || !strings.HasPrefix(err.Error(), "messages: ") {
+			t.Errorf("%#v: %v, %v", odd, conversation, err)
+		}
 	}
+}
+
+func TestNullIsAbsent(t *testing.T) {
+	messagesAre(t, `[
+		{"role": "user", "name": null, "tool_calls": null, "tool_call_id": null, "reasoning_content": null, "content": [
+			{"type": "text", "text": "a", "cache_control": null},
+			{"type": null, "audio": "oss://x", "image": null, "smell": null},
+			{"type": "image_url", "image_url": {"url": "oss://x", "detail": null, "smell": null}},
+			{"type": "input_audio", "input_audio": {"data": "aGk=", "format": null, "smell": null}}
+		]},
+		{"role": "assistant", "content": null, "tool_calls": [
+			{"index": null, "id": null, "type": null, "function": {"name": "f", "arguments": null, "x": null}, "x": null}
+		]}
+	]`, `[
+		{"role": "ROLE_USER", "content": [
+			{"text": "a"}, {"audio": {"uri": "oss://x"}}, {"image": {"uri": "oss://x"}}, {"audio": {"data": "aGk="}}
+		]},
+		{"role": "ROLE_ASSISTANT", "toolCalls": [{"type": "function", "name": "f"}]}
+	]`)
+}
+
+func TestSchemesAndBase64OfMessages(t *testing.T) {
+	messagesAre(t, `[{"role": "user", "content": [
+		{"image": "HTTPS://x"}, {"image": "Oss://x"}, {"image": "DATA:image/png;BASE64,aGk"}, {"image": "Data:,%61"},
+		{"type": "input_audio", "input_audio": {"data": "aGk"}},
+		{"type": "input_audio", "input_audio": {"data": "DATA:;base64,aGk="}}
+	]}]`, `[{"role": "ROLE_USER", "content": [
+		{"image": {"uri": "HTTPS://x"}}, {"image": {"uri": "Oss://x"}}, {"image": {"data": "aGk=", "mimeType": "image/png"}},
+		{"image": {"data": "YQ=="}}, {"audio": {"data": "aGk="}}, {"audio": {"data": "aGk="}}
+	]}]`)
+	for _, wrong := range []string{"aGk==", "aG k", "aGk\\n", "a", "a===", "aGk=aGk=", "-_-_", "=", "===="} {
+		for _, part := range []string{
+			`{"type":"input_audio","input_audio":{"data":"` + wrong + `"}}`, `{"image":"data:image/png;base64,` + wrong + `"}`,
+		} {
+			if _, err := FromMessages("m", `[{"role":"user","content":[`+part+`]}]`); err == nil {
+				t.Error(part)
+			}
+		}
+	}
+	for _, empty := range []string{"data:,", "data:image/png;base64,", "data:;base64,"} {
+		_, err := FromMessages("m", `[{"role":"user","content":[{"image":"`+empty+`"}]}]`)
+		if err == nil || err.Error() != "messages[0].content[0].image: has no data" {
+			t.Error(empty, err)
+		}
+	}
+}
+
+func TestSurrogatesOfMessages(t *testing.T) {
+	messagesAre(t, `[{"role": "user", "content": "\ud83d\ude00 \\ud800 \ufffd"}]`,
+		`[{"role": "ROLE_USER", "content": [{"text": "\ud83d\ude00 \\ud800 \ufffd"}]}]`)
+	for _, lone := range []string{`\ud800`, `\udc00`, `\ud800a`, `\ude00\ud83d`, `\ud83d\ud83d\ude00`, `\uD800\u0041`, `\ud800\n`} {
+		for part, place := range map[string]string{
+			`"content":"` + lone + `"`:                                            "content",
+			`"content":[{"text":"` + lone + `"}]`:                                 "content[0].text",
+			`"reasoning_content":"` + lone + `"`:                                  "reasoning_content",
+			`"tool_calls":[{"function":{"name":"f","arguments":"` + lone + `"}}]`: "tool_calls[0].function.arguments",
+			`"content":[{"image":"data:,` + lone + `"}]`:                          "content[0].image",
+			`"content":[{"video":["` + lone + `"]}]`:                              "content[0].video[0]",
+		} {
+			_, err := FromMessages("m", `[{"role":"user",`+part+`}]`)
+			if want := "messages[0]." + place + ": has a surrogate without its pair"; err == nil || err.Error() != want {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		}
+	}
+}
+
+func TestErrorsOfMessagesQuoteNoValue(t *testing.T) {
+	const secret = "hushhush"
+	for _, list := range []any{
+		`[` + secret, `"` + secret + `"`, `["` + secret + `"]`, `[{"role":"` + secret + `"}]`,
+		`[{"role":"user","content":[{"type":"` + secret + `"}]}]`,
+		`[{"role":"user","content":[{"image":"` + secret + `"}]}]`,
+		`[{"role":"user","content":[{"image":"data:,%` + secret + `"}]}]`,
+		`[{"role":"user","content":[{"image":"data:;base64,!` + secret + `"}]}]`,
+		`[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"!` + secret + `"}}]}]`,
+		`[{"role":"user","content":[{"type":"image_url","image_url":"` + secret + `"}]}]`,
+		`[{"role":"user","tool_calls":[{"type":"` + secret + `","function":{"name":"f"}}]}]`,
+		`[{"role":"user","tool_calls":[{"index":"` + secret + `","function":{"name":"f"}}]}]`,
+		[]any{json.Number(secret)},
+	} {
+		_, err := FromMessages("m", list)
+		for ; err != nil; err = errors.Unwrap(err) {
+			if strings.Contains(err.Error(), "hush") {
+				t.Error(err)
+			}
+		}
+	}
+	_, err := FromMessages("m", `[{"role":"user","a\nb\u202e":1}]`)
+	equal(t, "a key is one line", err.Error(), "messages[0].a?b?: is unknown")
 }

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -74,7 +75,7 @@ func (p *pool) take(ctx context.Context) (*grpc.ClientConn, func(), error) {
 		select {
 		case taken, isOpen = <-turn.Value.(chan *lane):
 			if !isOpen {
-				return nil, nil, grpc.ErrClientConnClosing
+				return nil, nil, status.Error(codes.Canceled, "the client is closed")
 			}
 		case <-ctx.Done():
 			p.leave(turn)

@@ -11,14 +11,14 @@ import (
 )
 
 // parseTyped reads a value of a type from JSON. Other than encoding/json, it refuses a value without
-// a required property, and null in its place.
+// a required property, and null in its place. The error quotes no value.
 func parseTyped[T any](schema *typeSchema, text string) (T, error) {
 	var value T
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	var plain any
 	if err := decoder.Decode(&plain); err != nil {
-		return value, err
+		return value, jsonProblem(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return value, errors.New("there is more after the JSON value")
@@ -26,8 +26,10 @@ func parseTyped[T any](schema *typeSchema, text string) (T, error) {
 	if err := schema.check("", plain); err != nil {
 		return value, err
 	}
-	err := json.Unmarshal([]byte(text), &value)
-	return value, err
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		return value, jsonProblem(err)
+	}
+	return value, nil
 }
 
 // check reports what encoding/json accepts and the schema does not. Types are left to it.
@@ -57,8 +59,9 @@ func (s *typeSchema) check(place string, value any) error {
 
 func (s *typeSchema) checkObject(place string, object map[string]any) error {
 	if values, isMap := s.AdditionalProperties.(*typeSchema); isMap {
-		for name, value := range object {
-			if err := values.check(place+"."+name, value); err != nil {
+		for _, value := range object {
+			// The keys are values, too.
+			if err := values.check(place+".*", value); err != nil {
 				return err
 			}
 		}
@@ -67,7 +70,7 @@ func (s *typeSchema) checkObject(place string, object map[string]any) error {
 		for name := range object {
 			// encoding/json takes it for the same field, past the checks of its value.
 			if name != property.name && strings.EqualFold(name, property.name) {
-				return fmt.Errorf("%s%s is unknown", prefix(place), name)
+				return fmt.Errorf("%s%s is written in another case", prefix(place), property.name)
 			}
 		}
 		value, isThere := object[property.name]

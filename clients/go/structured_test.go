@@ -90,7 +90,7 @@ func TestStructuredOutputIsRepairedOnce(t *testing.T) {
 	second := played.conversations[1]
 	// The gateway has stored the answer, so the second call has the error only.
 	equal(t, "messages", len(second.GetConversation().GetMessages()), 1)
-	if text := second.GetConversation().GetMessages()[0].GetContent()[0].GetText(); !strings.Contains(text, "invalid character 'O'") {
+	if text := second.GetConversation().GetMessages()[0].GetContent()[0].GetText(); !strings.Contains(text, "it is not JSON at byte 1") {
 		t.Error(text)
 	}
 	equal(t, "expected turn", second.GetExpectedTurn(), 5)
@@ -192,14 +192,44 @@ func TestValuesThatDoNotFit(t *testing.T) {
 		`{"kind":"c","more":{}}`:                                   "kind: must be one of a, b",
 		`{"kind":null,"more":{}}`:                                  "kind: must not be null",
 		`{"kind":"a"}`:                                             "more is missing",
-		`{"kind":"a","more":{"x":null}}`:                           "more.x: must not be null",
+		`{"kind":"a","more":{"x":null}}`:                           "more.*: must not be null",
 		`{"kind":"a","more":{},"items":[{"name":"x","people":1}]}`: "items[0]: rivers is missing",
 		`null`:                         "must not be null",
 		`{"kind":"a","more":{}} {}`:    "there is more after the JSON value",
-		`{"kind":"a","more":{"x":""}}`: "json: cannot unmarshal",
+		`{"kind":"a","more":{"x":""}}`: "more: must be of the type int",
 	} {
 		_, err := parseTyped[form](schema, text)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestErrorsOfStructuredOutputQuoteNoValue(t *testing.T) {
+	type strict struct {
+		Count int               `json:"count"`
+		At    time.Time         `json:"at"`
+		Kind  string            `json:"kind" enum:"a,b"`
+		More  map[string]string `json:"more"`
+	}
+	schema, err := OutputSchemaOf[strict]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const at = `"at":"2026-01-02T03:04:05Z"`
+	for text, want := range map[string]string{
+		`hush`:   "it is not JSON at byte 1",
+		`{"hush`: "it is not JSON at its end",
+		`{"count":1234567.8,` + at + `,"kind":"a","more":{}}`:          "count: must be of the type int",
+		`{"count":1,"at":"hush","kind":"a","more":{}}`:                 "a value is not of its type",
+		`{"count":1,` + at + `,"kind":"hush","more":{}}`:               "kind: must be one of a, b",
+		`{"count":1,` + at + `,"kind":"a","more":{"hush":null}}`:       "more.*: must not be null",
+		`{"count":1,` + at + `,"kind":"a","more":{},"COUNT":"1"}`:      "count is written in another case",
+		`{"count":1,` + at + `,"kind":"a","more":{}} hush`:             "there is more after the JSON value",
+		`{"count":1,` + at + `,"kind":"a","more":{"a":"\ud800"}}{hush`: "there is more after the JSON value",
+	} {
+		_, err := schema.Parse(text)
+		if err == nil || err.Error() != want || errors.Unwrap(err) != nil {
 			t.Errorf("%s: got %v, want %s", text, err, want)
 		}
 	}

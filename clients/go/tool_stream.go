@@ -6,6 +6,8 @@ import (
 	"io"
 	"iter"
 
+	"google.golang.org/grpc/codes"
+
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
@@ -50,6 +52,8 @@ func (s *ToolStream) Recv() (*dashgatev1.ConverseStreamResponse, error) {
 			return event, nil
 		}
 		if s.end = err; errors.Is(err, io.EOF) {
+			// It stays so if a function panics.
+			s.end = ownError(codes.Canceled, "", s.stream.RequestID, "a function of the loop did not return")
 			s.end = s.nextRound()
 		}
 	}

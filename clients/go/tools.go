@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"sync"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -100,7 +99,15 @@ func (l *toolLoop) next(ctx context.Context, answer *Answer) (bool, error) {
 	}
 	l.rounds--
 	l.options = append(l.options, callOption(followingRound))
-	return false, l.run(ctx, calls)
+	round := toolRound{calls: calls, results: make([]toolResult, len(calls)), run: l.runOne}
+	// Also if a function panics: the conversation can be continued.
+	defer round.answer(l.conversation)
+	if l.parallel {
+		round.runAll(ctx)
+	} else {
+		round.runEach(ctx)
+	}
+	return false, round.failure()
 }
 
 // followingRound removes what is of the first call only, such as its request id.
@@ -108,75 +115,6 @@ func followingRound(c *call) {
 	c.requestID = ""
 	c.metadata = withoutRequestID(c.metadata)
 	c.expectedTurn = nil
-}
-
-// toolResult is what came of the call of a function.
-type toolResult struct {
-	text string
-	err  error
-}
-
-// run runs functions and appends their results in the order of the calls. The error is that of the
-// first function that failed.
-func (l *toolLoop) run(ctx context.Context, calls []*dashgatev1.ToolCall) error {
-	results := make([]toolResult, 0, len(calls))
-	if l.parallel {
-		results = l.runAll(ctx, calls)
-	} else {
-		for _, call := range calls {
-			result := l.runOne(ctx, call)
-			results = append(results, result)
-			if result.err != nil {
-				break
-			}
-		}
-	}
-	var failed error
-	for at, call := range calls {
-		switch {
-		case at >= len(results):
-			l.conversation.ToolResult(call, notRun)
-		case results[at].err != nil:
-			l.conversation.ToolResult(call, failedRun)
-			if failed == nil {
-				failed = results[at].err
-			}
-		default:
-			l.conversation.ToolResult(call, results[at].text)
-		}
-	}
-	return failed
-}
-
-// runAll runs functions at the same time.
-func (l *toolLoop) runAll(ctx context.Context, calls []*dashgatev1.ToolCall) []toolResult {
-	results := make([]toolResult, len(calls))
-	panics := make([]any, len(calls))
-	var group sync.WaitGroup
-	for at, call := range calls {
-		group.Go(func() {
-			defer func() { panics[at] = recover() }()
-			results[at] = l.runOne(ctx, call)
-		})
-	}
-	group.Wait()
-	// In the goroutine of the caller, who can recover: elsewhere a panic ends the process.
-	for _, value := range panics {
-		if value != nil {
-			panic(value)
-		}
-	}
-	return results
-}
-
-func (l *toolLoop) runOne(ctx context.Context, call *dashgatev1.ToolCall) toolResult {
-	for _, tool := range l.tools {
-		if tool.Name == call.GetName() {
-			text, err := tool.Function(ctx, call.GetArguments())
-			return toolResult{text, err}
-		}
-	}
-	return toolResult{text: errorResult("there is no tool " + call.GetName())}
 }
 
 // errorResult returns the result of a call that cannot be run, from which the model can learn.
@@ -190,4 +128,14 @@ func errorResult(problem string) string {
 		Error string `json:"error"`
 	}{problem})
 	return strings.TrimSpace(text.String())
+}
+
+// runOne runs the function of a call.
+func (l *toolLoop) runOne(ctx context.Context, call *dashgatev1.ToolCall) (string, error) {
+	for _, tool := range l.tools {
+		if tool.Name == call.GetName() {
+			return tool.Function(ctx, call.GetArguments())
+		}
+	}
+	return errorResult("there is no tool " + call.GetName()), nil
 }

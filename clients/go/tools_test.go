@@ -60,8 +60,8 @@ func TestToolLoopHasAnEnd(t *testing.T) {
 	equal(t, "result", last.GetContent()[0].GetText(), `{"error":"the function failed"}`)
 }
 
-// toolRound returns the events of a round that calls these tools, each with its name as its id.
-func toolRound(names ...string) part {
+// roundOf returns the events of a round that calls these tools, each with its name as its id.
+func roundOf(names ...string) part {
 	events := []*dashgatev1.ConverseStreamResponse{started()}
 	for at, name := range names {
 		call := &dashgatev1.ToolCall{Index: int32(at), Id: name, Name: name, Arguments: "{}"}
@@ -83,7 +83,7 @@ func results(conversation *Conversation) []string {
 
 func TestStreamToolsHasTheEventsOfAllRounds(t *testing.T) {
 	played := play(t)
-	played.parts = []part{toolRound("f"), {events: played.events}}
+	played.parts = []part{roundOf("f"), {events: played.events}}
 	tool := Tool{Name: "f", Function: func(context.Context, string) (string, error) { return "1", nil }}
 	conversation := ask()
 	stream := played.client(t).StreamTools(t.Context(), conversation, []Tool{tool}, WithRequestID("mine"))
@@ -111,7 +111,7 @@ func TestStreamToolsReportsErrors(t *testing.T) {
 	broken := errors.New("broken")
 	fail := Tool{Name: "f", Function: func(context.Context, string) (string, error) { return "", broken }}
 	played := play(t)
-	played.parts = []part{toolRound("f", "g")}
+	played.parts = []part{roundOf("f", "g")}
 	conversation := ask()
 	stream := played.client(t).StreamTools(t.Context(), conversation, []Tool{fail})
 	for range 2 {
@@ -140,7 +140,7 @@ func TestLeavingAStreamOfToolsCancels(t *testing.T) {
 
 func TestParallelToolsRunAtTheSameTime(t *testing.T) {
 	played := play(t)
-	played.parts = []part{toolRound("a", "b"), {events: played.events}}
+	played.parts = []part{roundOf("a", "b"), {events: played.events}}
 	var both sync.WaitGroup
 	both.Add(2)
 	meet := func(result string) func(context.Context, string) (string, error) {
@@ -162,7 +162,7 @@ func TestParallelToolsRunAtTheSameTime(t *testing.T) {
 
 func TestParallelToolsThatFailAreAnswered(t *testing.T) {
 	played := play(t)
-	played.parts = []part{toolRound("a", "b", "c")}
+	played.parts = []part{roundOf("a", "b", "c")}
 	first := errors.New("first")
 	function := func(result string, err error) func(context.Context, string) (string, error) {
 		return func(context.Context, string) (string, error) { return result, err }
