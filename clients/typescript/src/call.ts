@@ -162,6 +162,20 @@ export class Call {
     return wait;
   }
 
+  /** Waits for a promise, unless the call is stopped before. */
+  async until<T>(promise: Promise<T>): Promise<T> {
+    this.check();
+    const { promise: stopped, wake } = alarm();
+    this.signal.addEventListener("abort", wake, { once: true });
+    try {
+      await Promise.race([promise, stopped]);
+      this.check();
+      return await promise;
+    } finally {
+      this.signal.removeEventListener("abort", wake);
+    }
+  }
+
   /** Registers a function to call when the call ends. */
   onEnd(release: () => void): void {
     this.#release.add(release);

@@ -1,18 +1,22 @@
 /** Large files, which are uploaded before the call. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { mkdtemp, open, rm, utimes } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, open, rename, rm, stat, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
 
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { audio, Client, Conversation, image, video } from "dashgate";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { audio, Client, Conversation, DashgateError, image, video } from "dashgate";
 import type { ConverseRequest } from "dashgate/v1";
 import * as web from "dashgate/web";
 
 import { failure } from "./tools/calls.js";
-import { isLeftOf, played } from "./tools/gateway.js";
+import { event, isLeftOf, played } from "./tools/gateway.js";
 
 const MIB = 1024 * 1024;
 let folder: string;
@@ -110,14 +114,129 @@ test("a large file is uploaded once, and sent as what the upload returned", asyn
   await client.converse(new Conversation("m").user(await audio(pathToFileURL(sound).href)));
   equal(uploads.length, 1);
   deepEqual(uris(requests[2]), ["oss://1"]);
-  // Not for another model, nor for a file that has changed.
+  // Not for another model or MIME type.
   await client.converse(new Conversation("other").user(await audio(sound)));
-  await utimes(sound, 1, 1);
-  await client.converse(conversation);
+  await client.converse(new Conversation("m").user(await audio(sound, { mimeType: "audio/x" })));
   deepEqual(
-    uploads.map(({ model }) => model),
-    ["m", "other", "m"],
+    uploads.map(({ model, mimeType }) => [model, mimeType]),
+    [
+      ["m", "audio/wav"],
+      ["other", "audio/wav"],
+      ["m", "audio/x"],
+    ],
   );
+});
+
+test("a file that is not the attached one any more is refused before anything is sent", async () => {
+  await using gateway = await storing();
+  using client = new Client(gateway.address);
+  const path = await file("changed.wav", 5 * MIB, "RIFF....WAVE");
+  const changes: Record<string, () => Promise<unknown>> = {
+    "a later time": () => utimes(path, 1, 1),
+    "another size": () => file("changed.wav", 6 * MIB, "RIFF....WAVE"),
+    "another file of the same size and time": async () => {
+      const { size, atime, mtime } = await stat(path);
+      const other = await file("other.wav", size, "RIFF....WAVE");
+      await utimes(other, atime, mtime);
+      await rename(other, path);
+    },
+    "a pipe": async () => {
+      await rm(path);
+      await promisify(execFile)("mkfifo", [path]);
+    },
+    "a folder": async () => {
+      await rm(path);
+      await mkdir(path);
+    },
+  };
+  for (const [what, change] of Object.entries(changes)) {
+    const kept = new Conversation("m").user(await audio(sound), await audio(path));
+    await change();
+    for (const call of [() => client.converse(kept), () => client.stream(kept).final()]) {
+      const error = await failure(call());
+      const field = "conversation.messages[0].content[1].audio.uri";
+      equal(error.code, "INVALID_ARGUMENT", what);
+      equal(error.message, `${field}: ${path} is not the file that was attached: attach it again`);
+      equal(error.fieldViolations[0]?.field, field);
+    }
+    await rm(path, { recursive: true });
+    await file("changed.wav", 5 * MIB, "RIFF....WAVE");
+  }
+  equal(gateway.connections(), 0);
+});
+
+test("a change after an upload is noticed, and the file can be attached again", async () => {
+  await using gateway = await storing();
+  const { uploads } = gateway;
+  using client = new Client(gateway.address);
+  const path = await file("written.wav", 5 * MIB, "RIFF....WAVE");
+  const conversation = new Conversation("m").user(await audio(path));
+  await client.converse(conversation);
+  await utimes(path, 1, 1);
+  equal((await failure(client.converse(conversation))).code, "INVALID_ARGUMENT");
+  await client.converse(new Conversation("m").user(await audio(path)));
+  equal(uploads.length, 2);
+});
+
+test("calls at once share an upload", async () => {
+  await using gateway = await storing();
+  const { uploads, requests } = gateway;
+  using client = new Client(gateway.address);
+  const calls = Array.from({ length: 5 }, async () =>
+    client.converse(new Conversation("m").user(await audio(sound))),
+  );
+  await Promise.all(calls);
+  equal(uploads.length, 1);
+  deepEqual(requests.map(uris), Array<string[]>(5).fill(["oss://1"]));
+});
+
+test("another call makes the upload of a call that fails or is cancelled", async () => {
+  const held = [event("the first upload"), event("the second upload")];
+  const refused = event("the refusal");
+  let count = 0;
+  await using gateway = await played({
+    media: {
+      uploadMedia: async (payloads, { signal }) => {
+        const number = count;
+        count += 1;
+        held[number]?.happens();
+        if (number === 0) await once(signal, "abort");
+        if (number === 1) {
+          await refused.happened;
+          throw new ConnectError("no", Code.PermissionDenied);
+        }
+        for await (const one of payloads) ok(one);
+        return { uri: "oss://1", expiresAt: timestampFromMs(Date.now() + 48 * 60 * 60_000) };
+      },
+    },
+    conversations: { converse: () => ({}) },
+  });
+  using client = new Client(gateway.address);
+  const call = async (signal?: AbortSignal) =>
+    client.converse(new Conversation("m").user(await audio(sound)), { signal });
+  const leaver = new AbortController();
+  const first = rejects(call(leaver.signal), { name: "AbortError" });
+  await held[0]?.happened;
+  const waiting = new AbortController();
+  const left = rejects(call(waiting.signal), { name: "AbortError" });
+  const others = Promise.allSettled([call(), call(), call()]);
+  await new Promise(setImmediate);
+  // One that leaves while it waits does not disturb the others.
+  waiting.abort();
+  await left;
+  equal(count, 1);
+  leaver.abort();
+  await first;
+  await held[1]?.happened;
+  refused.happens();
+  const failed = (await others).flatMap((one) =>
+    one.status === "rejected" ? [one.reason as unknown] : [],
+  );
+  deepEqual(
+    failed.map((error) => error instanceof DashgateError && error.code),
+    ["PERMISSION_DENIED"],
+  );
+  equal(count, 3);
 });
 
 test("an upload that expires soon is not used again", async () => {

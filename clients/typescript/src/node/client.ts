@@ -19,7 +19,13 @@ import { connectTo, type Connection, type NodeOptions, type TlsOptions } from ".
 import { uploading } from "./files.js";
 import { pooled } from "./pool.js";
 import { DEFAULT_TARGET, parseTarget } from "./target.js";
-import { openUpload, uploadMessages, type UploadOptions, type UploadSource } from "./upload.js";
+import {
+  openUpload,
+  uploadMessages,
+  type OpenedUpload,
+  type UploadOptions,
+  type UploadSource,
+} from "./upload.js";
 
 /** Settings of a client for Node.js. */
 export interface ClientOptions extends ClientSettings {
@@ -54,7 +60,7 @@ export class Client extends BaseClient {
     const platform = { transport, shut: close, userAgent: { "user-agent": USER_AGENT }, log };
     super(new Caller(platform, { ...options, apiKey }));
     this.caller.resolveFiles = uploading({
-      upload: (...upload) => this.#upload(...upload),
+      upload: (...upload) => this.#send(...upload),
       modelOf: async (name, call, headers) => {
         const { getConversation } = ConversationService.method;
         const { conversation } = await this.caller.query(getConversation, { name }, call, {
@@ -104,16 +110,16 @@ export class Client extends BaseClient {
     source: UploadSource,
     options: UploadOptions = {},
   ): Promise<UploadMediaResponse> {
-    return this.#upload(model, source, options, callHeaders(options.metadata));
+    const headers = callHeaders(options.metadata);
+    return this.#send(model, await openUpload(source), options, headers);
   }
 
-  async #upload(
+  async #send(
     model: string,
-    source: UploadSource,
+    file: OpenedUpload,
     options: UploadOptions,
     headers: Headers,
   ): Promise<UploadMediaResponse> {
-    const file = await openUpload(source);
     try {
       return await this.caller.run(MediaService.method.uploadMedia.name, options, (call) => {
         headers.set("x-request-id", call.requestId);

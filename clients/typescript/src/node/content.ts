@@ -14,7 +14,7 @@ import {
 } from "../content.js";
 import type { Content } from "../gen/dashgate/v1/content_pb.js";
 import { sniff, type MediaKind } from "../sniff.js";
-import { attached, LARGE_BYTES } from "./files.js";
+import { attached, AttachedFile } from "./attached.js";
 import { fileName, pathOf, withFile } from "./paths.js";
 
 /** Returns an audio part from a path, bytes or a URI. */
@@ -35,6 +35,9 @@ export function video(
   return videoContent(source, options, read);
 }
 
+/** Larger files are not read into the message. */
+const LARGE_BYTES = 4 * 1024 * 1024;
+
 /** The first bytes, which are enough to detect the type. */
 const HEAD_BYTES = 512;
 
@@ -46,13 +49,13 @@ function read(
 ): Promise<Medium> {
   const path = pathOf(source);
   const name = fileName(path);
-  return withFile(path, async (file): Promise<Medium> => {
-    const { size } = await file.stat();
-    if (size <= LARGE_BYTES) {
+  return withFile(path, async ({ file, stats }): Promise<Medium> => {
+    if (stats.size <= LARGE_BYTES) {
       return mediumOf({ data: await file.readFile(), name }, mimeType, kind);
     }
     const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
     const type = mimeType ?? sniff(buffer.subarray(0, bytesRead), name, kind);
-    return { mimeType: type, source: { case: "uri", value: attached(path, type) } };
+    const value = attached(new AttachedFile(path, type, stats));
+    return { mimeType: type, source: { case: "uri", value } };
   });
 }

@@ -1,7 +1,8 @@
 /**
  * Paths: of files that are read, and in errors.
  */
-import { open, type FileHandle } from "node:fs/promises";
+import type { BigIntStats } from "node:fs";
+import { constants, open, type FileHandle } from "node:fs/promises";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -16,19 +17,71 @@ export function fileName(path: string): string {
   return basename(path);
 }
 
-/** Opens a file for a function, and closes it. Errors have the path. */
-export async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
-  const file = await open(path);
-  try {
-    return await use(file);
-  } catch (failure) {
-    throw named(failure, path);
-  } finally {
-    await file.close();
+/** A pipe would be waited for, and a terminal could become that of the process. Not on Windows. */
+const { O_RDONLY, O_NONBLOCK = 0, O_NOCTTY = 0 } = constants as Partial<typeof constants>;
+const FLAGS = (O_RDONLY ?? 0) | O_NONBLOCK | O_NOCTTY;
+
+/** What the system says of a socket, and of a device that is not there. */
+const ODD: readonly unknown[] = ["ENXIO", "EOPNOTSUPP", "ENODEV"];
+
+/** The error of a path that is there, but of no regular file. */
+export class OddFileError extends Error {
+  /** The path. */
+  readonly path: string;
+  /** As the error of Node.js has it. */
+  readonly code: string;
+  readonly syscall = "open";
+
+  constructor(path: string, code: string) {
+    super(`${code}: not a regular file, open '${path}'`);
+    this.path = path;
+    this.code = code;
   }
 }
 
-/** Adds the path to an error of the file system that has none, such as that of a folder. */
+/** A regular file that is open. */
+export interface OpenedFile {
+  readonly file: FileHandle;
+  readonly stats: BigIntStats;
+}
+
+/**
+ * Opens a regular file, which must be closed. A pipe, a socket, a device or a folder is an error, at
+ * once: what a path names is known for certain only after it was opened.
+ */
+export async function openRegular(path: string): Promise<OpenedFile> {
+  const file = await open(path, FLAGS).catch((failure: unknown) => {
+    const { code } = failure as { code?: unknown };
+    throw ODD.includes(code) ? new OddFileError(path, String(code)) : failure;
+  });
+  try {
+    const stats = await file.stat({ bigint: true });
+    if (!stats.isFile()) {
+      throw new OddFileError(path, stats.isDirectory() ? "EISDIR" : "EINVAL");
+    }
+    return { file, stats };
+  } catch (failure) {
+    await file.close();
+    throw named(failure, path);
+  }
+}
+
+/** Opens a regular file for a function, and closes it. Errors have the path. */
+export async function withFile<T>(
+  path: string,
+  use: (opened: OpenedFile) => Promise<T>,
+): Promise<T> {
+  const opened = await openRegular(path);
+  try {
+    return await use(opened);
+  } catch (failure) {
+    throw named(failure, path);
+  } finally {
+    await opened.file.close();
+  }
+}
+
+/** Adds the path to an error of the file system that has none. */
 export function named(failure: unknown, path: string): unknown {
   if (failure instanceof Error && "syscall" in failure && !("path" in failure)) {
     failure.message += ` '${path}'`;

@@ -1,14 +1,12 @@
 /**
  * Uploads of large files to DashScope's storage, in chunks.
  */
-import { open } from "node:fs/promises";
-
 import type { MessageInitShape } from "@bufbuild/protobuf";
 
 import type { CallOptions } from "../call.js";
 import type { UploadMediaRequestSchema } from "../gen/dashgate/v1/media_service_pb.js";
 import { sniff } from "../sniff.js";
-import { fileName, named, pathOf } from "./paths.js";
+import { fileName, named, openRegular, pathOf, type OpenedFile } from "./paths.js";
 
 /**
  * The source of an upload: a path or a `file:` URL, bytes, a `Blob`, or an async iterable of bytes,
@@ -46,16 +44,7 @@ export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
   const close = () => undefined;
   if (typeof source === "string" || source instanceof URL) {
     const path = pathOf(source);
-    const file = await open(path);
-    const found = await file.stat();
-    const bytes = file.createReadStream({ highWaterMark: CHUNK_BYTES });
-    return {
-      bytes: reported(bytes, path),
-      // Only regular files have a size; a pipe has none.
-      ...(found.isFile() && { size: found.size }),
-      name: fileName(path),
-      close: () => bytes.destroy(),
-    };
+    return fileUpload(path, await openRegular(path));
   }
   if (source instanceof Blob) {
     const name = "name" in source && typeof source.name === "string" ? source.name : "";
@@ -66,6 +55,17 @@ export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
     return { bytes: [bytes], size: bytes.length, name: "", close };
   }
   return { bytes: source, name: "", close };
+}
+
+/** A file as a source. */
+export function fileUpload(path: string, { file, stats }: OpenedFile): OpenedUpload {
+  const bytes = file.createReadStream({ highWaterMark: CHUNK_BYTES });
+  return {
+    bytes: reported(bytes, path),
+    size: Number(stats.size),
+    name: fileName(path),
+    close: () => bytes.destroy(),
+  };
 }
 
 /** The bytes of a file, whose errors have its path. */
