@@ -3,7 +3,11 @@
  * The common part of the clients for Node.js and browsers: everything except the transport.
  */
 import { clone, create } from "@bufbuild/protobuf";
-import { createClient, type Transport as ConnectTransport } from "@connectrpc/connect";
+import {
+  createClient,
+  createContextValues,
+  type Transport as ConnectTransport,
+} from "@connectrpc/connect";
 
 import { Answer } from "./answer.js";
 import { givenId, type CallOptions } from "./call.js";
@@ -35,6 +39,7 @@ import {
   type ToolsOptions,
 } from "./tools.js";
 import type { ServiceClient } from "./transport.js";
+import { WAITING } from "./waiting.js";
 
 /** The calls, over any transport. */
 export abstract class BaseClient extends ResourceClient implements Disposable {
@@ -109,10 +114,11 @@ export abstract class BaseClient extends ResourceClient implements Disposable {
         return call;
       },
       prepare: (call) => caller.resolveFiles(fields.conversation, call, headers),
-      open: async ({ signal, timeoutMs }, afterSequence) => {
+      open: async ({ signal, timeoutMs }, afterSequence, waiting) => {
         request.afterSequence = afterSequence;
         const input = only(request);
-        return caller.transport.stream(converseStream, signal, timeoutMs, headers, input);
+        const values = createContextValues().set(WAITING, waiting);
+        return caller.transport.stream(converseStream, signal, timeoutMs, headers, input, values);
       },
     });
   }

@@ -33,7 +33,7 @@ export class Log {
       return SILENT;
     }
     const begun = performance.now();
-    const place = `request id ${requestId}, ${this.#address}`;
+    const place = `request id ${printable(requestId)}, ${this.#address}`;
     return {
       ended: (failure) => {
         const took = Math.round(performance.now() - begun);
@@ -88,5 +88,13 @@ function summary(failure: unknown): string {
     return "CANCELLED";
   }
   const { code, rawReason } = failure;
-  return rawReason === "" || rawReason === code ? code : `${code} ${rawReason}`;
+  return rawReason === "" || rawReason === code ? code : `${code} ${printable(rawReason)}`;
+}
+
+/** The most characters of a text from elsewhere. */
+const MAX_LENGTH = 200;
+
+/** A text from elsewhere: a call must stay one line, and a terminal must not obey it. */
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]/gu, "?").slice(0, MAX_LENGTH);
 }

@@ -11,6 +11,7 @@ import { responseHeaders, type ResponseHeaders } from "./headers.js";
 import { Resumption } from "./resume.js";
 import type { RetryBudget } from "./retry.js";
 import { withHeaders } from "./status.js";
+import type { Waiting } from "./waiting.js";
 
 /** The response of one connection. The trailers are complete when the messages were read. */
 export interface Opened {
@@ -20,7 +21,13 @@ export interface Opened {
 }
 
 /** Opens the stream after this event; called once for each attempt. */
-export type Open = (call: Call, afterSequence: number) => Promise<Opened>;
+export type Open = (call: Call, afterSequence: number, waiting: Waiting) => Promise<Opened>;
+
+/** The idle timeout of one read, which does not run while the call waits in the client. */
+interface IdleClock {
+  readonly start: () => void;
+  readonly stop: () => void;
+}
 
 /** The functions of the client that a stream uses. */
 export interface StreamSettings {
@@ -212,10 +219,20 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     events: AsyncIterator<ConverseStreamResponse>;
     result: IteratorResult<ConverseStreamResponse, unknown>;
   }> {
-    return this.#bounded(call, async () => {
+    return this.#bounded(call, async (clock) => {
+      const wasSent = this.#sent;
       this.#sent = true;
       this.#announced = false;
-      this.#opened = await this.#settings.open(call, this.#state.sequence);
+      this.#opened = await this.#settings.open(call, this.#state.sequence, {
+        begins: () => {
+          this.#sent = wasSent;
+          clock.stop();
+        },
+        ends: () => {
+          this.#sent = true;
+          clock.start();
+        },
+      });
       this.#announced = this.#state.announced(this.#opened.header);
       const events = this.#opened.message[Symbol.asyncIterator]();
       return { events, result: await this.#received(events) };
@@ -234,18 +251,25 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   }
 
   /** Waits for the next event, at most for the idle timeout. */
-  async #bounded<T>(call: Call, wait: () => Promise<T>): Promise<T> {
+  async #bounded<T>(call: Call, wait: (clock: IdleClock) => Promise<T>): Promise<T> {
     const { idleTimeoutMs } = this.#settings;
+    let stop: (() => void) | undefined;
+    const clock: IdleClock = {
+      start: () => {
+        stop = call.timer(idleTimeoutMs, () => {
+          call.stop(idle(call, idleTimeoutMs));
+        });
+      },
+      stop: () => stop?.(),
+    };
     if (idleTimeoutMs === Infinity) {
-      return wait();
+      return wait({ start: () => undefined, stop: () => undefined });
     }
-    const stop = call.timer(idleTimeoutMs, () => {
-      call.stop(idle(call, idleTimeoutMs));
-    });
+    clock.start();
     try {
-      return await wait();
+      return await wait(clock);
     } finally {
-      stop();
+      clock.stop();
     }
   }
 }

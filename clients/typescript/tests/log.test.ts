@@ -3,8 +3,11 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { env } from "node:process";
 import { test } from "node:test";
 
+import { create, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { Client } from "dashgate";
+
+import { ErrorInfoSchema } from "#dist/gen/dashgate/client/v1/error_details_pb.js";
 
 import { answering, failure, question, started, streaming, unavailable } from "./tools/calls.js";
 
@@ -90,6 +93,28 @@ test("debug also has connections and retries", async () => {
   match(lines[0] ?? "", /^dashgate: connection 1, 127/);
   match(lines[1] ?? "", /^dashgate: Converse retry in 3 ms after UNAVAILABLE, request id /);
   match(lines[2] ?? "", /^dashgate: Converse OK /);
+});
+
+test("texts from elsewhere are printable, short and on one line", async () => {
+  const reason = "A\nB\u001b[31m\u00e9\u{1f600}" + "C".repeat(300);
+  const value = toBinary(ErrorInfoSchema, create(ErrorInfoSchema, { reason }));
+  const type = "google.rpc.ErrorInfo";
+  await using gateway = await answering(() => {
+    const error = new ConnectError("no", Code.InvalidArgument);
+    error.details = [{ type, value }];
+    throw error;
+  });
+  const lines = await logged("info", async () => {
+    using client = new Client(gateway.address);
+    await failure(
+      client.converse(question(), { requestId: "r\r\n\u0000\ud800" + "i".repeat(300) }),
+    );
+  });
+  const shown = `A?B?[31m??${"C".repeat(190)}`;
+  const id = `r????${"i".repeat(195)}`;
+  deepEqual(lines.map(took), [
+    `dashgate: Converse INVALID_ARGUMENT ${shown} N ms, request id ${id}, ${gateway.address}`,
+  ]);
 });
 
 test("other values are off", async () => {

@@ -1,15 +1,22 @@
 /**
  * The connections of a client: another one is opened when all have as many calls as a gateway takes
- * at once.
+ * at once. If there are no more, calls wait.
  */
 import type { DescMessage } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
 
-import type { StreamResponse, Transport } from "../transport.js";
+import type { ContextValues, StreamResponse, Transport } from "../transport.js";
+import { WAITING } from "../waiting.js";
 import type { Connection } from "./connection.js";
+import { Queue, type Patience } from "./queue.js";
 
-/** How many calls a gateway takes at once on a connection. */
-const CALLS_PER_CONNECTION = 100;
-const MAX_CONNECTIONS = 20;
+/** How many connections there are, and how many calls a gateway takes at once on each. */
+export interface PoolLimits {
+  readonly connections: number;
+  readonly callsPerConnection: number;
+}
+
+const LIMITS: PoolLimits = { connections: 20, callsPerConnection: 100 };
 
 /** A connection and the number of its calls in progress. */
 interface Lane {
@@ -17,43 +24,91 @@ interface Lane {
   calls: number;
 }
 
+/** The place of a call. */
+interface Place {
+  readonly transport: Transport;
+  /** What is left of the deadline of the call. */
+  readonly timeoutMs: number | undefined;
+  readonly release: () => void;
+}
+
 /** Returns a connection that consists of several, of which each is opened by its first call. */
-export function pooled(open: () => Connection): Connection {
+export function pooled(open: () => Connection, limits: PoolLimits = LIMITS): Connection {
   const lanes: Lane[] = [{ connection: open(), calls: 0 }];
-  const take = (): { transport: Transport; release: () => void } => {
-    let best = lanes.reduce((one, other) => (other.calls < one.calls ? other : one));
-    if (best.calls >= CALLS_PER_CONNECTION && lanes.length < MAX_CONNECTIONS) {
-      best = { connection: open(), calls: 0 };
-      lanes.push(best);
+  const queue = new Queue<Lane>();
+  let isClosed = false;
+
+  const free = (): Lane | undefined => {
+    const best = lanes.reduce((one, other) => (other.calls < one.calls ? other : one));
+    if (best.calls < limits.callsPerConnection) {
+      return best;
     }
-    const lane = best;
-    lane.calls += 1;
+    if (lanes.length >= limits.connections) {
+      return undefined;
+    }
+    const opened = { connection: open(), calls: 0 };
+    lanes.push(opened);
+    return opened;
+  };
+
+  const placeOn = (lane: Lane, timeoutMs: number | undefined): Place => {
+    if (isClosed) {
+      throw closed();
+    }
     let counted = true;
     const release = () => {
-      lane.calls -= counted ? 1 : 0;
+      if (counted && !queue.give(lane)) {
+        lane.calls -= 1;
+      }
       counted = false;
     };
-    return { transport: lane.connection.transport, release };
+    return { transport: lane.connection.transport, timeoutMs, release };
   };
+
+  /** A place that is free, or one that is waited for. */
+  const take = (patience: Patience, values: ContextValues | undefined): Place | Promise<Place> => {
+    const lane = free();
+    if (lane === undefined) {
+      return waited(patience, values);
+    }
+    const place = placeOn(lane, patience.timeoutMs);
+    lane.calls += 1;
+    return place;
+  };
+
+  const waited = async (patience: Patience, values: ContextValues | undefined): Promise<Place> => {
+    const waiting = values?.get(WAITING);
+    const begun = performance.now();
+    waiting?.begins();
+    const lane = await queue.wait(patience);
+    waiting?.ends();
+    const { timeoutMs } = patience;
+    const left = timeoutMs && Math.max(1, timeoutMs - Math.round(performance.now() - begun));
+    return placeOn(lane, left);
+  };
+
   const transport: Transport = {
-    unary: async (...call) => {
-      const { transport, release } = take();
+    unary: async (method, signal, timeoutMs, headers, input, values) => {
+      const place = await take({ signal, timeoutMs }, values);
       try {
-        return await transport.unary(...call);
+        return await place.transport.unary(method, signal, place.timeoutMs, headers, input, values);
       } finally {
-        release();
+        place.release();
       }
     },
-    stream: async (...call) => {
-      const { transport, release } = take();
-      const [, signal] = call;
+    stream: async (method, signal, timeoutMs, headers, input, values) => {
+      const place = await take({ signal, timeoutMs }, values);
+      const { release } = place;
       signal?.addEventListener("abort", release, { once: true });
       const done = () => {
         signal?.removeEventListener("abort", release);
         release();
       };
       try {
-        return counted(await transport.stream(...call), done);
+        return counted(
+          await place.transport.stream(method, signal, place.timeoutMs, headers, input, values),
+          done,
+        );
       } catch (failure) {
         done();
         throw failure;
@@ -61,11 +116,18 @@ export function pooled(open: () => Connection): Connection {
     },
   };
   const close = () => {
+    isClosed = true;
+    queue.fail(closed());
     for (const { connection } of lanes) {
       connection.close();
     }
   };
   return { transport, close };
+}
+
+/** A connection that was closed would be opened again by the next call. */
+function closed(): ConnectError {
+  return new ConnectError("the client was closed", Code.Canceled);
 }
 
 /** The same response, which calls a function at its end. */
