@@ -81,6 +81,10 @@ func openFile(path string) (*os.File, fs.FileInfo, error) {
 func openRegular(path string) (*os.File, fs.FileInfo, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
 	if err != nil {
+		// Sockets cannot be opened.
+		if info, unknown := os.Stat(path); unknown == nil && !info.Mode().IsRegular() {
+			err = &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
+		}
 		return nil, nil, err
 	}
 	info, err := file.Stat()

@@ -62,7 +62,7 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 			for _, named := range []string{path, "file://" + path} {
 				err := atOnce(t, func() error { return read(named) })
 				var failed *fs.PathError
-				if !errors.As(err, &failed) || !strings.Contains(err.Error(), path) {
+				if !errors.As(err, &failed) || !errors.Is(err, errNotRegular) || !strings.Contains(err.Error(), path) {
 					t.Errorf("%s of a %s: %v", name, what, err)
 				}
 			}

@@ -46,6 +46,7 @@ mod conversation;
 mod error;
 mod events;
 mod exclusive;
+mod files;
 mod fold;
 mod headers;
 #[cfg(feature = "json")]

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::files::{self, Identity};
 use crate::large_files;
 use crate::sniff;
 
@@ -116,9 +117,8 @@ fn typed(bytes: Bytes, given: Option<String>, kind: &str) -> (Source, String) {
 }
 
 async fn read_file(path: &Path, given: Option<String>, kind: &str) -> io::Result<(Source, String)> {
-    let mut file = File::open(path).await?;
-    let metadata = file.metadata().await?;
-    let is_large = metadata.is_file() && metadata.len() > LARGE_BYTES;
+    let (mut file, metadata) = files::open(path).await?;
+    let is_large = metadata.len() > LARGE_BYTES;
     let mut bytes = Vec::new();
     if is_large {
         let start = file.take(sniff::LONGEST as u64);
@@ -129,7 +129,7 @@ async fn read_file(path: &Path, given: Option<String>, kind: &str) -> io::Result
     let name = path.to_string_lossy();
     let mime_type = given.unwrap_or_else(|| sniff::mime_type(&bytes, &name, kind).to_owned());
     let source = match is_large {
-        true => Source::Uri(large_files::register(path)?),
+        true => Source::Uri(large_files::register(path, Identity::of(&metadata))?),
         false => Source::Bytes(bytes.into()),
     };
     Ok((source, mime_type))

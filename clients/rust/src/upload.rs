@@ -20,6 +20,7 @@ use crate::call_metadata::CallMetadata;
 use crate::client;
 use crate::client::Client;
 use crate::error::Error;
+use crate::files;
 use crate::media::{file_path, named};
 use crate::sniff;
 use crate::terms::Terms;
@@ -35,6 +36,8 @@ pub struct UploadSource(Place);
 
 enum Place {
     Path(PathBuf),
+    /// A file that is open: its size and its name.
+    File(File, u64, String),
     Bytes(Bytes),
     Reader(Pin<Box<dyn AsyncRead + Send>>),
 }
@@ -44,12 +47,24 @@ impl UploadSource {
     pub fn reader(reader: impl AsyncRead + Send + 'static) -> Self {
         Self(Place::Reader(Box::pin(reader)))
     }
+
+    /// A file that is open, with its size and its path.
+    pub(crate) fn open_file(file: File, size: u64, path: &Path) -> Self {
+        Self(Place::File(file, size, last_part(path)))
+    }
+}
+
+/// The name of a file without its folders.
+fn last_part(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 impl fmt::Debug for UploadSource {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Path(path) => path.fmt(to),
+            Place::File(_, _, name) => name.fmt(to),
             Place::Bytes(bytes) => write!(to, "{} bytes", bytes.len()),
             Place::Reader(_) => to.write_str("a reader"),
         }
@@ -229,29 +244,16 @@ async fn feed(
     sender: mpsc::Sender<UploadMediaRequest>,
 ) -> Result<(), Error> {
     let mut reader: Pin<Box<dyn AsyncRead + Send>> = match source.0 {
+        Place::Path(path) => {
+            let (file, size, name) = opened(path).await?;
+            of_file(&mut description, file, size, name)
+        }
         Place::Reader(reader) => reader,
         Place::Bytes(bytes) => {
             description.size_bytes = i64::try_from(bytes.len()).ok();
             Box::pin(std::io::Cursor::new(bytes))
         }
-        Place::Path(path) => {
-            let path = match path.to_str().and_then(file_path) {
-                Some(named) => named.map_err(unreadable)?,
-                None => path,
-            };
-            let wrong = |error| unreadable(named(&path, &error));
-            let file = File::open(&path).await.map_err(wrong)?;
-            let size = file.metadata().await.map_err(wrong)?;
-            // A pipe has no length.
-            if size.is_file() {
-                description.size_bytes = i64::try_from(size.len()).ok();
-            }
-            if description.name.is_empty() {
-                let name = path.file_name().unwrap_or_default();
-                description.name = name.to_string_lossy().into_owned();
-            }
-            Box::pin(file)
-        }
+        Place::File(file, size, name) => of_file(&mut description, file, size, name),
     };
     let mut chunk = next_chunk(&mut reader).await?;
     if description.mime_type.is_empty() {
@@ -270,6 +272,32 @@ async fn feed(
         payload = Payload::Chunk(chunk);
         chunk = next_chunk(&mut reader).await?;
     }
+}
+
+/// Opens the file that a path or a `file:` URI names.
+async fn opened(path: PathBuf) -> Result<(File, u64, String), Error> {
+    let path = match path.to_str().and_then(file_path) {
+        Some(named) => named.map_err(unreadable)?,
+        None => path,
+    };
+    let (file, metadata) = files::open(&path)
+        .await
+        .map_err(|error| unreadable(named(&path, &error)))?;
+    Ok((file, metadata.len(), last_part(&path)))
+}
+
+/// Describes a file, and returns its reader.
+fn of_file(
+    description: &mut MediaDescription,
+    file: File,
+    size: u64,
+    name: String,
+) -> Pin<Box<dyn AsyncRead + Send>> {
+    description.size_bytes = i64::try_from(size).ok();
+    if description.name.is_empty() {
+        description.name = name;
+    }
+    Box::pin(file)
 }
 
 /// The error of a source that cannot be read; its cause is the reader's own error.

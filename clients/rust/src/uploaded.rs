@@ -1,15 +1,14 @@
 //! Uploads the large files of a message before its call, and remembers what was uploaded.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::Error;
-use crate::large_files;
+use crate::large_files::{self, Attached, NotSent};
 use crate::media::named;
 use crate::terms::Terms;
-use crate::upload;
+use crate::upload::{self, UploadSource};
 use crate::v1;
 use crate::v1::content::Kind;
 use crate::v1::{GetConversationRequest, MediaDescription, audio, image, video};
@@ -19,23 +18,31 @@ const MAX_UPLOADS: usize = 1000;
 /// An upload is not used in the last hour before it expires.
 const MARGIN: Duration = Duration::from_secs(3600);
 
-/// A file as it was when it was uploaded, for a model.
+/// A file as it was when it was attached, and what is uploaded with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    path: PathBuf,
-    size: u64,
-    modified: Option<SystemTime>,
+    file: Attached,
+    mime_type: String,
     model: String,
 }
 
 /// The upload of a file. It is locked while the file is uploaded, so that calls at the same time
-/// upload it once.
+/// upload it once: if that fails, the next of them does.
 type Slot = Arc<tokio::sync::Mutex<Option<Stored>>>;
 
 #[derive(Clone, Debug)]
 struct Stored {
     uri: String,
-    until: SystemTime,
+    /// `None` if only calls that wait for the upload may use it.
+    until: Option<SystemTime>,
+    ended: Instant,
+}
+
+impl Stored {
+    /// Whether a call that came at this time may use the upload.
+    fn is_for(&self, came: Instant) -> bool {
+        self.ended >= came || self.until.is_some_and(|until| SystemTime::now() < until)
+    }
 }
 
 /// What a client has uploaded.
@@ -74,13 +81,13 @@ pub(crate) async fn replace(
     let (name, mut model) = (conversation.name.clone(), conversation.model.clone());
     let mut files = Vec::new();
     for (uri, mime_type) in sources(conversation) {
-        let Some(path) = large_files::path(uri) else {
+        let Some(file) = large_files::find(uri) else {
             let message = format!(
                 "{uri} is a file of another process, or of long ago: attach the file again"
             );
             return Err(Error::of_argument(message));
         };
-        files.push((uri, mime_type, path));
+        files.push((uri, mime_type, file));
     }
     if files.is_empty() {
         return Ok(());
@@ -88,8 +95,8 @@ pub(crate) async fn replace(
     if model.is_empty() && !name.is_empty() {
         model = stored_model(terms, name).await?;
     }
-    for (uri, mime_type, path) in files {
-        *uri = uploaded(terms, &model, &path, mime_type).await?;
+    for (uri, mime_type, file) in files {
+        *uri = uploaded(terms, &model, file, mime_type).await?;
     }
     Ok(())
 }
@@ -109,24 +116,25 @@ async fn stored_model(terms: &Terms, name: String) -> Result<String, Error> {
 async fn uploaded(
     terms: &Terms,
     model: &str,
-    path: &Path,
+    file: Attached,
     mime_type: String,
 ) -> Result<String, Error> {
-    let unreadable = |error: std::io::Error| upload::unreadable(named(path, &error));
-    let metadata = tokio::fs::metadata(path).await.map_err(unreadable)?;
-    let key = Key {
-        path: path.to_owned(),
-        size: metadata.len(),
-        modified: metadata.modified().ok(),
+    // A call that waits for another one holds no open file.
+    drop(file.open().await.map_err(|error| not_sent(&file, error))?);
+    let came = Instant::now();
+    let slot = terms.client.uploads().slot(Key {
+        file: file.clone(),
+        mime_type: mime_type.clone(),
         model: model.to_owned(),
-    };
-    let slot = terms.client.uploads().slot(key);
+    });
     let mut stored = terms.within(slot.lock()).await?;
-    if let Some(stored) = stored.as_ref()
-        && SystemTime::now() < stored.until
-    {
+    if let Some(stored) = stored.as_ref().filter(|stored| stored.is_for(came)) {
         return Ok(stored.uri.clone());
     }
+    let opened = file.open().await;
+    let (open, size) = opened.map_err(|error| not_sent(&file, error))?;
+    let unreadable = |error| upload::unreadable(named(&file.path, &error));
+    let kept = open.try_clone().await.map_err(unreadable)?;
     let description = MediaDescription {
         model: model.to_owned(),
         mime_type,
@@ -134,18 +142,33 @@ async fn uploaded(
     };
     let mut metadata = terms.metadata.clone();
     metadata.remove("x-request-id");
-    let source = path.to_owned().into();
+    let source = UploadSource::open_file(open, size, &file.path);
     let response =
         upload::send(&terms.client, metadata, terms.deadline, description, source).await?;
+    if !file.is_still(&kept).await {
+        // It was written while it was read.
+        return Err(not_sent(&file, NotSent::Changed));
+    }
     let expires_at = response
         .expires_at
         .and_then(|at| SystemTime::try_from(at).ok());
-    let until = expires_at.and_then(|at| at.checked_sub(MARGIN));
-    *stored = until.map(|until| Stored {
+    *stored = Some(Stored {
         uri: response.uri.clone(),
-        until,
+        until: expires_at.and_then(|at| at.checked_sub(MARGIN)),
+        ended: Instant::now(),
     });
     Ok(response.uri)
+}
+
+/// The error of a file that is not sent.
+fn not_sent(file: &Attached, error: NotSent) -> Error {
+    match error {
+        NotSent::Unreadable(error) => upload::unreadable(named(&file.path, &error)),
+        NotSent::Changed => Error::of_argument(format!(
+            "{} is not the file that was attached any more: attach the file again",
+            file.path.display()
+        )),
+    }
 }
 
 /// The URIs of large files in a conversation, with the MIME types of their parts.
@@ -184,26 +207,33 @@ fn image_source(image: &mut v1::Image) -> Option<(&mut String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Identity;
 
     #[test]
-    fn an_upload_is_remembered_by_file_size_time_and_model() {
+    fn an_upload_is_remembered_by_file_mime_type_and_model() {
         let uploads = Uploads::default();
-        let key = |size, model: &str| Key {
-            path: "a.wav".into(),
-            size,
-            modified: None,
+        let uri = large_files::register("a.wav".as_ref(), identity()).unwrap();
+        let file = large_files::find(&uri).unwrap();
+        let key = |mime_type: &str, model: &str| Key {
+            file: file.clone(),
+            mime_type: mime_type.to_owned(),
             model: model.to_owned(),
         };
-        let first = uploads.slot(key(1, "m"));
-        assert!(Arc::ptr_eq(&first, &uploads.slot(key(1, "m"))));
-        assert!(!Arc::ptr_eq(&first, &uploads.slot(key(2, "m"))));
-        assert!(!Arc::ptr_eq(&first, &uploads.slot(key(1, "n"))));
-        for size in 3..=999 {
-            uploads.slot(key(size, "m"));
+        let first = uploads.slot(key("1", "m"));
+        assert!(Arc::ptr_eq(&first, &uploads.slot(key("1", "m"))));
+        assert!(!Arc::ptr_eq(&first, &uploads.slot(key("2", "m"))));
+        assert!(!Arc::ptr_eq(&first, &uploads.slot(key("1", "n"))));
+        for number in 3..=999 {
+            uploads.slot(key(&number.to_string(), "m"));
         }
         // A thousand.
-        assert!(Arc::ptr_eq(&first, &uploads.slot(key(1, "m"))));
-        uploads.slot(key(1001, "m"));
-        assert!(!Arc::ptr_eq(&first, &uploads.slot(key(1, "m"))));
+        assert!(Arc::ptr_eq(&first, &uploads.slot(key("1", "m"))));
+        uploads.slot(key("1001", "m"));
+        assert!(!Arc::ptr_eq(&first, &uploads.slot(key("1", "m"))));
+    }
+
+    fn identity() -> Identity {
+        let path = std::env::current_exe().unwrap();
+        Identity::of(&path.metadata().unwrap())
     }
 }

@@ -10,7 +10,7 @@ mod support;
 
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -153,13 +153,163 @@ async fn a_large_file_is_uploaded_once_and_again_when_it_changes() {
         assert!(String::from_utf8_lossy(&seen.message).contains("oss://b/0"));
     }
 
-    std::fs::write(&file.0, vec![0; LARGE]).unwrap();
-    client.converse(&conversation).await.unwrap();
-    assert_eq!(uploads(&gateway), 2);
     // Another model cannot read the upload of the first.
     conversation.model("other");
     client.converse(&conversation).await.unwrap();
+    assert_eq!(uploads(&gateway), 2);
+    let typed = Media::path(&file.0).mime_type("audio/x-other");
+    conversation.user(audio(typed).await.unwrap());
+    client.converse(&conversation).await.unwrap();
     assert_eq!(uploads(&gateway), 3);
+}
+
+type Change = fn(&Path);
+
+#[tokio::test]
+async fn another_file_is_not_sent_in_place_of_the_attached_one() {
+    let gateway = storing().await;
+    let client = gateway.client();
+    let bytes = vec![0; LARGE];
+    let changes: [(&str, Change); 6] = [
+        ("size", |path| {
+            std::fs::write(path, vec![0; LARGE + 1]).unwrap()
+        }),
+        ("time", |path| {
+            let file = std::fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }),
+        ("file", |path| {
+            let time = path.metadata().unwrap().modified().unwrap();
+            let other = path.with_extension("other");
+            std::fs::write(&other, vec![0; LARGE]).unwrap();
+            let file = std::fs::File::options().append(true).open(&other).unwrap();
+            file.set_modified(time).unwrap();
+            std::fs::rename(&other, path).unwrap();
+        }),
+        ("folder", |path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        }),
+        ("socket", |path| {
+            std::fs::remove_file(path).unwrap();
+            drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+        }),
+        ("pipe", |path| {
+            std::fs::remove_file(path).unwrap();
+            pipe(path);
+        }),
+    ];
+    for (what, change) in changes {
+        let file = Temporary::new("a.mp3", &bytes);
+        let mut conversation = question();
+        conversation.user(audio(file.0.as_path()).await.unwrap());
+        change(&file.0);
+        let one = client.converse(&conversation).await.unwrap_err();
+        let two = client.stream(&conversation).await.unwrap_err();
+        for error in [one, two] {
+            assert_eq!(error.code(), Code::InvalidArgument, "{what}");
+            let path = file.0.display().to_string();
+            assert!(error.message().contains(&path), "{what}: {error}");
+            let again = error.message().ends_with("attach the file again");
+            assert!(again, "{what}: {error}");
+        }
+    }
+    assert!(gateway.seen().is_empty());
+}
+
+fn pipe(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn only_regular_files_are_read_and_the_runtime_ends_afterwards() {
+    let folder = Temporary::new("a", b"");
+    let (fifo, socket) = (
+        folder.0.with_file_name("pipe"),
+        folder.0.with_file_name("socket"),
+    );
+    pipe(&fifo);
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let paths = [fifo, socket, "/dev/zero".into(), std::env::temp_dir()];
+    runtime.block_on(async {
+        let gateway = Gateway::start(|_, _| Reply::default().hanging()).await;
+        let client = gateway.client();
+        for path in &paths {
+            let name = path.display().to_string();
+            for named in [name.clone(), format!("file://{}", name.replace(' ', "%20"))] {
+                for error in [
+                    audio(named.as_str()).await.unwrap_err(),
+                    image(named.as_str()).await.unwrap_err(),
+                    video(named.as_str()).await.unwrap_err(),
+                ] {
+                    assert!(error.to_string().contains(&name), "{name}: {error}");
+                }
+                let error = client.upload("m", named.as_str()).await.unwrap_err();
+                assert!(error.message().contains(&name), "{error}");
+                assert_eq!(error.code(), Code::InvalidArgument);
+            }
+        }
+    });
+    // Waits for the threads that open files.
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(runtime);
+        sender.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+#[tokio::test]
+async fn calls_at_once_share_an_upload_and_another_one_makes_it_if_it_fails() {
+    // The first upload fails, the second has no expiry.
+    let gateway = Gateway::start(|number, seen| match (number, seen.method.as_str()) {
+        (0, "UploadMedia") => Reply::status(Code::NotFound, "no such model"),
+        (_, "UploadMedia") => Reply::of([v1::UploadMediaResponse {
+            uri: "oss://b/1".to_owned(),
+            ..v1::UploadMediaResponse::default()
+        }]),
+        _ => Reply::of([answer("heard")]),
+    })
+    .await;
+    let file = Temporary::new("a.mp3", &vec![0; LARGE]);
+    let mut conversation = question();
+    conversation.user(audio(file.0.as_path()).await.unwrap());
+    let client = gateway.client();
+    let call = || client.converse(&conversation).into_future();
+    let results = tokio::join!(call(), call(), call(), call());
+    let results = [results.0, results.1, results.2, results.3];
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    assert_eq!(failed, 1);
+    let methods = gateway.methods().into_iter();
+    assert_eq!(methods.filter(|method| method == "UploadMedia").count(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_makes_the_upload_of_one_that_was_dropped() {
+    let gateway = Gateway::start(|number, seen| match (number, seen.method.as_str()) {
+        (0, _) => Reply::default().hanging(),
+        (_, "UploadMedia") => Reply::of([v1::UploadMediaResponse::default()]),
+        _ => Reply::of([answer("heard")]),
+    })
+    .await;
+    let file = Temporary::new("a.mp3", &vec![0; LARGE]);
+    let mut conversation = question();
+    conversation.user(audio(file.0.as_path()).await.unwrap());
+    let client = gateway.client();
+    let first = tokio::spawn(client.converse(&conversation).into_future());
+    while gateway.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let second = tokio::spawn(client.converse(&conversation).into_future());
+    tokio::task::yield_now().await;
+    first.abort();
+    assert_eq!(second.await.unwrap().unwrap().text(), "heard");
+    assert_eq!(
+        gateway.methods(),
+        ["UploadMedia", "UploadMedia", "Converse"]
+    );
 }
 
 #[tokio::test]
