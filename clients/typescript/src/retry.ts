@@ -14,7 +14,7 @@ export const RETRY_POLICY = {
   backoffMultiplier: 2,
   retryableStatusCodes: ["UNAVAILABLE"] as readonly string[],
   /** The retry budget that all calls of a client share. */
-  throttling: { maxTokens: 1000, tokenRatio: 1 },
+  throttling: { maxTokens: 1000, tokenRatio: 1000 },
 } as const;
 
 /** gRPC varies delays by a fifth, so that clients do not retry at the same time. */
@@ -44,7 +44,7 @@ export function pushback(value: string | undefined): number | "never" | undefine
 export class RetryBudget {
   #tokens: number = RETRY_POLICY.throttling.maxTokens;
 
-  /** Records a successful call, which earns a part of a retry. */
+  /** Records a successful call, which restores the budget. */
   succeeded(): void {
     const { maxTokens, tokenRatio } = RETRY_POLICY.throttling;
     this.#tokens = Math.min(maxTokens, this.#tokens + tokenRatio);

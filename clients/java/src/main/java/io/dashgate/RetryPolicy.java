@@ -19,7 +19,7 @@ final class RetryPolicy {
   static final double BACKOFF_MULTIPLIER = 2;
   static final Status.Code RETRYABLE = Status.Code.UNAVAILABLE;
   static final double MAX_TOKENS = 1000;
-  static final double TOKEN_RATIO = 1;
+  static final double TOKEN_RATIO = 1000;
 
   /** The relative variation of a delay, so that clients do not retry at the same time. */
   private static final double JITTER = 0.2;
