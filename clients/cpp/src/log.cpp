@@ -15,6 +15,20 @@ void write(std::string line) noexcept {
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
+// Returns a text that comes from elsewhere as one that cannot look like another line of the log.
+std::string printable(std::string_view text) {
+  constexpr std::size_t kMost = 200;
+  std::string shown;
+  for (const char letter : text) {
+    if (shown.size() == kMost) break;
+    const bool is_shown = letter >= ' ' && letter <= '~';
+    // A character of several bytes is one question mark, in place of its first byte.
+    const bool continues = (static_cast<unsigned char>(letter) & 0xc0U) == 0x80U;
+    if (!continues) shown += is_shown ? letter : '?';
+  }
+  return shown;
+}
+
 }  // namespace
 
 LogLevel parse_log_level(const char* value) noexcept {
@@ -33,8 +47,10 @@ void Log::connection(std::size_t number) const noexcept {
   write("connection " + std::to_string(number) + ", " + address_);
 }
 
-CallLog::CallLog(std::shared_ptr<const Log> log, const char* method, std::string request_id)
-    : log_(std::move(log)), method_(method), request_id_(std::move(request_id)) {}
+CallLog::CallLog(std::shared_ptr<const Log> log, const char* method, std::string_view request_id)
+    : log_(std::move(log)),
+      method_(method),
+      request_id_(log_->level() == LogLevel::kOff ? std::string() : printable(request_id)) {}
 
 CallLog::~CallLog() { end("CANCELLED"); }
 
@@ -51,7 +67,7 @@ void CallLog::succeed() noexcept { end("OK"); }
 void CallLog::fail(const Error& error) noexcept {
   std::string result = error.code_name();
   if (!error.raw_reason().empty() && error.raw_reason() != result) {
-    result += " " + error.raw_reason();
+    result += " " + printable(error.raw_reason());
   }
   end(result);
 }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace dashgate::detail {
 
@@ -37,7 +38,7 @@ class Log {
 // One call in the log: a line at its end.
 class CallLog {
  public:
-  CallLog(std::shared_ptr<const Log> log, const char* method, std::string request_id);
+  CallLog(std::shared_ptr<const Log> log, const char* method, std::string_view request_id);
   CallLog(const CallLog&) = delete;
   CallLog& operator=(const CallLog&) = delete;
   // A call without an end was left.

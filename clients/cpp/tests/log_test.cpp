@@ -80,6 +80,25 @@ TEST(Log, OfDetailsHasConnectionsAndRetries) {
       << lines;
 }
 
+TEST(Log, ACallIsOneLineWhateverItsIdAndReasonAre) {
+  const std::string lines = log_of("", [] {
+    const auto log = std::make_shared<const dashgate::detail::Log>(LogLevel::kDebug, "127.0.0.1:1");
+    dashgate::detail::CallLog call(log, "Converse",
+                                   "a\nb\x1b[0m\xc3\xa9\x7f" + std::string(300, 'x'));
+    call.retry(1, std::chrono::milliseconds(5));
+    dashgate::Error::Fields fields;
+    fields.code = grpc::StatusCode::ABORTED;
+    fields.raw_reason = "X\r\n" + std::string(300, 'Y');
+    call.fail(dashgate::Error(fields));
+  });
+  const std::string id = "request id a?b?[0m??" + std::string(191, 'x') + ", 127.0.0.1:1\n";
+  EXPECT_EQ(lines.find("dashgate: Converse retry 1 in 5 ms, " + id), 0U) << lines;
+  const std::string reason = "X??" + std::string(197, 'Y') + " ";
+  EXPECT_NE(lines.find("dashgate: Converse ABORTED " + reason), std::string::npos) << lines;
+  EXPECT_EQ(lines.substr(lines.size() - id.size()), id);
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 2);
+}
+
 TEST(Log, IsOffByDefault) {
   tests::Server server;
   server.converse = [](auto&&...) { return grpc::Status::OK; };
