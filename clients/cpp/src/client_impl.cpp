@@ -78,19 +78,22 @@ const std::shared_ptr<grpc::ChannelInterface>& Client::Impl::channel() {
       open = [target = target_, setup = setup_] { return detail::make_channel(target, setup); };
       channel_ = open();
     }
-    pool_ = std::make_unique<detail::ConnectionPool>(channel_, std::move(open), log);
+    pool_ = std::make_shared<detail::ConnectionPool>(channel_, std::move(open), log);
     canceller_ = std::make_shared<detail::CallCanceller>(v1::CallService::NewStub(channel_));
   });
   return channel_;
 }
 
 Client::Impl::~Impl() {
+  if (pool_ != nullptr) pool_->close();
   if (canceller_ != nullptr) canceller_->finish();
 }
 
-std::shared_ptr<detail::Connection> Client::Impl::connection() {
+std::shared_ptr<detail::ConnectionLease> Client::Impl::connect(
+    const detail::Deadline& deadline, const CancellationToken& cancellation,
+    const std::string& request_id) {
   channel();
-  return pool_->take();
+  return detail::acquire(pool_, deadline, cancellation, request_id);
 }
 
 const std::shared_ptr<detail::CallCanceller>& Client::Impl::canceller() {
@@ -99,13 +102,8 @@ const std::shared_ptr<detail::CallCanceller>& Client::Impl::canceller() {
 }
 
 detail::StreamClient Client::Impl::stream_client() {
-  const std::shared_ptr<detail::Connection> to = connection();
-  return {{to, to->conversations.get()}, canceller_, log, metadata, idle_timeout_};
-}
-
-std::shared_ptr<v1::LiveService::StubInterface> Client::Impl::sessions() {
-  const std::shared_ptr<detail::Connection> to = connection();
-  return {to, to->sessions.get()};
+  channel();
+  return {pool_, canceller_, log, metadata, idle_timeout_};
 }
 
 detail::Deadline Client::Impl::unary_deadline(

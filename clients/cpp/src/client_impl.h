@@ -3,7 +3,6 @@
 #define DASHGATE_SRC_CLIENT_IMPL_H_
 
 #include <dashgate/client.h>
-#include <dashgate/v1/live_service.grpc.pb.h>
 
 #include <chrono>
 #include <memory>
@@ -30,14 +29,15 @@ struct Client::Impl {
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
-  // The connection for a call, which keeps the pointer while it is in progress.
-  std::shared_ptr<detail::Connection> connection();
+  // Takes a connection for a call, which keeps the lease while it is in progress. Throws Error if
+  // it cannot wait for one.
+  std::shared_ptr<detail::ConnectionLease> connect(const detail::Deadline& deadline,
+                                                   const CancellationToken& cancellation,
+                                                   const std::string& request_id);
   // Cancels calls whose streams were left.
   const std::shared_ptr<detail::CallCanceller>& canceller();
   // What a stream needs; it may outlive the client.
   detail::StreamClient stream_client();
-  // Shared with sessions, which open streams after the client was destroyed.
-  std::shared_ptr<v1::LiveService::StubInterface> sessions();
 
   // Returns the deadline of a unary call.
   detail::Deadline unary_deadline(const std::optional<std::chrono::milliseconds>& timeout) const;
@@ -71,7 +71,7 @@ struct Client::Impl {
   detail::ChannelSetup setup_;
   std::once_flag once_;
   std::shared_ptr<grpc::ChannelInterface> channel_;
-  std::unique_ptr<detail::ConnectionPool> pool_;
+  std::shared_ptr<detail::ConnectionPool> pool_;
   std::shared_ptr<detail::CallCanceller> canceller_;
 };
 

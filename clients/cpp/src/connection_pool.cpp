@@ -1,20 +1,9 @@
 #include "connection_pool.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <utility>
 
 namespace dashgate::detail {
-namespace {
-
-// How many calls a gateway takes at once on a connection.
-constexpr long kCallsPerConnection = 100;
-constexpr std::size_t kMaxConnections = 20;
-
-// The pool has one pointer, each call another.
-long calls(const std::shared_ptr<Connection>& connection) { return connection.use_count() - 1; }
-
-}  // namespace
 
 Connection::Connection(std::shared_ptr<grpc::ChannelInterface> to)
     : channel(std::move(to)),
@@ -24,23 +13,106 @@ Connection::Connection(std::shared_ptr<grpc::ChannelInterface> to)
       sessions(v1::LiveService::NewStub(channel)) {}
 
 ConnectionPool::ConnectionPool(const std::shared_ptr<grpc::ChannelInterface>& first, Open open,
-                               std::shared_ptr<const Log> log)
-    : open_(std::move(open)), log_(std::move(log)) {
+                               std::shared_ptr<const Log> log, PoolLimits limits)
+    : open_(std::move(open)), log_(std::move(log)), limits_(limits) {
   connections_.push_back(std::make_shared<Connection>(first));
   log_->connection(connections_.size());
 }
 
-std::shared_ptr<Connection> ConnectionPool::take() {
+void ConnectionPool::close() noexcept {
+  // Destroyed without the lock.
+  std::vector<std::shared_ptr<Connection>> closed;
   const std::lock_guard lock(mutex_);
+  is_closed_ = true;
+  closed.swap(connections_);
+  for (ConnectionLease* lease : waiting_) {
+    lease->is_over_ = true;
+    lease->changed_.notify_all();
+  }
+  waiting_.clear();
+}
+
+std::shared_ptr<Connection> ConnectionPool::take() {
   const auto fewest = std::min_element(
       connections_.begin(), connections_.end(),
-      [](const auto& one, const auto& other) { return calls(one) < calls(other); });
-  if (open_ && calls(*fewest) >= kCallsPerConnection && connections_.size() < kMaxConnections) {
-    connections_.push_back(std::make_shared<Connection>(open_()));
+      [](const auto& one, const auto& other) { return one->calls < other->calls; });
+  std::shared_ptr<Connection> found = *fewest;
+  if (open_ && found->calls >= limits_.calls) {
+    if (connections_.size() >= limits_.connections) return nullptr;
+    found = std::make_shared<Connection>(open_());
+    connections_.push_back(found);
     log_->connection(connections_.size());
-    return connections_.back();
   }
-  return *fewest;
+  ++found->calls;
+  return found;
+}
+
+void ConnectionPool::give_back(const std::shared_ptr<Connection>& connection) {
+  if (waiting_.empty()) {
+    --connection->calls;
+    return;
+  }
+  ConnectionLease& next = *waiting_.front();
+  waiting_.pop_front();
+  next.connection_ = connection;
+  next.changed_.notify_all();
+}
+
+ConnectionLease::ConnectionLease(std::shared_ptr<ConnectionPool> pool) : pool_(std::move(pool)) {
+  const std::lock_guard lock(pool_->mutex_);
+  if (pool_->is_closed_) {
+    is_over_ = true;
+    return;
+  }
+  // While others wait, all connections are full.
+  connection_ = pool_->take();
+  if (connection_ == nullptr) pool_->waiting_.push_back(this);
+}
+
+bool ConnectionLease::is_ready() noexcept {
+  const std::lock_guard lock(pool_->mutex_);
+  return connection_ != nullptr && !is_over_;
+}
+
+bool ConnectionLease::wait(const Deadline& deadline) {
+  std::unique_lock lock(pool_->mutex_);
+  const auto is_decided = [this] { return connection_ != nullptr || is_over_; };
+  if (deadline) {
+    changed_.wait_until(lock, *deadline, is_decided);
+  } else {
+    changed_.wait(lock, is_decided);
+  }
+  return connection_ != nullptr && !is_over_;
+}
+
+void ConnectionLease::release() noexcept {
+  const std::lock_guard lock(pool_->mutex_);
+  if (std::exchange(is_over_, true)) return;
+  if (connection_ != nullptr) {
+    pool_->give_back(connection_);
+  } else {
+    pool_->waiting_.remove(this);
+  }
+  changed_.notify_all();
+}
+
+std::shared_ptr<ConnectionLease> acquire(const std::shared_ptr<ConnectionPool>& pool,
+                                         const Deadline& deadline,
+                                         const CancellationToken& cancellation,
+                                         const std::string& request_id) {
+  auto lease = std::make_shared<ConnectionLease>(pool);
+  if (lease->is_ready()) return lease;
+  const CancelOnRequest on_request(cancellation, [&] { lease->release(); });
+  if (lease->wait(deadline)) return lease;
+  throw lease_error(deadline, cancellation.is_cancelled(), request_id);
+}
+
+Error lease_error(const Deadline& deadline, bool is_cancelled, const std::string& request_id) {
+  if (!is_cancelled && deadline && *deadline <= std::chrono::system_clock::now()) {
+    return expired(request_id);
+  }
+  if (is_cancelled) return cancelled(request_id);
+  return make_error(grpc::StatusCode::CANCELLED, "the client was destroyed", request_id);
 }
 
 }  // namespace dashgate::detail

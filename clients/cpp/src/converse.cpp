@@ -39,23 +39,28 @@ Answer Client::Impl::converse(const v1::Conversation& conversation, const CallOp
   upload_files(*request.mutable_conversation(), options, request.request_id(), deadline);
   detail::check_size(request, request.request_id());
   detail::CallLog call_log(log, "Converse", request.request_id());
-  for (int retries = 0;; ++retries) {
-    detail::Call call(metadata, options.metadata, deadline, options.cancellation);
-    v1::ConverseResponse response;
-    const auto to = connection();
-    const grpc::Status status = to->conversations->Converse(&call.context(), request, &response);
-    if (status.ok()) {
-      call_log.succeed();
-      return Answer(std::move(response), detail::read_headers(call.context()));
+  try {
+    for (int retries = 0;; ++retries) {
+      detail::Call call(metadata, options.metadata, deadline, options.cancellation);
+      v1::ConverseResponse response;
+      const auto lease = connect(deadline, options.cancellation, request.request_id());
+      const grpc::Status status =
+          lease->connection().conversations->Converse(&call.context(), request, &response);
+      // A pause is not a call.
+      lease->release();
+      if (status.ok()) {
+        call_log.succeed();
+        return Answer(std::move(response), detail::read_headers(call.context()));
+      }
+      const Error error = Error::from_status(status, call.context(), request.request_id());
+      const auto delay = detail::throttle_delay(error, max_retries - retries, deadline);
+      if (!delay) throw Error(error);
+      call_log.retry(retries + 1, *delay);
+      detail::pause(*delay, options.cancellation, request.request_id());
     }
-    const Error error = Error::from_status(status, call.context(), request.request_id());
-    const auto delay = detail::throttle_delay(error, max_retries - retries, deadline);
-    if (!delay) {
-      call_log.fail(error);
-      throw Error(error);
-    }
-    call_log.retry(retries + 1, *delay);
-    detail::pause(*delay, options.cancellation, request.request_id());
+  } catch (const Error& error) {
+    call_log.fail(error);
+    throw;
   }
 }
 

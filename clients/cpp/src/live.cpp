@@ -35,6 +35,12 @@ detail::SessionSetup<Request, Event> make_setup(Impl& client, const Setup& setup
     return request;
   };
   detail::check_size(session.first(std::nullopt), session.request_id);
+  try {
+    session.lease = client.connect(session.deadline, session.cancellation, session.request_id);
+  } catch (const Error& error) {
+    detail::CallLog(client.log, method, session.request_id).fail(error);
+    throw;
+  }
   return session;
 }
 
@@ -199,8 +205,8 @@ std::optional<std::string> SpeechAudio::next() {
 LiveSession Client::live(const v1::LiveSetup& setup, const SessionOptions& options) const {
   auto session = make_setup<v1::ConverseLiveRequest, v1::ConverseLiveResponse>(
       *impl_, setup, options, "ConverseLive");
-  session.open = [service = impl_->sessions()](grpc::ClientContext& context) {
-    return service->ConverseLive(&context);
+  session.open = [lease = session.lease](grpc::ClientContext& context) {
+    return lease->connection().sessions->ConverseLive(&context);
   };
   return LiveSession(std::make_unique<LiveSession::State>(std::move(session)));
 }
@@ -214,8 +220,8 @@ LiveSession Client::live(const std::string& model, const SessionOptions& options
 SpeechSession Client::speak(const v1::SynthesisSetup& setup, const SessionOptions& options) const {
   auto session = make_setup<v1::SynthesizeLiveRequest, v1::SynthesizeLiveResponse>(
       *impl_, setup, options, "SynthesizeLive");
-  session.open = [service = impl_->sessions()](grpc::ClientContext& context) {
-    return service->SynthesizeLive(&context);
+  session.open = [lease = session.lease](grpc::ClientContext& context) {
+    return lease->connection().sessions->SynthesizeLive(&context);
   };
   return SpeechSession(std::make_unique<SpeechSession::State>(std::move(session)));
 }

@@ -16,8 +16,9 @@ std::vector<v1::Model> Client::list_models(const ModelOptions& options) const {
   do {
     auto page = detail::query<v1::ListModelsResponse>(
         *impl_, options, impl_->unary_deadline(options.timeout), "ListModels",
-        [&](grpc::ClientContext& context, v1::ListModelsResponse& response) {
-          return impl_->connection()->models->ListModels(&context, request, &response);
+        [&](detail::Connection& to, grpc::ClientContext& context,
+            v1::ListModelsResponse& response) {
+          return to.models->ListModels(&context, request, &response);
         });
     models.insert(models.end(), std::make_move_iterator(page.mutable_models()->begin()),
                   std::make_move_iterator(page.mutable_models()->end()));
@@ -31,8 +32,8 @@ v1::Model Client::get_model(const std::string& name, const ModelOptions& options
   request.set_name(name);
   auto response = detail::query<v1::GetModelResponse>(
       *impl_, options, impl_->unary_deadline(options.timeout), "GetModel",
-      [&](grpc::ClientContext& context, v1::GetModelResponse& answer) {
-        return impl_->connection()->models->GetModel(&context, request, &answer);
+      [&](detail::Connection& to, grpc::ClientContext& context, v1::GetModelResponse& answer) {
+        return to.models->GetModel(&context, request, &answer);
       });
   return std::move(*response.mutable_model());
 }

@@ -8,37 +8,42 @@
 #include <string>
 
 #include "call.h"
+#include "connection_pool.h"
 #include "log.h"
 #include "retry.h"
 
 namespace dashgate::detail {
 
-// Makes a call; the request id is in its metadata. `send` gets the context and the response, and
-// returns the status. With `is_retried` it is made again after UNAVAILABLE, as gRPC does for other
-// calls.
+// Makes a call; the request id is in its metadata. `send` gets the connection, the context and the
+// response, and returns the status. With `is_retried` it is made again after UNAVAILABLE, as gRPC
+// does for other calls.
 template <class Response, class Impl, class Send>
-Response query(const Impl& client, const QueryOptions& options, const Deadline& deadline,
+Response query(Impl& client, const QueryOptions& options, const Deadline& deadline,
                const char* method, const Send& send, bool is_retried = false) {
   const std::string given = given_id(options.request_id, options.metadata);
   const std::string request_id = given.empty() ? make_uuid() : given;
   const Metadata metadata = with_request_id(options.metadata, request_id);
   CallLog log(client.log, method, request_id);
-  for (int attempt = 1;; ++attempt) {
-    Call call(client.metadata, metadata, deadline, options.cancellation);
-    Response response;
-    const grpc::Status status = send(call.context(), response);
-    if (status.ok()) {
-      log.succeed();
-      return response;
+  try {
+    for (int attempt = 1;; ++attempt) {
+      Call call(client.metadata, metadata, deadline, options.cancellation);
+      Response response;
+      const auto lease = client.connect(deadline, options.cancellation, request_id);
+      const grpc::Status status = send(lease->connection(), call.context(), response);
+      lease->release();
+      if (status.ok()) {
+        log.succeed();
+        return response;
+      }
+      const Error error = Error::from_status(status, call.context(), request_id);
+      const auto delay = is_retried ? unavailable_delay(error, attempt, deadline) : std::nullopt;
+      if (!delay) throw Error(error);
+      log.retry(attempt, *delay);
+      pause(*delay, options.cancellation, request_id);
     }
-    const Error error = Error::from_status(status, call.context(), request_id);
-    const auto delay = is_retried ? unavailable_delay(error, attempt, deadline) : std::nullopt;
-    if (!delay) {
-      log.fail(error);
-      throw Error(error);
-    }
-    log.retry(attempt, *delay);
-    pause(*delay, options.cancellation, request_id);
+  } catch (const Error& error) {
+    log.fail(error);
+    throw;
   }
 }
 

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "call.h"
+#include "connection_pool.h"
 #include "live_progress.h"
 #include "log.h"
 
@@ -35,6 +36,7 @@ struct SessionSetup {
   Deadline deadline;
   CancellationToken cancellation;
   std::shared_ptr<const Log> log;
+  std::shared_ptr<ConnectionLease> lease;
   const char* method = "";
   // What the setup of the program continues; empty for a new session.
   v1::ResumeSession given;
@@ -122,6 +124,7 @@ class SessionState {
     if (!is_over_) unread_.clear();
     if (exchange_ != nullptr) exchange_->call.context().TryCancel();
     if (opening_ != nullptr) opening_->call.context().TryCancel();
+    setup_.lease->release();
     changed_.notify_all();
   }
 
@@ -269,6 +272,7 @@ class SessionState {
     }
     error_ = std::move(error);
     is_over_ = true;
+    setup_.lease->release();
     changed_.notify_all();
   }
 

@@ -21,9 +21,8 @@ Response ask(Impl& client, const QueryOptions& options, const char* name,
              Method<Request, Response> method, const Request& request, bool is_retried = false) {
   return detail::query<Response>(
       client, options, client.unary_deadline(options.timeout), name,
-      [&](grpc::ClientContext& context, Response& response) {
-        const auto connection = client.connection();
-        return ((*connection->conversations).*method)(&context, request, &response);
+      [&](detail::Connection& to, grpc::ClientContext& context, Response& response) {
+        return ((*to.conversations).*method)(&context, request, &response);
       },
       is_retried);
 }

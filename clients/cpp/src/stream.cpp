@@ -41,8 +41,9 @@ StreamState::StreamState(StreamClient client, StreamSetup setup)
       max_retries_(setup.max_retries),
       log_(client_.log, "ConverseStream", request_.request_id()),
       progress_(request_.resumable(), setup.is_named),
+      lease_(client_.pool),
       cancel_on_request_(setup.cancellation, [this] { cancel(); }) {
-  open();
+  if (lease_.is_ready()) open();
 }
 
 StreamState::~StreamState() {
@@ -56,7 +57,19 @@ StreamState::~StreamState() {
   reader_.reset();
 }
 
+std::optional<Error> StreamState::connect() {
+  if (lease_.wait(deadline_)) {
+    open();
+    return std::nullopt;
+  }
+  // Nothing was sent, and another call may have this request id.
+  is_left_ = true;
+  const std::lock_guard lock(mutex_);
+  return lease_error(deadline_, is_cancelled_, request_id());
+}
+
 void StreamState::open() {
+  is_open_ = true;
   auto call = std::make_unique<Call>(client_.metadata, metadata_, deadline_, CancellationToken());
   // It lies in the memory of the call before.
   reader_.reset();
@@ -71,7 +84,8 @@ void StreamState::open() {
   }
   is_sent_ = false;
   has_headers_ = false;
-  reader_ = client_.service->PrepareAsyncConverseStream(&call_->context(), request_, &queue_);
+  v1::ConversationService::StubInterface& service = *lease_.connection().conversations;
+  reader_ = service.PrepareAsyncConverseStream(&call_->context(), request_, &queue_);
   reader_->StartCall(this);
 }
 
@@ -84,11 +98,16 @@ void StreamState::cancel() noexcept {
     if (is_sent) call_->context().TryCancel();
     changed_.notify_all();
   }
+  // After the call was cancelled, so that the next one is not the one too many.
+  lease_.release();
   if (is_sent) leave(false);
 }
 
 const v1::ConverseStreamResponse* StreamState::next() {
   if (error_) throw Error(*error_);
+  if (!is_open_ && !is_over_) {
+    if (std::optional<Error> failed = connect()) end(std::move(failed));
+  }
   while (!is_over_) {
     if (read()) {
       switch (progress_.receive(event_)) {
@@ -199,6 +218,7 @@ std::optional<Error> StreamState::status() {
 
 void StreamState::end(std::optional<Error> error) {
   is_over_ = true;
+  lease_.release();
   if (error) {
     // cancel() may be between ending the connection's call, which brought this error, and leaving.
     const bool is_cancelled = [this] {

@@ -19,6 +19,7 @@
 
 #include "call.h"
 #include "call_canceller.h"
+#include "connection_pool.h"
 #include "fold.h"
 #include "log.h"
 #include "stream_progress.h"
@@ -27,7 +28,7 @@ namespace dashgate::detail {
 
 // What a stream has of its client.
 struct StreamClient {
-  std::shared_ptr<v1::ConversationService::StubInterface> service;
+  std::shared_ptr<ConnectionPool> pool;
   std::shared_ptr<CallCanceller> canceller;
   std::shared_ptr<const Log> log;
   Metadata metadata;
@@ -49,7 +50,8 @@ struct StreamSetup {
 // idle. If the connection is lost, the stream continues on another one.
 class StreamState {
  public:
-  // Starts the call.
+  // Starts the call, if there is a connection for it. Otherwise the first read waits for one, and
+  // starts it.
   StreamState(StreamClient client, StreamSetup setup);
   StreamState(const StreamState&) = delete;
   StreamState& operator=(const StreamState&) = delete;
@@ -75,6 +77,8 @@ class StreamState {
   const std::string& request_id() const noexcept { return request_.request_id(); }
 
  private:
+  // Waits for a connection and starts the call; returns the error if there is none.
+  std::optional<Error> connect();
   // Opens a connection's call.
   void open();
   // Reads an event of the connection; returns whether there was one.
@@ -99,12 +103,14 @@ class StreamState {
   int retries_ = 0;
   CallLog log_;
   StreamProgress progress_;
+  ConnectionLease lease_;
   grpc::CompletionQueue queue_;
   std::unique_ptr<grpc::ClientAsyncReaderInterface<v1::ConverseStreamResponse>> reader_;
   v1::ConverseStreamResponse event_;
   Fold fold_;
   Metadata headers_;
   bool has_headers_ = false;
+  bool is_open_ = false;
   bool is_sent_ = false;
   bool is_idle_ = false;
   bool is_over_ = false;

@@ -105,9 +105,10 @@ v1::UploadMediaResponse upload_medium(Impl& client, const std::string& model, co
   detail::Call call(client.metadata, detail::with_request_id(options.metadata, request_id),
                     deadline, options.cancellation);
   detail::CallLog log(client.log, "UploadMedia", request_id);
-  const auto connection = client.connection();
   try {
-    auto response = send_medium(*connection->media, call, request_id, model, medium, options);
+    const auto lease = client.connect(deadline, options.cancellation, request_id);
+    auto response =
+        send_medium(*lease->connection().media, call, request_id, model, medium, options);
     log.succeed();
     return response;
   } catch (const Error& error) {

@@ -74,8 +74,9 @@ std::string Client::Impl::model_of(const v1::Conversation& conversation, const C
   request.set_name(conversation.name());
   return detail::query<v1::GetConversationResponse>(
              *this, query, deadline, "GetConversation",
-             [&](grpc::ClientContext& context, v1::GetConversationResponse& response) {
-               return connection()->conversations->GetConversation(&context, request, &response);
+             [&](detail::Connection& to, grpc::ClientContext& context,
+                 v1::GetConversationResponse& response) {
+               return to.conversations->GetConversation(&context, request, &response);
              })
       .conversation()
       .model();
