@@ -1,5 +1,6 @@
 #include "data_uri.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "files.h"
@@ -20,13 +21,26 @@ std::optional<std::uint32_t> value_of(char digit) {
   return std::nullopt;
 }
 
+// Returns whether a text is another one, which is in lower case, but for the case of letters.
+bool equals_in_any_case(std::string_view text, std::string_view lower) {
+  return std::equal(text.begin(), text.end(), lower.begin(), lower.end(), [](char one, char other) {
+    return one == other || (one >= 'A' && one <= 'Z' && one - 'A' + 'a' == other);
+  });
+}
+
 }  // namespace
 
+bool has_scheme(std::string_view uri, std::string_view scheme) {
+  return equals_in_any_case(uri.substr(0, scheme.size()), scheme);
+}
+
 std::optional<std::string> decode_base64(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  for (int padding = 0; padding < 2 && !text.empty() && text.back() == '='; ++padding) {
-    text.remove_suffix(1);
+  if (text.size() % 4 == 0) {
+    for (int padding = 0; padding < 2 && !text.empty() && text.back() == '='; ++padding) {
+      text.remove_suffix(1);
+    }
   }
+  if (text.size() % 4 == 1) return std::nullopt;
   std::string bytes;
   bytes.reserve(text.size() / 4 * 3 + 2);
   std::uint32_t bits = 0;
@@ -47,13 +61,13 @@ std::optional<DataUri> parse_data_uri(std::string_view uri) {
   constexpr std::string_view kScheme = "data:";
   constexpr std::string_view kBase64 = ";base64";
   const std::size_t comma = uri.find(',');
-  if (uri.substr(0, kScheme.size()) != kScheme || comma == std::string_view::npos) {
+  if (!has_scheme(uri, kScheme) || comma == std::string_view::npos) {
     return std::nullopt;
   }
   std::string_view type = uri.substr(kScheme.size(), comma - kScheme.size());
   const std::string_view rest = uri.substr(comma + 1);
-  const bool is_base64 =
-      type.size() >= kBase64.size() && type.substr(type.size() - kBase64.size()) == kBase64;
+  const bool is_base64 = type.size() >= kBase64.size() &&
+                         equals_in_any_case(type.substr(type.size() - kBase64.size()), kBase64);
   if (is_base64) type.remove_suffix(kBase64.size());
   std::optional<std::string> bytes = unescape(rest);
   if (bytes && is_base64) bytes = decode_base64(*bytes);

@@ -8,7 +8,11 @@
 
 namespace dashgate::detail {
 
-// Returns the bytes of a text in base64, with its padding. Returns nothing if it is not base64.
+// Returns whether a URI has a scheme, in any case. `scheme` is in lower case and has its colon.
+bool has_scheme(std::string_view uri, std::string_view scheme);
+
+// Returns the bytes of a text in base64, with or without its padding. Returns nothing if it is not
+// base64.
 std::optional<std::string> decode_base64(std::string_view text);
 
 // The content of a `data:` URI.

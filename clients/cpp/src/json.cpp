@@ -3,9 +3,28 @@
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 
+#include <algorithm>
+#include <array>
 #include <stdexcept>
 
 namespace dashgate::detail {
+namespace {
+
+// What the parser of protobuf reports has three lines: the reason, the text, and a mark below it.
+// Other errors may have a text in their reason.
+bool is_of_parser(const std::string& error) {
+  const std::size_t last = error.rfind('\n');
+  if (last == std::string::npos || error.empty() || error.back() != '^') return false;
+  return error.find_first_not_of(' ', last + 1) + 1 == error.size();
+}
+
+// Returns the reason without the code before it.
+std::string first_line(const std::string& error) {
+  const std::size_t begin = error.find(':') + 1;
+  return error.substr(begin, error.find('\n') - begin);
+}
+
+}  // namespace
 
 std::string to_json(const google::protobuf::Message& message) {
   std::string json;
@@ -17,7 +36,47 @@ std::string to_json(const google::protobuf::Message& message) {
 void from_json(std::string_view json, google::protobuf::Message& message) {
   const auto status =
       google::protobuf::util::JsonStringToMessage({json.data(), json.size()}, &message);
-  if (!status.ok()) throw std::invalid_argument("dashgate: invalid JSON: " + status.ToString());
+  if (status.ok()) return;
+  const std::string error = status.ToString();
+  if (is_of_parser(error)) {
+    throw std::invalid_argument("dashgate: invalid JSON: " + first_line(error));
+  }
+  throw std::invalid_argument("dashgate: the JSON is not that of " +
+                              std::string(message.GetDescriptor()->full_name()));
+}
+
+bool is_utf8(std::string_view text) {
+  // The first bytes of sequences, and what the second byte is then. The others exclude overlong
+  // forms, surrogates and what is beyond Unicode.
+  struct Sequence {
+    unsigned char first, last, lowest, highest;
+    std::size_t length;
+  };
+  constexpr std::array<Sequence, 9> kSequences{{{0x00, 0x7f, 0, 0, 1},
+                                                {0xc2, 0xdf, 0x80, 0xbf, 2},
+                                                {0xe0, 0xe0, 0xa0, 0xbf, 3},
+                                                {0xe1, 0xec, 0x80, 0xbf, 3},
+                                                {0xed, 0xed, 0x80, 0x9f, 3},
+                                                {0xee, 0xef, 0x80, 0xbf, 3},
+                                                {0xf0, 0xf0, 0x90, 0xbf, 4},
+                                                {0xf1, 0xf3, 0x80, 0xbf, 4},
+                                                {0xf4, 0xf4, 0x80, 0x8f, 4}}};
+  while (!text.empty()) {
+    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
+    const auto sequence =
+        std::find_if(kSequences.begin(), kSequences.end(), [&](const Sequence& candidate) {
+          return byte(0) >= candidate.first && byte(0) <= candidate.last;
+        });
+    if (sequence == kSequences.end() || text.size() < sequence->length) return false;
+    if (sequence->length > 1 && (byte(1) < sequence->lowest || byte(1) > sequence->highest)) {
+      return false;
+    }
+    for (std::size_t at = 2; at < sequence->length; ++at) {
+      if ((byte(at) & 0xc0U) != 0x80U) return false;
+    }
+    text.remove_prefix(sequence->length);
+  }
+  return true;
 }
 
 std::string quote(std::string_view text) {

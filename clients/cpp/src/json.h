@@ -13,8 +13,11 @@ namespace dashgate::detail {
 // example because of a text that is not UTF-8.
 std::string to_json(const google::protobuf::Message& message);
 
-// Reads a message in proto3 JSON. Throws std::invalid_argument with the error of the parser.
+// Reads a message in proto3 JSON. Throws std::invalid_argument, which has nothing of the text.
 void from_json(std::string_view json, google::protobuf::Message& message);
+
+// Returns whether a text is UTF-8, in which no surrogate is.
+bool is_utf8(std::string_view text);
 
 // Returns a text as a JSON string.
 std::string quote(std::string_view text);

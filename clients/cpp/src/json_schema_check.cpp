@@ -1,5 +1,6 @@
 #include "json_schema_check.h"
 
+#include <cmath>
 #include <map>
 #include <stdexcept>
 #include <string_view>
@@ -24,12 +25,23 @@ void check_value(const Value& value, const FieldDescriptor& field, const std::st
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return check_json(value, *field.message_type(), place);
     case FieldDescriptor::CPPTYPE_ENUM:
+      require(value, Value::kStringValue, "a text", place);
+      if (field.enum_type()->FindValueByName(value.string_value()) == nullptr) {
+        reject(place, "is not one of the names of its enum");
+      }
+      return;
     case FieldDescriptor::CPPTYPE_STRING:
       return require(value, Value::kStringValue, "a text", place);
     case FieldDescriptor::CPPTYPE_BOOL:
       return require(value, Value::kBoolValue, "true or false", place);
-    default:
+    case FieldDescriptor::CPPTYPE_FLOAT:
+    case FieldDescriptor::CPPTYPE_DOUBLE:
       return require(value, Value::kNumberValue, "a number", place);
+    default:
+      require(value, Value::kNumberValue, "a number", place);
+      if (std::floor(value.number_value()) != value.number_value()) {
+        reject(place, "is not an integer");
+      }
   }
 }
 
@@ -52,10 +64,12 @@ void check_field(const Value& value, const FieldDescriptor& field, const std::st
 
 void check_fields(const Value& value, const Descriptor& type, const std::string& place) {
   const auto& fields = value.struct_value().fields();
+  std::size_t known = 0;
   for (int at = 0; at < type.field_count(); ++at) {
     const FieldDescriptor& field = *type.field(at);
     auto found = fields.find(std::string(field.json_name()));
     if (found == fields.end()) found = fields.find(std::string(field.name()));
+    if (found != fields.end()) ++known;
     const bool is_there = found != fields.end() && found->second.kind_case() != Value::kNullValue;
     if (is_there) {
       check_field(found->second, field, place + "." + std::string(field.json_name()));
@@ -63,6 +77,8 @@ void check_fields(const Value& value, const Descriptor& type, const std::string&
       reject(place, "has no " + std::string(field.json_name()));
     }
   }
+  // Its name is a text of the model.
+  if (known < fields.size()) reject(place, "has a key that is not in the schema");
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <stdexcept>
 
+#include "json.h"
+
 namespace dashgate::detail {
 namespace {
 
@@ -65,6 +67,7 @@ bool Located::is_list() const { return value_.kind_case() == Value::kListValue; 
 
 const std::string& Located::text() const {
   if (!is_text()) refuse("it is not a text");
+  if (!is_utf8(value_.string_value())) refuse("it is not Unicode");
   return value_.string_value();
 }
 
@@ -96,7 +99,8 @@ Located Located::at(const std::string& key) const {
 void Located::check_keys(const std::set<std::string>& known) const {
   if (value_.kind_case() != Value::kStructValue) refuse("it is not an object");
   for (const auto& [key, value] : value_.struct_value().fields()) {
-    if (known.count(key) == 0) Located(value, place_ + "." + key).refuse("the key is not known");
+    if (value.kind_case() == Value::kNullValue || known.count(key) > 0) continue;
+    Located(value, place_ + "." + key).refuse("the key is not known");
   }
 }
 

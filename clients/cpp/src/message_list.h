@@ -34,7 +34,7 @@ class Located {
   std::optional<Located> find(const std::string& key) const;
   // Returns the value of a key that must be there.
   Located at(const std::string& key) const;
-  // Refuses all keys but these.
+  // Refuses all keys but these. One whose value is null counts as absent.
   void check_keys(const std::set<std::string>& known) const;
 
  private:

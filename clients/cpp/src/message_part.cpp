@@ -12,14 +12,10 @@
 namespace dashgate::detail {
 namespace {
 
-bool begins_with(std::string_view text, std::string_view prefix) {
-  return text.substr(0, prefix.size()) == prefix;
-}
-
 bool is_remote(std::string_view uri) {
   constexpr std::array<std::string_view, 3> kSchemes{"http:", "https:", "oss:"};
   return std::any_of(kSchemes.begin(), kSchemes.end(),
-                     [uri](std::string_view scheme) { return begins_with(uri, scheme); });
+                     [uri](std::string_view scheme) { return has_scheme(uri, scheme); });
 }
 
 // Sets bytes and their type; without a type, it is detected.
@@ -35,9 +31,10 @@ void set_bytes(Medium& medium, std::string bytes, std::string type, const std::s
 template <class Medium>
 void read_uri(Medium& medium, const Located& from, const char* kind, const std::string& name = {}) {
   const std::string& uri = from.text();
-  if (begins_with(uri, "data:")) {
+  if (has_scheme(uri, "data:")) {
     std::optional<DataUri> data = parse_data_uri(uri);
     if (!data) from.refuse("it is not a valid data: URI");
+    if (data->bytes.empty()) from.refuse("it has no data");
     set_bytes(medium, std::move(data->bytes), std::move(data->mime_type), name, kind);
   } else if (is_remote(uri)) {
     medium.set_uri(uri);
@@ -48,7 +45,9 @@ void read_uri(Medium& medium, const Located& from, const char* kind, const std::
 
 void read_frames(v1::Video& video, const Located& list) {
   v1::VideoFrames& frames = *video.mutable_frames();
-  for (const Located& frame : list.items()) read_uri(*frames.add_frames(), frame, "image");
+  const std::vector<Located> items = list.items();
+  if (items.empty()) list.refuse("it has no images");
+  for (const Located& frame : items) read_uri(*frames.add_frames(), frame, "image");
 }
 
 // Reads OpenAI's `input_audio`, whose data are a URI or base64.
@@ -60,6 +59,7 @@ void read_input_audio(v1::Audio& audio, const Located& input) {
   if (data.text().find(':') != std::string::npos) return read_uri(audio, data, "audio", name);
   std::optional<std::string> bytes = decode_base64(data.text());
   if (!bytes) data.refuse("it is neither base64 nor a URI");
+  if (bytes->empty()) data.refuse("it has no data");
   // The format says what the bytes are.
   set_bytes(audio, *std::move(bytes), format ? sniff({}, name, "audio") : std::string(), name,
             "audio");

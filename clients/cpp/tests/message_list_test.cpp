@@ -21,11 +21,15 @@ std::string refusal_of_list(const std::string& messages) {
   return {};
 }
 
-TEST(Base64, IsDecodedWithItsPadding) {
+TEST(Base64, IsDecodedWithOrWithoutItsPadding) {
   EXPECT_EQ(decode_base64(""), "");
   EXPECT_EQ(decode_base64("aGk="), "hi");
+  EXPECT_EQ(decode_base64("aGk"), "hi");
+  EXPECT_EQ(decode_base64("aA=="), "h");
+  EXPECT_EQ(decode_base64("aA"), "h");
   EXPECT_EQ(decode_base64("++//"), "\xfb\xef\xff");
-  for (const char* wrong : {"a", "aGk", "aGk==", "a?k=", "aG k", "====", "--__"}) {
+  for (const char* wrong :
+       {"a", "aGk==", "aA=", "a===", "=", "a?k=", "aG k", "aGk\n", "====", "--__"}) {
     EXPECT_FALSE(decode_base64(wrong)) << wrong;
   }
 }
@@ -35,6 +39,7 @@ TEST(DataUri, HasATypeAndBytes) {
   EXPECT_EQ(parse_data_uri("data:audio/wav;base64,aGk%3D")->mime_type, "audio/wav");
   EXPECT_EQ(parse_data_uri("data:;base64,aGk=")->mime_type, "");
   EXPECT_EQ(parse_data_uri("data:text/plain,a%20b")->bytes, "a b");
+  EXPECT_EQ(parse_data_uri("DATA:audio/wav;BASE64,aGk")->bytes, "hi");
   for (const char* wrong : {"data:audio/wav", "data:,%2", "data:;base64,?", "file:a,"}) {
     EXPECT_FALSE(parse_data_uri(wrong)) << wrong;
   }
@@ -81,6 +86,73 @@ TEST(MessageList, OfDashScope) {
   EXPECT_EQ(user.content(4).text(), "what?");
 }
 
+TEST(MessageList, AKeyWhoseValueIsNullIsAbsent) {
+  const auto conversation = Conversation::from_messages("m", R"([
+    {"role": "user", "name": null, "tool_calls": null, "content": [
+      {"type": null, "text": "what?", "image": null, "x": null},
+      {"type": "input_audio", "input_audio": {"data": "aGk", "format": null}, "text": null}]},
+    {"role": "assistant", "content": null, "audio": null, "refusal": null, "tool_calls": [
+      {"id": "c", "type": null, "function": {"name": "f", "arguments": null}}]}])");
+  const v1::Conversation& raw = conversation.raw();
+  EXPECT_EQ(raw.messages(0).content(0).text(), "what?");
+  EXPECT_EQ(raw.messages(0).content(1).audio().data(), "hi");
+  EXPECT_EQ(raw.messages(1).tool_calls(0).id(), "c");
+  EXPECT_NE(refusal_of_list(R"([{"role": null}])").find("messages[0]: it has no role"),
+            std::string::npos);
+}
+
+TEST(MessageList, SchemesAreReadInAnyCase) {
+  const auto conversation = Conversation::from_messages("m", R"([{"role": "user", "content": [
+      {"audio": "HTTPS://x/a.mp3"}, {"image": "Data:image/png;base64,aGk"},
+      {"video": ["Oss://x/1.png"]},
+      {"type": "input_audio", "input_audio": {"data": "DATA:;base64,aGk", "format": "wav"}}]}])");
+  const v1::Message& user = conversation.raw().messages(0);
+  EXPECT_EQ(user.content(0).audio().uri(), "HTTPS://x/a.mp3");
+  EXPECT_EQ(user.content(1).image().data(), "hi");
+  EXPECT_EQ(user.content(2).video().frames().frames(0).uri(), "Oss://x/1.png");
+  EXPECT_EQ(user.content(3).audio().data(), "hi");
+}
+
+TEST(MessageList, ErrorsHaveNothingOfItsValues) {
+  for (const char* messages : {
+           R"([{"role": "SECRET"}])",
+           R"([{"role": "user", "content": [{"type": "SECRET"}]}])",
+           R"([{"role": "user", "content": [{"image": "SECRET"}]}])",
+           R"([{"role": "user", "content": [{"audio": "data:SECRET"}]}])",
+           R"([{"role": "user", "content": "SECRET" SECRET}])",
+           R"([{"role": "user", "content": "SECRET \ud800"}])",
+           R"([{"role": "user", "content": "SECRET \udc00"}])",
+           R"([{"SECRET": 1, "SECRET": 2}])",
+           R"({"SECRET": 1})",
+           "SECRET",
+       }) {
+    EXPECT_EQ(refusal_of_list(messages).find("SECRET"), std::string::npos)
+        << refusal_of_list(messages);
+  }
+  EXPECT_THROW(Conversation::from_json(R"({"name": "SECRET", "ttl": "SECRET"})"),
+               std::invalid_argument);
+}
+
+TEST(MessageList, ATextThatIsNotUnicodeIsRefusedWithItsPlace) {
+  google::protobuf::ListValue list;
+  auto& fields = *list.add_values()->mutable_struct_value()->mutable_fields();
+  fields["role"].set_string_value("user");
+  for (const char* wrong : {"a\xed\xa0\x80", "\xff", "\xc0\x80", "\xe2\x82", "\xf4\x90\x80\x80"}) {
+    fields["content"].set_string_value(wrong);
+    try {
+      Conversation::from_messages("m", list);
+      ADD_FAILURE() << wrong;
+    } catch (const std::invalid_argument& refused) {
+      EXPECT_STREQ(refused.what(), "dashgate: messages[0].content: it is not Unicode");
+    }
+  }
+  for (const char* right :
+       {"", "a", "\xc3\xa9", "\xe2\x82\xac", "\xed\x9f\xbf", "\xf0\x9f\x98\x80"}) {
+    fields["content"].set_string_value(right);
+    EXPECT_EQ(Conversation::from_messages("m", list).raw().messages(0).content(0).text(), right);
+  }
+}
+
 TEST(MessageList, WhatIsUnknownIsRefusedWithItsPlace) {
   const auto part = [](const std::string& json) {
     return R"([{"role": "user", "content": "a"}, {"role": "user", "content": [)" + json + "]}]";
@@ -98,10 +170,15 @@ TEST(MessageList, WhatIsUnknownIsRefusedWithItsPlace) {
       {part(R"({"image": "file:///etc/hostname"})"), "messages[1].content[0].image"},
       {part(R"({"audio": "dashgate-file:1"})"), "messages[1].content[0].audio"},
       {part(R"({"audio": "data:x"})"), "messages[1].content[0].audio"},
-      {part(R"({"type": "input_audio", "input_audio": {"data": "/etc/x"}})"),
+      {part(R"({"type": "input_audio", "input_audio": {"data": "/etc/hostname"}})"),
        "messages[1].content[0].input_audio.data"},
       {part(R"({"text": "a", "image": "https://x"})"), "messages[1].content[0]"},
       {part("{}"), "messages[1].content[0]"},
+      {part(R"({"audio": "data:audio/wav;base64,"})"), "messages[1].content[0].audio"},
+      {part(R"({"type": "input_audio", "input_audio": {"data": ""}})"),
+       "messages[1].content[0].input_audio.data: it has no data"},
+      {part(R"({"video": []})"), "messages[1].content[0].video: it has no images"},
+      {part(R"({"type": "video", "video": []})"), "messages[1].content[0].video"},
       {R"([{"role": "assistant", "tool_calls": [{"id": "c"}]}])",
        "messages[0].tool_calls[0]: it has no function"},
   };

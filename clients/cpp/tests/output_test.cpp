@@ -65,6 +65,25 @@ TEST(Output, ThatIsInvalidHasTheErrorOfTheParserAndTheUsage) {
   EXPECT_FALSE(error.retryable());
 }
 
+TEST(Output, AnErrorHasNothingOfTheAnswer) {
+  const std::vector<std::string> answers{
+      "SECRET",
+      R"({"model":"m","mimeType":"t","name":"SECRET)",
+      R"({"model":"m","mimeType":"t","name":"n","SECRET":1})",
+      R"({"model":"m","mimeType":"t","name":["SECRET"]})",
+      R"({"model":"m","mimeType":"t","name":"n","sizeBytes":"SECRET"})",
+      R"({"SECRET":1,"SECRET":2})",
+  };
+  Model model(answers);
+  const Client client(model.server.options());
+  for (std::size_t at = 0; at < answers.size(); ++at) {
+    const Error error =
+        failure_of([&] { client.converse_as<v1::MediaDescription>(tests::question()); });
+    EXPECT_EQ(error.raw_reason(), "OUTPUT_INVALID");
+    EXPECT_EQ(std::string(error.what()).find("SECRET"), std::string::npos) << error.what();
+  }
+}
+
 TEST(Output, IsRepairedOnce) {
   Model model({"never", kValid, "never", "never"});
   const Client client(model.server.options());
@@ -124,6 +143,11 @@ TEST(JsonSchema, IsCheckedBeyondTheParserOfProtobuf) {
       refusal_of_json(R"({"uri":"u","id":"i","expiresAt":)" + time + R"(,"extra":{},"more":1})"),
       "");
   EXPECT_NE(refusal_of_json("[]"), "");
+  v1::ToolChoice choice;
+  EXPECT_THROW(dashgate::parse_json(R"({"mode":"SOON"})", choice), std::invalid_argument);
+  v1::FunctionTool function;
+  EXPECT_THROW(dashgate::parse_json(R"({"name":"n","more":null})", function),
+               std::invalid_argument);
   EXPECT_NE(refusal_of_json("Oslo"), "");
   v1::UploadMediaResponse upload;
   EXPECT_THROW(dashgate::parse_json(R"({"sizeBytes":"12"})", upload), std::invalid_argument);
