@@ -2,8 +2,11 @@
 
 #include <dashgate/error.h>
 
+#include <algorithm>
+#include <atomic>
 #include <exception>
-#include <future>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "call.h"
@@ -15,6 +18,9 @@ namespace {
 // The results of functions that brought none.
 constexpr const char* kFailed = R"({"error":"the function failed"})";
 constexpr const char* kNotRun = R"({"error":"the function was not run"})";
+
+// How many functions of a round run at the same time.
+constexpr int kMostAtOnce = 16;
 
 std::string error_result(const std::string& why) { return "{\"error\":" + quote(why) + "}"; }
 
@@ -72,6 +78,7 @@ std::string ToolLoop::run(const v1::ToolCall& call) const {
 
 void ToolLoop::run_in_order(const Answer& answer) {
   for (int at = 0; at < answer.tool_calls().size(); ++at) {
+    if (is_cancelled()) return skip(answer, at);
     const v1::ToolCall& call = answer.tool_calls()[at];
     std::string result;
     try {
@@ -86,21 +93,36 @@ void ToolLoop::run_in_order(const Answer& answer) {
 }
 
 void ToolLoop::run_in_parallel(const Answer& answer) {
-  std::vector<std::future<std::string>> results;
-  for (const v1::ToolCall& call : answer.tool_calls()) {
-    // Without a thread, it runs when its result is needed.
-    results.push_back(std::async(std::launch::async | std::launch::deferred,
-                                 [this, &call] { return run(call); }));
-  }
-  std::exception_ptr first;
-  for (int at = 0; at < answer.tool_calls().size(); ++at) {
-    std::string result = kFailed;
-    try {
-      result = results[static_cast<std::size_t>(at)].get();
-    } catch (...) {
-      if (!first) first = std::current_exception();
+  const int count = answer.tool_calls().size();
+  std::vector<std::string> results(static_cast<std::size_t>(count), kNotRun);
+  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(count));
+  std::atomic<int> next{0};
+  const auto work = [&]() noexcept {
+    for (int at = next++; at < count && !is_cancelled(); at = next++) {
+      const auto index = static_cast<std::size_t>(at);
+      try {
+        results[index] = run(answer.tool_calls()[at]);
+      } catch (...) {
+        errors[index] = std::current_exception();
+      }
     }
-    conversation_.tool_result(answer.tool_calls()[at], std::move(result));
+  };
+  std::vector<std::thread> others;
+  try {
+    while (static_cast<int>(others.size()) + 1 < std::min(count, kMostAtOnce)) {
+      others.emplace_back(work);
+    }
+  } catch (const std::system_error&) {
+    // There are no more threads; those that there are run all functions.
+  }
+  work();
+  for (std::thread& other : others) other.join();
+  std::exception_ptr first;
+  for (int at = 0; at < count; ++at) {
+    const auto index = static_cast<std::size_t>(at);
+    if (errors[index] && !first) first = errors[index];
+    conversation_.tool_result(answer.tool_calls()[at],
+                              errors[index] ? kFailed : std::move(results[index]));
   }
   if (first) std::rethrow_exception(first);
 }

@@ -7,6 +7,7 @@
 #include <dashgate/options.h>
 #include <dashgate/tool.h>
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,11 @@ class ToolLoop {
   // without a result.
   bool take(const Answer& answer);
 
+  // From now on, no function is run. Thread-safe.
+  void cancel() noexcept { is_cancelled_ = true; }
+
  private:
+  bool is_cancelled() const noexcept { return is_cancelled_ || call_.cancellation.is_cancelled(); }
   std::string run(const v1::ToolCall& call) const;
   void run_in_order(const Answer& answer);
   void run_in_parallel(const Answer& answer);
@@ -42,6 +47,7 @@ class ToolLoop {
   const std::string given_id_;
   CallOptions call_;
   int round_ = 1;
+  std::atomic<bool> is_cancelled_{false};
 };
 
 }  // namespace dashgate::detail

@@ -46,20 +46,34 @@ struct ToolStream::State {
 
   Client::Impl& client;
   detail::ToolLoop loop;
-  std::mutex mutex;  // protects what cancel() needs
-  std::optional<Stream> stream;
+  std::mutex mutex;              // protects what cancel() needs
+  std::optional<Stream> stream;  // set before the program has the state
   bool is_cancelled = false;
   bool is_round_over = true;
   std::exception_ptr failure;
   std::optional<Answer> answer;
 };
 
-ToolStream::ToolStream(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
+ToolStream::ToolStream(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
 ToolStream::ToolStream(ToolStream&& other) noexcept = default;
 ToolStream& ToolStream::operator=(ToolStream&& other) noexcept = default;
 ToolStream::~ToolStream() = default;
 
 std::optional<v1::ConverseStreamResponse> ToolStream::next() { return state_->next(); }
+
+ToolTextDeltas ToolStream::text_deltas() { return ToolTextDeltas(state_); }
+
+ToolTextDeltas::ToolTextDeltas(std::shared_ptr<ToolStream::State> state) noexcept
+    : state_(std::move(state)) {}
+
+std::optional<std::string> ToolTextDeltas::next() {
+  while (std::optional<v1::ConverseStreamResponse> event = state_->next()) {
+    if (event->delta().choice_index() == 0 && !event->delta().text().empty()) {
+      return std::move(*event->mutable_delta()->mutable_text());
+    }
+  }
+  return std::nullopt;
+}
 
 Answer ToolStream::final_answer() {
   while (state_->next()) {
@@ -67,15 +81,15 @@ Answer ToolStream::final_answer() {
   return *state_->answer;
 }
 
-std::optional<Answer> ToolStream::partial() const {
-  if (!state_->stream) return std::nullopt;
-  return state_->stream->partial();
-}
+std::optional<Answer> ToolStream::partial() const { return state_->stream->partial(); }
+
+const Metadata& ToolStream::headers() const noexcept { return state_->stream->headers(); }
 
 void ToolStream::cancel() noexcept {
+  state_->loop.cancel();
   const std::lock_guard lock(state_->mutex);
   state_->is_cancelled = true;
-  if (state_->stream) state_->stream->cancel();
+  state_->stream->cancel();
 }
 
 Answer Client::run_tools(Conversation& conversation, const std::vector<Tool>& tools,
@@ -89,7 +103,7 @@ Answer Client::run_tools(Conversation& conversation, const std::vector<Tool>& to
 
 ToolStream Client::stream_tools(Conversation& conversation, std::vector<Tool> tools,
                                 const ToolOptions& options) const {
-  auto state = std::make_unique<ToolStream::State>(*impl_, conversation, std::move(tools), options);
+  auto state = std::make_shared<ToolStream::State>(*impl_, conversation, std::move(tools), options);
   // The call starts now, as that of stream() does.
   state->open();
   return ToolStream(std::move(state));

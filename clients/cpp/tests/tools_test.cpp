@@ -1,6 +1,7 @@
 #include <dashgate/v1/media_service.pb.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 
@@ -155,11 +156,97 @@ TEST(Tools, TheFirstErrorOfSeveralIsThrownAndNoCallIsLeft) {
   EXPECT_EQ(conversation.raw().messages(3).content(0).text(), "two");
 }
 
+// Asks for a function so often in one answer, then answers.
+void ask_for_many(tests::Server& server, int count) {
+  server.converse = [count](int number, grpc::ServerContext&, auto&&,
+                            v1::ConverseResponse& response) {
+    response.add_choices();
+    for (int call = 0; number == 1 && call < count; ++call) {
+      ask_for(response, std::to_string(call).c_str(), "f");
+    }
+    return grpc::Status::OK;
+  };
+}
+
+TEST(Tools, AtMostSixteenRunAtTheSameTime) {
+  tests::Server server;
+  ask_for_many(server, 40);
+  std::mutex mutex;
+  std::condition_variable changed;
+  int running = 0;
+  int most = 0;
+  int begun = 0;
+  // The first sixteen wait for each other.
+  const auto meet = [&](const std::string&) {
+    std::unique_lock lock(mutex);
+    ++begun;
+    most = std::max(most, ++running);
+    changed.notify_all();
+    EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(20), [&] { return begun >= 16; }));
+    --running;
+    return std::string("ran");
+  };
+  const Client client(server.options());
+  dashgate::Conversation conversation = tests::question();
+  dashgate::ToolOptions options;
+  options.parallel = true;
+  client.run_tools(conversation, {{"f", "", "", meet}}, options);
+  EXPECT_EQ(begun, 40);
+  EXPECT_EQ(most, 16);
+  ASSERT_EQ(conversation.raw().messages_size(), 43);
+  EXPECT_EQ(conversation.raw().messages(41).tool_call_id(), "39");
+}
+
+TEST(Tools, AfterACancellationNoneIsRunAndNoCallIsLeft) {
+  for (const bool parallel : {false, true}) {
+    tests::Server server;
+    ask_for_many(server, 40);
+    dashgate::CancellationSource source;
+    std::atomic<int> runs{0};
+    const auto cancel = [&](const std::string&) {
+      ++runs;
+      source.cancel();
+      return std::string("ran");
+    };
+    const Client client(server.options());
+    dashgate::Conversation conversation = tests::question();
+    dashgate::ToolOptions options;
+    options.parallel = parallel;
+    options.cancellation = source.token();
+    const auto run = [&] { client.run_tools(conversation, {{"f", "", "", cancel}}, options); };
+    EXPECT_EQ(failure_of(run).code(), grpc::StatusCode::CANCELLED);
+    EXPECT_LE(runs, parallel ? 16 : 1);
+    ASSERT_EQ(conversation.raw().messages_size(), 42);
+    EXPECT_EQ(conversation.raw().messages(41).content(0).text(),
+              R"({"error":"the function was not run"})");
+  }
+}
+
+TEST(Tools, AnythingThatAFunctionThrowsLeavesNoCallWithoutAResult) {
+  for (const bool parallel : {false, true}) {
+    tests::Server server;
+    ask_for_two(server);
+    const Client client(server.options());
+    dashgate::Conversation conversation = tests::question();
+    dashgate::ToolOptions options;
+    options.parallel = parallel;
+    const auto fail = [](auto&&) -> std::string { throw 7; };
+    const auto answer = [](auto&&) { return std::string("two"); };
+    EXPECT_THROW(
+        client.run_tools(conversation, {{"f", "", "", fail}, {"g", "", "", answer}}, options), int);
+    ASSERT_EQ(conversation.raw().messages_size(), 4);
+    EXPECT_EQ(conversation.raw().messages(3).content(0).text(),
+              parallel ? "two" : R"({"error":"the function was not run"})");
+  }
+}
+
 // Streams a call of a function, then an answer.
 void stream_two_rounds(tests::Server& server) {
-  server.stream = [](int number, auto&&, auto&&, tests::EventWriter& writer) {
+  server.stream = [](int number, grpc::ServerContext& context, auto&&, tests::EventWriter& writer) {
+    context.AddInitialMetadata("x-round", std::to_string(number));
     writer.Write(tests::started());
     if (number == 1) {
+      writer.Write(tests::text_delta("Wait. "));
       v1::ConverseStreamResponse event;
       event.mutable_delta()->mutable_tool_call()->set_id("c");
       event.mutable_delta()->mutable_tool_call()->set_name("f");
@@ -185,13 +272,56 @@ TEST(ToolStream, HasTheEventsOfAllRounds) {
   for (const auto& event : stream) {
     kinds.push_back(event.has_delta() ? "delta" : event.has_started() ? "started" : "completed");
   }
-  EXPECT_EQ(kinds, (std::vector<std::string>{"started", "delta", "completed", "started", "delta",
-                                             "completed"}));
+  EXPECT_EQ(kinds, (std::vector<std::string>{"started", "delta", "delta", "completed", "started",
+                                             "delta", "completed"}));
   EXPECT_EQ(stream.final_answer().text(), "done");
   EXPECT_EQ(stream.partial()->text(), "done");
   EXPECT_EQ(conversation.raw().messages_size(), 4);
   EXPECT_EQ(conversation.raw().messages(2).content(0).text(), "ran");
   EXPECT_EQ(server.seen().at(1).request_id, "mine-2");
+}
+
+TEST(ToolStream, HasTheTextsHeadersAndPartialOfAStream) {
+  tests::Server server;
+  stream_two_rounds(server);
+  const Client client(server.options());
+  dashgate::Conversation conversation = tests::question();
+  const std::vector<dashgate::Tool> tools{{"f", "", "", [](auto&&) { return std::string("ran"); }}};
+  std::vector<std::string> texts;
+  // Of a temporary stream, which the text deltas keep alive.
+  for (const std::string& text : client.stream_tools(conversation, tools).text_deltas()) {
+    texts.push_back(text);
+  }
+  EXPECT_EQ(texts, (std::vector<std::string>{"Wait. ", "done"}));
+  EXPECT_EQ(conversation.raw().messages_size(), 4);
+
+  tests::Server second;
+  stream_two_rounds(second);
+  const Client other(second.options());
+  dashgate::ToolStream stream = other.stream_tools(conversation, tools);
+  EXPECT_TRUE(stream.headers().empty());
+  EXPECT_FALSE(stream.partial());
+  EXPECT_EQ(stream.text_deltas().next(), "Wait. ");
+  EXPECT_EQ(stream.headers().find("x-round")->second, "1");
+  EXPECT_EQ(stream.partial()->text(), "Wait. ");
+  EXPECT_EQ(stream.text_deltas().next(), "done");
+  EXPECT_EQ(stream.headers().find("x-round")->second, "2");
+  EXPECT_EQ(stream.final_answer().text(), "done");
+}
+
+TEST(ToolStream, ThatIsLeftKeepsAConversationThatCanBeContinued) {
+  tests::Server server;
+  stream_two_rounds(server);
+  const Client client(server.options());
+  dashgate::Conversation conversation = tests::question();
+  {
+    dashgate::ToolStream stream = client.stream_tools(
+        conversation, {{"f", "", "", [](auto&&) { return std::string("ran"); }}});
+    while (!stream.next()->has_completed()) {
+    }
+  }
+  // The answer was not taken, and no call is without a result.
+  EXPECT_EQ(conversation.raw().messages_size(), 1);
 }
 
 TEST(ToolStream, AnErrorOfTheFunctionReachesTheReader) {

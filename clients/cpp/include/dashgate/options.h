@@ -103,8 +103,8 @@ struct CallOptions {
 struct ToolOptions : CallOptions {
   /// After how many rounds the functions that the model calls are no longer run.
   int max_rounds = 8;
-  /// Whether the functions of a round run at the same time, each in a thread of its own. Their
-  /// results keep the order of the calls.
+  /// Whether the functions of a round run at the same time, at most 16 of them, in threads of their
+  /// own. Their results keep the order of the calls.
   bool parallel = false;
 };
 
