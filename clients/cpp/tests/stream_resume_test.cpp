@@ -1,6 +1,9 @@
+#include <grpcpp/support/client_interceptor.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <future>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -159,6 +162,53 @@ TEST(StreamResume, DestroyingTheClientWaitsForTheCallsThatWereLeft) {
       EXPECT_EQ(text, "one");
       break;
     }
+  }
+  EXPECT_EQ(server.cancelled_ids(), std::vector<std::string>{id});
+}
+
+// Holds the call that ends another one, until it may begin.
+class HoldCancelCall final : public grpc::experimental::ClientInterceptorFactoryInterface {
+ public:
+  grpc::experimental::Interceptor* CreateClientInterceptor(
+      grpc::experimental::ClientRpcInfo* info) override {
+    if (std::string_view(info->method()) == "/dashgate.v1.CallService/CancelCall") {
+      reached.set_value();
+      may_begin.get_future().wait();
+    }
+    return new Passing;  // gRPC owns it
+  }
+
+  std::promise<void> reached;
+  std::promise<void> may_begin;
+
+ private:
+  class Passing final : public grpc::experimental::Interceptor {
+    void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+      methods->Proceed();
+    }
+  };
+};
+
+TEST(StreamResume, TwoThreadsThatLeaveAtOnceEndTheCallOnce) {
+  tests::Server server;
+  wait_for_leaving(server);
+  const auto hold = std::make_shared<HoldCancelCall>();
+  dashgate::ClientOptions options = server.options();
+  options.interceptors = {hold};
+  std::string id;
+  {
+    const Client client(options);
+    Stream stream = client.stream(tests::question());
+    id = stream.request_id();
+    ASSERT_NE(stream.begin(), stream.end());
+    std::thread first([&] { stream.cancel(); });
+    hold->reached.get_future().wait();
+    // Whoever returns first may destroy the client, which waits for calls that have begun.
+    auto second = std::async(std::launch::async, [&] { stream.cancel(); });
+    EXPECT_EQ(second.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+    hold->may_begin.set_value();
+    first.join();
+    second.get();
   }
   EXPECT_EQ(server.cancelled_ids(), std::vector<std::string>{id});
 }
