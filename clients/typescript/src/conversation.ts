@@ -11,6 +11,7 @@ import { ConversationSchema, MessageSchema, Role } from "./gen/dashgate/v1/conve
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import { FunctionToolSchema, ToolChoiceSchema, ToolSchema } from "./gen/dashgate/v1/tool_pb.js";
 import { ToolChoiceMode } from "./gen/dashgate/v1/tool_pb.js";
+import { parseJson } from "./json_text.js";
 import { parseMessages } from "./messages.js";
 
 /** The declaration of a function that the model may call. */
@@ -88,7 +89,7 @@ export class Conversation {
 
   /** Reads a conversation from the JSON form of the schema: a value, or JSON text. */
   static fromJSON(json: string | JsonValue): Conversation {
-    const raw = typeof json === "string" ? (JSON.parse(json) as JsonValue) : json;
+    const raw = typeof json === "string" ? (parseJson(json) as JsonValue) : json;
     return Conversation.of(fromJson(ConversationSchema, raw));
   }
 

@@ -34,18 +34,19 @@ export class Fields {
 
   text(key: string): string | undefined {
     const value = this.#read(key);
-    if (value !== undefined && typeof value !== "string") {
-      throw this.error(key, "expected a string");
-    }
-    return value;
+    return value === undefined ? undefined : this.#string(key, value);
   }
 
+  /** An integer of 32 bits. */
   integer(key: string): number | undefined {
     const value = this.#read(key);
-    if (value !== undefined && !Number.isSafeInteger(value)) {
-      throw this.error(key, "expected an integer");
+    if (value === undefined) {
+      return undefined;
     }
-    return value as number | undefined;
+    if (typeof value !== "number" || (value | 0) !== value) {
+      throw this.error(key, "expected an integer of 32 bits");
+    }
+    return value;
   }
 
   object(key: string): Fields | undefined {
@@ -58,12 +59,7 @@ export class Fields {
   }
 
   texts(key: string): string[] | undefined {
-    return this.#list(key)?.map((one, at) => {
-      if (typeof one !== "string") {
-        throw this.error(`${key}[${at}]`, "expected a string");
-      }
-      return one;
-    });
+    return this.#list(key)?.map((one, at) => this.#string(`${key}[${at}]`, one));
   }
 
   required<T>(key: string, value: T | undefined): T {
@@ -80,6 +76,17 @@ export class Fields {
         throw this.error(key, "unknown");
       }
     }
+  }
+
+  /** A string that UTF-8 can have. */
+  #string(key: string, value: unknown): string {
+    if (typeof value !== "string") {
+      throw this.error(key, "expected a string");
+    }
+    if (/\p{Surrogate}/u.test(value)) {
+      throw this.error(key, "has a surrogate without its pair");
+    }
+    return value;
   }
 
   #read(key: string): unknown {

@@ -3,13 +3,14 @@
  * from anywhere: paths are refused, and so is everything unknown.
  */
 import { create } from "@bufbuild/protobuf";
-import { base64Decode } from "@bufbuild/protobuf/wire";
 
+import { base64Of, dataOf } from "./data_uri.js";
 import type { Content, Image } from "./gen/dashgate/v1/content_pb.js";
 import { ContentSchema, ImageSchema } from "./gen/dashgate/v1/content_pb.js";
 import { MessageSchema, Role, type Message } from "./gen/dashgate/v1/conversation_pb.js";
 import { ToolCallSchema, type ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import { Fields } from "./json_fields.js";
+import { parseJson } from "./json_text.js";
 import { sniff } from "./sniff.js";
 
 const ROLES = {
@@ -22,25 +23,25 @@ const ROLES = {
 
 /** Parses a list of messages, or its JSON text. Throws a `TypeError` with the place of a problem. */
 export function parseMessages(messages: string | readonly unknown[]): Message[] {
-  const list: unknown = typeof messages === "string" ? parseJson(messages) : messages;
+  const list: unknown = typeof messages === "string" ? listOf(messages) : messages;
   if (!Array.isArray(list)) {
     throw new TypeError("messages: expected a list");
   }
   return list.map((one, at) => message(new Fields(one, `messages[${at}]`)));
 }
 
-function parseJson(text: string): unknown {
+function listOf(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (cause) {
-    throw new TypeError("messages: not valid JSON", { cause });
+    throw new TypeError(`messages: ${(cause as Error).message}`, { cause });
   }
 }
 
 function message(fields: Fields): Message {
   const role = fields.required("role", fields.text("role"));
   if (!Object.hasOwn(ROLES, role)) {
-    throw fields.error("role", `unknown: ${JSON.stringify(role)}`);
+    throw fields.error("role", `unknown: it is one of ${Object.keys(ROLES).join(", ")}`);
   }
   const made = create(MessageSchema, {
     role: ROLES[role as keyof typeof ROLES],
@@ -56,7 +57,7 @@ function message(fields: Fields): Message {
 function toolCall(fields: Fields, position: number): ToolCall {
   const type = fields.text("type") ?? "function";
   if (type !== "function") {
-    throw fields.error("type", `unknown: ${JSON.stringify(type)}`);
+    throw fields.error("type", "unknown: it is function");
   }
   const called = fields.required("function", fields.object("function"));
   const call = create(ToolCallSchema, {
@@ -96,7 +97,7 @@ const TYPES: Readonly<Record<string, (fields: Fields) => Content>> = {
     const name = `.${audio.text("format") ?? ""}`;
     const place = audio.place("data");
     audio.end();
-    const value = isUri(data) ? medium(data, place) : bytes(decoded(data, place), "");
+    const value = isUri(data) ? medium(data, place) : bytes(base64Of(data, place), "");
     if (value.source.case === "data" && value.mimeType === "") {
       value.mimeType = sniff(value.source.value, name, "audio");
     }
@@ -126,7 +127,7 @@ function part(fields: Fields): Content {
   if (parse === undefined) {
     throw type === undefined
       ? fields.error(undefined, "unknown: a part has a type, text, audio, image or video")
-      : fields.error("type", `unknown: ${JSON.stringify(type)}`);
+      : fields.error("type", `unknown: it is one of ${Object.keys(TYPES).join(", ")}`);
   }
   const content = parse(fields);
   fields.end();
@@ -151,7 +152,11 @@ function videoPart(fields: Fields): Content {
     const value = medium(fields.required("video", fields.text("video")), fields.place("video"));
     return create(ContentSchema, { kind: { case: "video", value } });
   }
-  const frames = (fields.texts("video") ?? []).map((uri, at): Image => {
+  const uris = fields.texts("video") ?? [];
+  if (uris.length === 0) {
+    throw fields.error("video", "expected at least one image");
+  }
+  const frames = uris.map((uri, at): Image => {
     return create(ImageSchema, medium(uri, `${fields.place("video")}[${at}]`));
   });
   const source = { case: "frames" as const, value: { frames } };
@@ -162,8 +167,6 @@ interface Medium {
   mimeType: string;
   source: { case: "uri"; value: string } | { case: "data"; value: Uint8Array<ArrayBuffer> };
 }
-
-const DATA_URI = /^data:(?<type>[^;,]*)(?<parameters>(?:;[^;,]*)*),(?<data>.*)$/is;
 
 function isUri(text: string): boolean {
   return /^(?:https?|oss|data):/i.test(text);
@@ -177,36 +180,10 @@ function medium(uri: string, place: string): Medium {
   if (!/^data:/i.test(uri)) {
     return { mimeType: "", source: { case: "uri", value: uri } };
   }
-  const { type = "", parameters = "", data } = DATA_URI.exec(uri)?.groups ?? {};
-  if (data === undefined) {
-    throw new TypeError(`${place}: not a valid data: URI`);
-  }
-  if (/;base64$/i.test(parameters)) {
-    return bytes(decoded(data, place), type.toLowerCase());
-  }
-  return bytes(new TextEncoder().encode(unescaped(data, place)), type.toLowerCase());
+  const { mimeType, bytes: content } = dataOf(uri, place);
+  return bytes(content, mimeType);
 }
 
 function bytes(value: Uint8Array, mimeType: string): Medium {
   return { mimeType, source: { case: "data", value: value as Uint8Array<ArrayBuffer> } };
-}
-
-/** Base64 with its padding, so that a path is not taken for it. */
-function decoded(base64: string, place: string): Uint8Array {
-  if (base64.replace(/\s/g, "").length % 4 !== 0) {
-    throw new TypeError(`${place}: not valid base64`);
-  }
-  try {
-    return base64Decode(base64);
-  } catch (cause) {
-    throw new TypeError(`${place}: not valid base64`, { cause });
-  }
-}
-
-function unescaped(text: string, place: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch (cause) {
-    throw new TypeError(`${place}: not a valid data: URI`, { cause });
-  }
 }

@@ -2,6 +2,7 @@
  * Types with a JSON Schema: of structured output, and of the arguments of tools.
  */
 import { DashgateError } from "./error.js";
+import { parseJson } from "./json_text.js";
 
 /**
  * A Standard Schema with a JSON Schema (https://standardschema.dev), such as those of Zod 4.2 and
@@ -80,7 +81,7 @@ export function jsonSchemaText<T>(schema: Schema<T>): string {
 
 /** Parses a JSON text. Throws an error whose message says what is wrong. */
 export async function parseText<T>(schema: Schema<T>, text: string): Promise<T> {
-  const value: unknown = JSON.parse(text);
+  const value = parseJson(text);
   if ("jsonSchema" in schema) {
     return schema.parse(value);
   }

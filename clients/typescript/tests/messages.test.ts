@@ -1,6 +1,7 @@
 /** Lists of messages, and the JSON forms of conversations. */
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { test } from "node:test";
+import { inspect } from "node:util";
 
 import { Conversation } from "dashgate";
 
@@ -93,6 +94,7 @@ test("whatever is unknown, or names a file, is refused with its place", () => {
   const user = (...content: unknown[]) => [{ role: "user", content }];
   const wrong: [messages: unknown, place: string][] = [
     ["{", "messages: "],
+    ["[1", "messages: "],
     [{}, "messages: "],
     [["a"], "messages[0]: "],
     [[{ content: "a" }], "messages[0].role: "],
@@ -112,8 +114,26 @@ test("whatever is unknown, or names a file, is refused with its place", () => {
     [user({ video: [1] }), "messages[0].content[0].video[0]: "],
     [user({ image: "data:image/png;base64,*" }), "messages[0].content[0].image: "],
     [user({ image: "data:image/png,%" }), "messages[0].content[0].image: "],
+    [user({ image: "data:image/png" }), "messages[0].content[0].image: "],
+    [user({ image: "data:image/png," }), "messages[0].content[0].image: "],
+    [user({ image: "data:image/png;base64," }), "messages[0].content[0].image: "],
+    ...["", "=", "A", "AA=", "AAA==", "AAAA=", "AAAA====", "A A=", "AAA\n", "-_-_", "AA=A"].map(
+      (data): [unknown, string] => [
+        user({ type: "input_audio", input_audio: { data } }),
+        "messages[0].content[0].input_audio.data: ",
+      ],
+    ),
+    [user({ video: [] }), "messages[0].content[0].video: "],
+    [user({ type: "video", video: [] }), "messages[0].content[0].video: "],
+    [user({ text: "a\ud800" }), "messages[0].content[0].text: "],
+    [user({ video: ["https://\udc00"] }), "messages[0].content[0].video[0]: "],
+    ['[{"role":"user","content":"\\udc00b"}]', "messages[0].content: "],
+    ...[2 ** 31, -(2 ** 31) - 1, 1.5, Number.NaN, "1"].map((index): [unknown, string] => [
+      [{ role: "assistant", tool_calls: [{ index, function: { name: "f" } }] }],
+      "messages[0].tool_calls[0].index: ",
+    ]),
     [
-      user({ type: "input_audio", input_audio: { data: "/etc/x", format: "wav" } }),
+      user({ type: "input_audio", input_audio: { data: "/etc/hostname", format: "wav" } }),
       "messages[0].content[0].input_audio.data: ",
     ],
     [[{ role: "assistant", tool_calls: [{ type: "x" }] }], "messages[0].tool_calls[0].type: "],
@@ -129,6 +149,63 @@ test("whatever is unknown, or names a file, is refused with its place", () => {
       place,
     );
   }
+});
+
+test("keys that are null are absent, schemes have any case, and base64 any padding", () => {
+  const json = read(
+    {
+      role: "user",
+      name: null,
+      content: [
+        { type: null, text: null, image: "HTTPS://a/b.png" },
+        { type: "text", text: "a\u{1f600}", image_url: null },
+        { image: "DATA:image/PNG;BASE64,AA" },
+        { image: "data:;base64,AAA=" },
+        { image: "Data:image/png,%ffa%C3%A9\u00e9" },
+        { type: "input_audio", input_audio: { data: "AAAAAA", format: null } },
+        { audio: "Oss://a" },
+      ],
+      tool_calls: null,
+    },
+    { role: "assistant", tool_calls: [{ index: 2 ** 31 - 1, function: { name: "f" }, id: null }] },
+  );
+  const text = JSON.stringify(json);
+  deepEqual((JSON.parse(text) as { messages: { content: unknown }[] }).messages[0]?.content, [
+    { image: { uri: "HTTPS://a/b.png" } },
+    { text: "a\u{1f600}" },
+    { image: { mimeType: "image/png", data: "AA==" } },
+    { image: { data: "AAA=" } },
+    { image: { mimeType: "image/png", data: "/2HDqcOp" } },
+    { audio: { data: "AAAAAA==" } },
+    { audio: { uri: "Oss://a" } },
+  ]);
+});
+
+test("errors quote no values, also not in their cause", () => {
+  const wrong: (string | unknown[])[] = [
+    '[{"role": hush}]',
+    '[{"role": "hush"} "position 77"',
+    "hush",
+    [{ role: "hush" }],
+    [{ role: "user", content: [{ type: "hush" }] }],
+    [{ role: "user", content: [{ image: "hush:hush" }] }],
+    [{ role: "user", content: [{ image: "data:image/png;base64,*hush*" }] }],
+    [{ role: "user", content: [{ image: "data:hush" }] }],
+    [{ role: "user", content: [{ image: "data:,%hush" }] }],
+    [{ role: "user", content: "hush\ud800" }],
+    [{ role: "assistant", tool_calls: [{ type: "hush" }] }],
+    [{ role: "assistant", tool_calls: [{ index: "hush" }] }],
+  ];
+  for (const messages of wrong) {
+    throws(
+      () => Conversation.fromMessages("m", messages),
+      (error: Error) => !/hush|77/.test(inspect(error).replace(/^ +at .*$/gm, "")),
+    );
+  }
+  throws(() => Conversation.fromMessages("m", '[{"role" 1}]'), {
+    message: "messages: not valid JSON at position 9",
+  });
+  throws(() => Conversation.fromJSON('{"model": hush}'), { message: "not valid JSON" });
 });
 
 test("a conversation is written and read as JSON", () => {

@@ -1,6 +1,7 @@
 /** Structured output. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { test } from "node:test";
+import { inspect } from "node:util";
 
 import { create } from "@bufbuild/protobuf";
 import { Client, Conversation, Role } from "dashgate";
@@ -68,6 +69,8 @@ test("an answer that is not of the type is an error with its usage", async () =>
       ["INTERNAL", "OUTPUT_INVALID", false, 1, 1],
     );
     ok(error.requestId);
+    // The text of the model is not quoted.
+    ok(!inspect(error).includes("Oslo"));
   }
 });
 
