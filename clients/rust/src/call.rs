@@ -11,15 +11,17 @@ use uuid::Uuid;
 use crate::answer::Answer;
 use crate::call_metadata::CallMetadata;
 use crate::client::Client;
-use crate::connections::Counted;
+use crate::connections::{Counted, Counting};
 use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::events::Events;
 use crate::headers;
 use crate::leave::Leave;
 use crate::terms::Terms;
+use crate::transport::Transport;
 use crate::uploaded;
 use crate::v1;
+use crate::v1::conversation_service_client::ConversationServiceClient;
 
 /// Marker of a call that returns the complete answer.
 #[derive(Debug)]
@@ -205,7 +207,7 @@ async fn answered(terms: &Terms, mut asked: Asked) -> Result<Answer, Error> {
         history: asked.history,
         ..v1::ConverseRequest::default()
     };
-    let (service, _counted) = terms.client.conversations();
+    let (service, _counted) = terms.within(terms.client.conversations()).await?;
     let send = move |request: Request<v1::ConverseRequest>| {
         let mut service = service.clone();
         async move { service.converse(request).await }
@@ -265,9 +267,10 @@ async fn streamed(
         resumable: resume,
         ..v1::ConverseStreamRequest::default()
     };
+    let place = terms.within(terms.client.conversations()).await?;
     let id = (terms.request_id.as_str(), is_named);
     let mut leave = Leave::new(&terms.client, &terms.metadata, id, resume);
-    match opened(&terms, request.clone()).await {
+    match opened(&terms, place, request.clone()).await {
         Ok(source) => Ok(Events::new(source, (terms, request), leave)),
         Err(error) => {
             leave.failed(&error);
@@ -276,12 +279,15 @@ async fn streamed(
     }
 }
 
+/// The service for a stream, and its place among the calls.
+pub(crate) type Place = Counting<ConversationServiceClient<Transport>>;
+
 /// Opens a stream.
 pub(crate) async fn opened(
     terms: &Terms,
+    (service, counted): Place,
     request: v1::ConverseStreamRequest,
 ) -> Result<Open, Error> {
-    let (service, counted) = terms.client.conversations();
     let send = move |request: Request<v1::ConverseStreamRequest>| {
         let mut service = service.clone();
         async move { service.converse_stream(request).await }

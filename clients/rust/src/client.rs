@@ -10,12 +10,12 @@ use uuid::Uuid;
 
 use crate::builder::{ClientBuilder, entry};
 use crate::call::{Call, Streamed, Whole};
-use crate::connections::{Connections, Counted};
+use crate::connections::{Connections, Counting};
 use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::leave::Leaving;
 use crate::live::SessionCall;
-use crate::log::{CallName, Level};
+use crate::log::{CallName, Level, printable};
 use crate::retry::Credit;
 use crate::tool_run::ToolRun;
 use crate::tool_stream::ToolStream;
@@ -160,7 +160,7 @@ impl Client {
     /// Returns the channel with the fewest calls, with the layers of the client. Must be called on a
     /// Tokio runtime.
     pub fn transport(&self) -> Transport {
-        self.0.connections.take().0
+        self.0.connections.transport()
     }
 
     /// Returns the channel with the fewest calls, without layers. Must be called on a Tokio runtime.
@@ -168,18 +168,36 @@ impl Client {
         self.0.connections.channel()
     }
 
-    /// The service for a call that is counted.
-    pub(crate) fn conversations(&self) -> (ConversationServiceClient<Transport>, Counted) {
-        let (transport, counted) = self.0.connections.take();
+    /// The service for a call that is counted, when there is a place for it.
+    pub(crate) async fn conversations(&self) -> Counting<ConversationServiceClient<Transport>> {
+        let (transport, counted) = self.0.connections.take().await;
         let service = ConversationServiceClient::new(transport);
         (service.max_decoding_message_size(MAX_ANSWER_BYTES), counted)
     }
 
-    /// The service for a session that is counted.
-    pub(crate) fn sessions(&self) -> (LiveServiceClient<Transport>, Counted) {
-        let (transport, counted) = self.0.connections.take();
+    /// The service for a session that is counted, when there is a place for it.
+    pub(crate) async fn sessions(&self) -> Counting<LiveServiceClient<Transport>> {
+        let (transport, counted) = self.0.connections.take().await;
         let service = LiveServiceClient::new(transport);
         (service.max_decoding_message_size(MAX_ANSWER_BYTES), counted)
+    }
+
+    /// The service for an upload that is counted, when there is a place for it.
+    pub(crate) async fn uploading(&self) -> Counting<MediaServiceClient<Transport>> {
+        let (transport, counted) = self.0.connections.take().await;
+        (MediaServiceClient::new(transport), counted)
+    }
+
+    /// The service for models, counted, when there is a place for it.
+    pub(crate) async fn models(&self) -> Counting<ModelServiceClient<Transport>> {
+        let (transport, counted) = self.0.connections.take().await;
+        (ModelServiceClient::new(transport), counted)
+    }
+
+    /// The service for the cancellation of a call, counted, when there is a place for it.
+    pub(crate) async fn calls(&self) -> Counting<CallServiceClient<Transport>> {
+        let (transport, counted) = self.0.connections.take().await;
+        (CallServiceClient::new(transport), counted)
     }
 
     pub(crate) fn target(&self) -> &str {
@@ -228,8 +246,8 @@ impl Client {
         CallName {
             level: self.0.log,
             method,
-            request_id: request_id.to_owned(),
-            target: self.0.target.clone(),
+            request_id: printable(request_id),
+            target: printable(&self.0.target),
         }
     }
 

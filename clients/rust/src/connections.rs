@@ -1,11 +1,12 @@
 //! The connections of a client: another one is opened when all have as many calls as a gateway
-//! takes at once.
+//! takes at once. Calls beyond all of them wait, in their order.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::{Handle, Id};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
 
@@ -17,10 +18,15 @@ const CALLS_PER_CONNECTION: usize = 100;
 const MAX_CONNECTIONS: usize = 20;
 
 /// A call in progress, as long as it is kept.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Counted {
     _calls: Arc<()>,
+    /// Given back last, to the call that waits longest: its connection has room then.
+    _place: Option<OwnedSemaphorePermit>,
 }
+
+/// The service for a call that is counted.
+pub(crate) type Counting<Service> = (Service, Counted);
 
 /// A channel with its own connection.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub(crate) struct Lane {
     /// The runtime that has the task of the channel. Calls of other runtimes do not use it, because it
     /// may end while theirs go on.
     runtime: Option<Id>,
+    /// A place for each call of the connections of the runtime.
+    places: Arc<Semaphore>,
 }
 
 impl Lane {
@@ -39,9 +47,12 @@ impl Lane {
         Arc::strong_count(&self.calls).saturating_sub(1)
     }
 
-    fn taken(&self) -> (Transport, Counted) {
-        let calls = Arc::clone(&self.calls);
-        (self.transport.clone(), Counted { _calls: calls })
+    fn taken(&self, place: Option<OwnedSemaphorePermit>) -> (Transport, Counted) {
+        let counted = Counted {
+            _calls: Arc::clone(&self.calls),
+            _place: place,
+        };
+        (self.transport.clone(), counted)
     }
 
     /// Whether the runtime has ended on which the channel was made: its task is gone with it.
@@ -68,7 +79,15 @@ pub(crate) struct Pool {
     /// The innermost first.
     layers: Vec<Wrap>,
     log: Level,
+    limits: Limits,
     lanes: Mutex<Lanes>,
+}
+
+/// How many calls and connections there are at once.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    calls: usize,
+    connections: usize,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +112,10 @@ impl Connections {
             target,
             layers: layers.iter().rev().map(Arc::clone).collect(),
             log,
+            limits: Limits {
+                calls: CALLS_PER_CONNECTION,
+                connections: MAX_CONNECTIONS,
+            },
             lanes: Mutex::default(),
         }))
     }
@@ -103,16 +126,20 @@ impl Connections {
         Self::Given(channel, transport)
     }
 
-    /// Returns what a call is sent to. Must be called on a Tokio runtime.
-    pub(crate) fn take(&self) -> (Transport, Counted) {
+    /// Returns what a call is sent to, when there is a place for it. Must be called on a Tokio
+    /// runtime.
+    pub(crate) async fn take(&self) -> (Transport, Counted) {
         match self {
-            Self::Given(_, transport) => {
-                let calls = Counted {
-                    _calls: Arc::default(),
-                };
-                (transport.clone(), calls)
-            }
-            Self::Own(pool) => pool.lane(Lane::taken),
+            Self::Given(_, transport) => (transport.clone(), Counted::default()),
+            Self::Own(pool) => pool.take().await,
+        }
+    }
+
+    /// Returns what a call is sent to that does not count. Must be called on a Tokio runtime.
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Self::Given(_, transport) => transport.clone(),
+            Self::Own(pool) => pool.lane(|lane| lane.transport.clone()),
         }
     }
 
@@ -126,6 +153,29 @@ impl Connections {
 }
 
 impl Pool {
+    /// Sets how many calls a connection has, and how many connections there are.
+    #[cfg(test)]
+    pub(crate) fn limit(&mut self, calls: usize, connections: usize) {
+        self.limits = Limits { calls, connections };
+    }
+
+    async fn take(&self) -> (Transport, Counted) {
+        let taken = self.lane(|lane| {
+            let place = Arc::clone(&lane.places).try_acquire_owned();
+            let taken = place.map(|place| lane.taken(Some(place)));
+            taken.map_err(|_| Arc::clone(&lane.places))
+        });
+        match taken {
+            Ok(taken) => taken,
+            Err(places) => {
+                // It is never closed.
+                let place = places.acquire_owned().await.ok();
+                self.lane(|lane| lane.taken(place))
+            }
+        }
+    }
+
+    /// Uses the connection with the fewest calls.
     fn lane<T>(&self, of: impl FnOnce(&Lane) -> T) -> T {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.open.retain(|lane| !lane.is_dead());
@@ -133,16 +183,22 @@ impl Pool {
         let own = lanes.open.iter().filter(|lane| lane.runtime == runtime);
         let fewest = own.clone().min_by_key(|lane| lane.calls());
         if let Some(lane) = fewest
-            && (lane.calls() < CALLS_PER_CONNECTION || own.count() >= MAX_CONNECTIONS)
+            && (lane.calls() < self.limits.calls || own.count() >= self.limits.connections)
         {
             return of(lane);
         }
+        let Limits { calls, connections } = self.limits;
+        let places = fewest.map_or_else(
+            || Arc::new(Semaphore::new(calls.saturating_mul(connections))),
+            |lane| Arc::clone(&lane.places),
+        );
         let channel = self.endpoint.connect_lazy();
         let lane = Lane {
             transport: layered(&channel, self.layers.iter()),
             channel,
             calls: Arc::default(),
             runtime,
+            places,
         };
         let result = of(&lane);
         lanes.open.push(lane);
@@ -160,11 +216,21 @@ fn layered<'a>(channel: &Channel, layers: impl Iterator<Item = &'a Wrap>) -> Tra
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
+
     use super::*;
 
     fn connections() -> Connections {
         let endpoint = Endpoint::from_static("http://127.0.0.1:1");
         Connections::to(endpoint, String::new(), &[], Level::Off)
+    }
+
+    fn limited(calls: usize, connections: usize) -> Connections {
+        let mut own = self::connections();
+        if let Connections::Own(pool) = &mut own {
+            pool.limit(calls, connections);
+        }
+        own
     }
 
     fn count(connections: &Connections) -> usize {
@@ -177,18 +243,49 @@ mod tests {
     #[tokio::test]
     async fn another_connection_is_opened_for_the_hundred_and_first_call() {
         let connections = connections();
-        let mut calls: Vec<_> = (0..CALLS_PER_CONNECTION)
-            .map(|_| connections.take())
-            .collect();
+        let mut calls = Vec::new();
+        for _ in 0..CALLS_PER_CONNECTION {
+            calls.push(connections.take().await);
+        }
         assert_eq!(count(&connections), 1);
-        calls.push(connections.take());
+        calls.push(connections.take().await);
         assert_eq!(count(&connections), 2);
         calls.clear();
-        calls.push(connections.take());
+        calls.push(connections.take().await);
         assert_eq!(count(&connections), 2);
-        let most = CALLS_PER_CONNECTION * MAX_CONNECTIONS + 1;
-        calls.extend((0..most).map(|_| connections.take()));
+        for _ in 1..CALLS_PER_CONNECTION * MAX_CONNECTIONS {
+            calls.push(connections.take().await);
+        }
         assert_eq!(count(&connections), MAX_CONNECTIONS);
+    }
+
+    #[tokio::test]
+    async fn calls_beyond_all_connections_wait_in_their_order() {
+        let connections = limited(1, 2);
+        let first = connections.take().await;
+        let _second = connections.take().await;
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(connections.take())).collect();
+        let mut context = Context::from_waker(Waker::noop());
+        for call in &mut waiting {
+            assert!(call.as_mut().poll(&mut context).is_pending());
+        }
+        // One that leaves the queue, and one that leaves it with the place it has just got.
+        drop(waiting.remove(1));
+        drop(first);
+        drop(waiting.remove(0));
+        let mut latest = Box::pin(connections.take());
+        assert!(latest.as_mut().poll(&mut context).is_pending());
+        let taken = waiting.remove(0).await;
+        drop(taken);
+        drop(latest.await);
+        assert_eq!(count(&connections), 2);
+        let Connections::Own(pool) = &connections else {
+            panic!("given");
+        };
+        let lanes = pool.lanes.lock().unwrap();
+        let calls: Vec<_> = lanes.open.iter().map(Lane::calls).collect();
+        assert_eq!(calls.iter().sum::<usize>(), 1);
+        assert_eq!(lanes.open[0].places.available_permits(), 1);
     }
 
     #[test]
@@ -196,7 +293,7 @@ mod tests {
         let connections = connections();
         let runtimes = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
         for runtime in &runtimes {
-            runtime.block_on(async { drop(connections.take()) });
+            runtime.block_on(async { drop(connections.take().await) });
         }
         assert_eq!(count(&connections), 2);
     }
@@ -209,7 +306,7 @@ mod tests {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                drop(connections.take());
+                drop(connections.take().await);
                 let Connections::Own(pool) = &connections else {
                     panic!("given");
                 };

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Code, Streaming};
 
 use crate::answer::Answer;
-use crate::call::{Open, opened};
+use crate::call::{Open, Place, opened};
 use crate::connections::Counted;
 use crate::error::Error;
 use crate::exclusive::Exclusive;
@@ -63,6 +63,9 @@ pub struct Events {
 /// Where events come from.
 enum Source {
     Open(Box<(Streaming<ConverseStreamResponse>, Counted)>),
+    /// None, until a delay is over and there is a place for another call. Nothing can be received
+    /// meanwhile, so the idle timeout does not run.
+    Waiting(Exclusive<Place>),
     /// Another connection.
     Opening(Exclusive<Result<Open, Error>>),
     Ended,
@@ -72,6 +75,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(match self {
             Self::Open(_) => "Open",
+            Self::Waiting(_) => "Waiting",
             Self::Opening(_) => "Opening",
             Self::Ended => "Ended",
         })
@@ -180,6 +184,13 @@ impl Events {
         loop {
             let polled = match &mut self.source {
                 Source::Ended => return Poll::Ready(None),
+                Source::Waiting(waiting) => match waiting.poll(context) {
+                    Poll::Ready(place) => {
+                        self.open(place);
+                        continue;
+                    }
+                    Poll::Pending => Poll::Pending,
+                },
                 Source::Opening(opening) => match opening.poll(context) {
                     Poll::Ready(Ok(open)) => {
                         self.opened(open);
@@ -258,7 +269,7 @@ impl Events {
 
     fn received(&mut self, event: &ConverseStreamResponse) -> Received {
         self.has_event = true;
-        self.rest(Duration::ZERO);
+        self.rest();
         let received = self.resumption.received(event, self.request.resumable);
         if matches!(received, Received::New) {
             self.fold.add(event);
@@ -278,24 +289,28 @@ impl Events {
         received
     }
 
-    /// Restarts the idle timeout, after this delay.
-    fn rest(&mut self, delay: Duration) {
-        let idle = Instant::now()
-            .checked_add(self.terms.client.idle_timeout())
-            .and_then(|idle| idle.checked_add(delay));
+    /// Restarts the idle timeout.
+    fn rest(&mut self) {
+        let idle = Instant::now().checked_add(self.terms.client.idle_timeout());
         if let Some(idle) = idle {
             self.idle.as_mut().reset(idle);
         }
     }
 
     fn open_after(&mut self, delay: Duration) {
-        self.rest(delay);
+        let client = self.terms.client.clone();
+        let waiting = async move {
+            sleep(delay).await;
+            client.conversations().await
+        };
+        self.source = Source::Waiting(Exclusive::new(Box::pin(waiting)));
+    }
+
+    fn open(&mut self, place: Place) {
+        self.rest();
         self.request.after_sequence = self.resumption.sequence();
         let (terms, request) = (self.terms.clone(), self.request.clone());
-        let opening = async move {
-            sleep(delay).await;
-            opened(&terms, request).await
-        };
+        let opening = async move { opened(&terms, place, request).await };
         self.source = Source::Opening(Exclusive::new(Box::pin(opening)));
     }
 
@@ -325,6 +340,9 @@ impl Events {
             && clock.as_mut().poll(context).is_ready()
         {
             return Poll::Ready(Error::deadline(&self.terms.request_id));
+        }
+        if matches!(self.source, Source::Waiting(_)) {
+            return Poll::Pending;
         }
         ready!(self.idle.as_mut().poll(context));
         let span = self.terms.client.idle_timeout();

@@ -35,6 +35,10 @@
 //! - A stream whose connection is lost continues on another one: [`Call::resume`].
 //! - The generated messages and clients of the schema are in [`v1`].
 
+// The gateway of the tests is written for users of the crate.
+#[cfg(test)]
+extern crate self as dashgate_client;
+
 mod answer;
 mod builder;
 mod call;
@@ -94,6 +98,8 @@ mod transport;
 mod upload;
 mod uploaded;
 pub mod v1;
+#[cfg(test)]
+mod waiting_tests;
 
 pub use answer::Answer;
 pub use builder::ClientBuilder;

@@ -77,6 +77,7 @@ where
     P::Request: Unpin,
 {
     async fn open(&self, resume: Option<ResumeSession>) -> Result<Open<P>, Error> {
+        let (service, counted) = self.within(self.client.sessions()).await?;
         let (messages, rest) = mpsc::channel(MESSAGES_AHEAD);
         let (open, input_end) = oneshot::channel();
         let mut request = Request::new(Messages {
@@ -88,15 +89,18 @@ where
         if let Some(deadline) = self.deadline {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         }
-        let (service, counted) = self.client.sessions();
-        let opening = P::open(service, request);
-        let opened = within(self.deadline, &self.request_id, opening).await?;
+        let opened = self.within(P::open(service, request)).await?;
         Ok(Open {
             messages,
             events: opened.map_err(|status| self.failed(status))?.into_inner(),
             _counted: counted,
             input_end,
         })
+    }
+
+    /// Waits for a future until the deadline.
+    async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        within(self.deadline, &self.request_id, future).await
     }
 
     /// What the lines of this session in the log have in common.

@@ -28,6 +28,7 @@ impl Level {
 
     /// Writes a line about a connection.
     pub(crate) fn connection(self, number: usize, target: &str) {
+        let target = printable(target);
         self.debug(format_args!("connection {number} opened, {target}"));
     }
 
@@ -36,6 +37,17 @@ impl Level {
             write(line);
         }
     }
+}
+
+/// The most characters that are written of a text from elsewhere.
+const MAX_CHARACTERS: usize = 200;
+
+/// Returns a text from elsewhere as a part of one line.
+pub(crate) fn printable(text: &str) -> String {
+    let is_plain = |letter: char| letter == ' ' || letter.is_ascii_graphic();
+    let letters = text.chars().take(MAX_CHARACTERS);
+    let plain = letters.map(|letter| if is_plain(letter) { letter } else { '?' });
+    plain.collect()
 }
 
 /// Writes a line at once, so that those of several threads do not mix. Errors are ignored: a closed
@@ -100,7 +112,7 @@ impl CallLog {
                 let (code, reason) = (code_name(error.code()), error.raw_reason());
                 match reason.is_empty() || reason == code {
                     true => self.write(code),
-                    false => self.write(&format!("{code} {reason}")),
+                    false => self.write(&format!("{code} {}", printable(reason))),
                 }
             }
         }
@@ -131,4 +143,16 @@ impl Drop for CallLog {
 
 fn millis(span: Duration) -> String {
     format!("{} ms", span.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_from_elsewhere_is_a_part_of_one_line() {
+        assert_eq!(printable("order-4711 ~"), "order-4711 ~");
+        assert_eq!(printable("a\r\n\x1b[31m\u{202e}你\u{7f}"), "a???[31m???");
+        assert_eq!(printable(&"é".repeat(300)), "?".repeat(200));
+    }
 }

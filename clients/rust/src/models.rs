@@ -39,7 +39,8 @@ impl Method for ListModelsRequest {
     type Output = Page<Model>;
 
     async fn send(client: &Client, request: Request<Self>) -> Result<Page<Model>, Status> {
-        let response = client.model_service().list_models(request).await?;
+        let (mut service, _counted) = client.models().await;
+        let response = service.list_models(request).await?;
         let response = response.into_inner();
         Ok(Page {
             items: response.models,
@@ -65,7 +66,8 @@ impl Method for GetModelRequest {
     type Output = Model;
 
     async fn send(client: &Client, request: Request<Self>) -> Result<Model, Status> {
-        let response = client.model_service().get_model(request).await?;
+        let (mut service, _counted) = client.models().await;
+        let response = service.get_model(request).await?;
         Ok(response.into_inner().model.unwrap_or_default())
     }
 }
@@ -79,7 +81,8 @@ impl Method for CancelCallRequest {
     }
 
     async fn send(client: &Client, request: Request<Self>) -> Result<(), Status> {
-        client.call_service().cancel_call(request).await?;
+        let (mut service, _counted) = client.calls().await;
+        service.cancel_call(request).await?;
         Ok(())
     }
 }

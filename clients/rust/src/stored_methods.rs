@@ -26,7 +26,7 @@ macro_rules! returns_conversation {
                 client: &Client,
                 request: Request<Self>,
             ) -> Result<v1::Conversation, Status> {
-                let (mut service, _counted) = client.conversations();
+                let (mut service, _counted) = client.conversations().await;
                 let response = service.$method(request).await?;
                 Ok(response.into_inner().conversation.unwrap_or_default())
             }
@@ -52,7 +52,7 @@ macro_rules! returns_nothing {
             type Output = ();
 
             async fn send(client: &Client, request: Request<Self>) -> Result<(), Status> {
-                let (mut service, _counted) = client.conversations();
+                let (mut service, _counted) = client.conversations().await;
                 service.$method(request).await?;
                 Ok(())
             }
@@ -76,7 +76,7 @@ macro_rules! returns_page {
                 client: &Client,
                 request: Request<Self>,
             ) -> Result<Page<$item>, Status> {
-                let (mut service, _counted) = client.conversations();
+                let (mut service, _counted) = client.conversations().await;
                 let response = service.$method(request).await?.into_inner();
                 Ok(Page {
                     items: response.$items,
@@ -110,7 +110,7 @@ impl Method for CancelTurnRequest {
     type Output = CancelTurnResponse;
 
     async fn send(client: &Client, request: Request<Self>) -> Result<CancelTurnResponse, Status> {
-        let (mut service, _counted) = client.conversations();
+        let (mut service, _counted) = client.conversations().await;
         let response = service.cancel_turn(request).await?;
         Ok(response.into_inner())
     }

@@ -195,17 +195,23 @@ pub(crate) async fn send(
     );
     terms.deadline = deadline.or(terms.deadline);
     let mut log = terms.log();
-    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-    let mut service = client.media_service();
-    let calling = pin!(service.upload_media(terms.request(Messages(receiver))));
-    let feeding = pin!(feed(description, source, sender));
-    let result = match terms.within(both(calling, feeding)).await {
-        Ok(Ok(Ok(response))) => Ok(response.into_inner()),
-        Ok(Ok(Err(status))) => Err(terms.failed(status)),
-        Ok(Err(error)) | Err(error) => Err(error),
-    };
+    let result = sent(&terms, description, source).await;
     log.end(result.as_ref());
     result
+}
+
+async fn sent(
+    terms: &Terms,
+    description: MediaDescription,
+    source: UploadSource,
+) -> Result<UploadMediaResponse, Error> {
+    let (mut service, _counted) = terms.within(terms.client.uploading()).await?;
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let calling = pin!(service.upload_media(terms.request(Messages(receiver))));
+    let feeding = pin!(feed(description, source, sender));
+    let answered = terms.within(both(calling, feeding)).await??;
+    let response = answered.map_err(|status| terms.failed(status))?;
+    Ok(response.into_inner())
 }
 
 impl IntoFuture for Upload {

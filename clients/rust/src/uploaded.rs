@@ -103,7 +103,7 @@ pub(crate) async fn replace(
 
 /// The model of a stored conversation, to which its uploads belong.
 async fn stored_model(terms: &Terms, name: String) -> Result<String, Error> {
-    let (service, _counted) = terms.client.conversations();
+    let (service, _counted) = terms.within(terms.client.conversations()).await?;
     let send = |request| {
         let mut service = service.clone();
         async move { service.get_conversation(request).await }

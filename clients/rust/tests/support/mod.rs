@@ -72,6 +72,12 @@ impl Reply {
         }
     }
 
+    /// With this status after the messages.
+    pub fn ending(mut self, code: Code, message: &'static str) -> Self {
+        self.status = Some((code, message));
+        self
+    }
+
     /// With a trailer.
     pub fn trailer(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.trailers.push((name, value.into()));
