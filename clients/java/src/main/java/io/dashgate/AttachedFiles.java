@@ -17,7 +17,7 @@ final class AttachedFiles {
   private static final String SCHEME = "dashgate-file:";
 
   /** By URI; the oldest is forgotten first. Guarded by this. */
-  private final Map<String, Path> files;
+  private final Map<String, AttachedFile> files;
 
   AttachedFiles(int limit) {
     files =
@@ -25,20 +25,20 @@ final class AttachedFiles {
           private static final long serialVersionUID = 1L;
 
           @Override
-          protected boolean removeEldestEntry(Map.Entry<String, Path> eldest) {
+          protected boolean removeEldestEntry(Map.Entry<String, AttachedFile> eldest) {
             return size() > limit;
           }
         };
   }
 
-  /** Returns a new URI of a file. */
-  synchronized String attach(Path file) {
+  /** Returns a new URI of a file in this version. */
+  synchronized String attach(Path file, FileVersion version) {
     String uri = SCHEME + UUID.randomUUID().toString().replace("-", "");
-    files.put(uri, file.toAbsolutePath());
+    files.put(uri, new AttachedFile(file.toAbsolutePath(), version));
     return uri;
   }
 
-  synchronized Optional<Path> file(String uri) {
+  synchronized Optional<AttachedFile> file(String uri) {
     return Optional.ofNullable(files.get(uri));
   }
 

@@ -1,72 +1,125 @@
 package io.dashgate;
 
+import io.dashgate.v1.Audio;
 import io.dashgate.v1.Content;
 import io.dashgate.v1.Conversation;
 import io.dashgate.v1.Image;
 import io.dashgate.v1.Message;
 import io.dashgate.v1.UploadMediaResponse;
+import io.dashgate.v1.Video;
+import io.grpc.Context;
+import io.grpc.Deadline;
 import io.grpc.Status;
-import java.nio.file.Path;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
-import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Function;
 
 /** Uploads the large files that a conversation names, before it is sent. */
 final class Attachments {
   private final FileUploads uploads;
+  /** The calls whose files are not uploaded yet. */
+  private final Set<WaitLimit> waiting = ConcurrentHashMap.newKeySet();
 
   Attachments(FileUploads uploads) {
     this.uploads = uploads;
   }
 
-  /** Returns the URIs of files in a conversation. */
-  static Set<String> uris(Conversation conversation) {
-    Set<String> uris = new LinkedHashSet<>();
-    for (Message message : conversation.getMessagesList()) {
-      for (Content part : message.getContentList()) {
-        add(part.getAudio().getUri(), uris);
-        add(part.getImage().getUri(), uris);
-        add(part.getVideo().getUri(), uris);
-        for (Image frame : part.getVideo().getFrames().getFramesList()) {
-          add(frame.getUri(), uris);
-        }
-      }
-    }
-    return uris;
+  /** The calls that uploads need. */
+  interface Gateway {
+    /** Returns the model of a stored conversation. */
+    CompletableFuture<String> model(String name);
+
+    CompletableFuture<UploadMediaResponse> upload(String model, Upload upload);
   }
 
   /**
-   * Uploads files that are not uploaded yet, one after the other.
+   * Returns a conversation with the URIs of uploads in place of its large files.
    *
-   * @param uris the URIs of the files
-   * @param requestId the request id of the call that needs them
-   * @param upload uploads a file
-   * @return the URIs of the uploads by those of the files
+   * @param requestId the request id of the call that sends it
+   * @param deadline the deadline of that call
    */
-  CompletableFuture<Map<String, String>> upload(
-      Set<String> uris,
-      String requestId,
-      String model,
-      Function<Upload, CompletableFuture<UploadMediaResponse>> upload) {
-    Map<String, Path> files = new HashMap<>();
-    for (String uri : uris) {
-      // All of them before the first upload: nothing is sent if one is not known.
-      files.put(uri, AttachedFiles.ALL.file(uri).orElseThrow(() -> unknown(uri, requestId)));
+  CompletableFuture<Conversation> sent(
+      Conversation conversation, String requestId, Deadline deadline, Gateway gateway) {
+    Set<Reference> references = references(conversation);
+    if (references.isEmpty()) {
+      return CompletableFuture.completedFuture(conversation);
     }
-    Map<String, String> replacements = new HashMap<>();
-    CompletableFuture<Map<String, String>> all =
+    CompletableFuture<Map<Reference, AttachedFile>> files =
+        // All of them before the first call: nothing is sent if one is not there.
+        Background.supply(() -> files(references, requestId));
+    CompletableFuture<Map<Reference, String>> uploaded =
+        Futures.compose(
+            files,
+            found ->
+                Futures.compose(
+                    conversation.getModel().isEmpty()
+                        ? gateway.model(conversation.getName())
+                        : CompletableFuture.completedFuture(conversation.getModel()),
+                    model -> upload(found, requestId, model, gateway)));
+    CompletableFuture<Conversation> sent =
+        Futures.map(uploaded, found -> replaced(conversation, found));
+    limit(sent, requestId, deadline);
+    return sent;
+  }
+
+  /** Ends the calls that wait for uploads. */
+  void close(Status why) {
+    waiting.forEach(it -> it.end(why));
+  }
+
+  /** Files are opened, and uploads of other callers awaited, without a call that has a deadline. */
+  private void limit(CompletableFuture<Conversation> sent, String requestId, Deadline deadline) {
+    WaitLimit limit =
+        new WaitLimit(
+            Context.current(),
+            deadline,
+            why -> sent.completeExceptionally(DashgateException.from(why, null, requestId)));
+    waiting.add(limit);
+    limit.start();
+    sent.whenComplete(
+        (conversation, fault) -> {
+          limit.stop();
+          waiting.remove(limit);
+        });
+  }
+
+  private static Map<Reference, AttachedFile> files(Set<Reference> references, String requestId) {
+    Map<Reference, AttachedFile> files = new LinkedHashMap<>();
+    for (Reference reference : references) {
+      AttachedFile file =
+          AttachedFiles.ALL
+              .file(reference.uri)
+              .orElseThrow(() -> unknown(reference.uri, requestId));
+      file.check(requestId);
+      files.put(reference, file);
+    }
+    return files;
+  }
+
+  /** Uploads files that are not uploaded yet, one after the other. */
+  private CompletableFuture<Map<Reference, String>> upload(
+      Map<Reference, AttachedFile> files, String requestId, String model, Gateway gateway) {
+    Map<Reference, String> replacements = new HashMap<>();
+    CompletableFuture<Map<Reference, String>> all =
         CompletableFuture.completedFuture(replacements);
-    for (String uri : uris) {
-      Function<Map<String, String>, CompletableFuture<Map<String, String>>> next =
+    for (Map.Entry<Reference, AttachedFile> entry : files.entrySet()) {
+      AttachedFile file = entry.getValue();
+      String mimeType = entry.getKey().mimeType;
+      Function<Map<Reference, String>, CompletableFuture<Map<Reference, String>>> next =
           unused ->
               Futures.map(
-                  uploaded(files.get(uri), model, upload),
-                  found -> {
-                    replacements.put(uri, found);
+                  uploads.uri(
+                      FileUploads.key(file, model, mimeType),
+                      () -> upload(file, requestId, model, mimeType, gateway)),
+                  uri -> {
+                    replacements.put(entry.getKey(), uri);
                     return replacements;
                   });
       all = Futures.compose(all, next);
@@ -74,26 +127,40 @@ final class Attachments {
     return all;
   }
 
-  private CompletableFuture<String> uploaded(
-      Path file,
-      String model,
-      Function<Upload, CompletableFuture<UploadMediaResponse>> upload) {
-    List<Object> key = FileUploads.key(file, model);
-    return uploads
-        .uri(key)
-        .map(CompletableFuture::completedFuture)
-        .orElseGet(
-            () ->
-                Futures.map(
-                    upload.apply(Upload.of(file)),
-                    response -> {
-                      uploads.remember(key, response);
-                      return response.getUri();
-                    }));
+  private static CompletableFuture<UploadMediaResponse> upload(
+      AttachedFile file, String requestId, String model, String mimeType, Gateway gateway) {
+    CompletableFuture<OpenedFile> opening = Background.supply(() -> file.open(requestId));
+    CompletableFuture<UploadMediaResponse> uploaded =
+        Futures.compose(
+            // Cancelling must not lose a file that is open by then.
+            Futures.kept(opening), opened -> gateway.upload(model, Upload.of(file, opened, mimeType)));
+    uploaded.whenComplete((response, fault) -> opening.thenAccept(AttachedFile::close));
+    return uploaded;
   }
 
-  /** Returns a conversation with the URIs of the uploads. */
-  static Conversation replaced(Conversation conversation, Map<String, String> replacements) {
+  private static Set<Reference> references(Conversation conversation) {
+    Set<Reference> found = new LinkedHashSet<>();
+    for (Message message : conversation.getMessagesList()) {
+      for (Content part : message.getContentList()) {
+        add(part.getAudio().getUri(), part.getAudio().getMimeType(), found);
+        add(part.getImage().getUri(), part.getImage().getMimeType(), found);
+        add(part.getVideo().getUri(), part.getVideo().getMimeType(), found);
+        for (Image frame : part.getVideo().getFrames().getFramesList()) {
+          add(frame.getUri(), frame.getMimeType(), found);
+        }
+      }
+    }
+    return found;
+  }
+
+  private static void add(String uri, String mimeType, Set<Reference> found) {
+    if (AttachedFiles.isAttached(uri)) {
+      found.add(new Reference(uri, mimeType));
+    }
+  }
+
+  private static Conversation replaced(
+      Conversation conversation, Map<Reference, String> replacements) {
     Conversation.Builder copy = conversation.toBuilder();
     for (Message.Builder message : copy.getMessagesBuilderList()) {
       for (Content.Builder part : message.getContentBuilderList()) {
@@ -103,27 +170,26 @@ final class Attachments {
     return copy.build();
   }
 
-  private static void replace(Content.Builder part, Map<String, String> replacements) {
-    if (replacements.containsKey(part.getAudio().getUri())) {
-      part.getAudioBuilder().setUri(replacements.get(part.getAudio().getUri()));
-    } else if (replacements.containsKey(part.getImage().getUri())) {
-      part.getImageBuilder().setUri(replacements.get(part.getImage().getUri()));
-    } else if (replacements.containsKey(part.getVideo().getUri())) {
-      part.getVideoBuilder().setUri(replacements.get(part.getVideo().getUri()));
-    } else if (part.getVideo().hasFrames()) {
+  private static void replace(Content.Builder part, Map<Reference, String> replacements) {
+    Audio audio = part.getAudio();
+    Video video = part.getVideo();
+    replace(audio.getUri(), audio.getMimeType(), replacements)
+        .ifPresent(it -> part.getAudioBuilder().setUri(it));
+    replace(part.getImage().getUri(), part.getImage().getMimeType(), replacements)
+        .ifPresent(it -> part.getImageBuilder().setUri(it));
+    replace(video.getUri(), video.getMimeType(), replacements)
+        .ifPresent(it -> part.getVideoBuilder().setUri(it));
+    if (video.hasFrames()) {
       for (Image.Builder frame :
           part.getVideoBuilder().getFramesBuilder().getFramesBuilderList()) {
-        if (replacements.containsKey(frame.getUri())) {
-          frame.setUri(replacements.get(frame.getUri()));
-        }
+        replace(frame.getUri(), frame.getMimeType(), replacements).ifPresent(frame::setUri);
       }
     }
   }
 
-  private static void add(String uri, Set<String> uris) {
-    if (AttachedFiles.isAttached(uri)) {
-      uris.add(uri);
-    }
+  private static Optional<String> replace(
+      String uri, String mimeType, Map<Reference, String> replacements) {
+    return Optional.ofNullable(replacements.get(new Reference(uri, mimeType)));
   }
 
   private static DashgateException unknown(String uri, String requestId) {
@@ -132,5 +198,28 @@ final class Attachments {
         "",
         "this process does not know the file " + uri + ": attach the file again",
         requestId);
+  }
+
+  /** What a part has of a file. */
+  private static final class Reference {
+    final String uri;
+    final String mimeType;
+
+    Reference(String uri, String mimeType) {
+      this.uri = uri;
+      this.mimeType = mimeType;
+    }
+
+    @Override
+    public boolean equals(Object other) {
+      return other instanceof Reference
+          && uri.equals(((Reference) other).uri)
+          && mimeType.equals(((Reference) other).mimeType);
+    }
+
+    @Override
+    public int hashCode() {
+      return Objects.hash(uri, mimeType);
+    }
   }
 }

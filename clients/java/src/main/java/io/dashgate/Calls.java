@@ -18,12 +18,11 @@ import io.grpc.Deadline;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
+import io.grpc.Status;
 import io.grpc.stub.MetadataUtils;
 import java.time.Clock;
 import java.time.Duration;
-import java.util.Map;
 import java.util.Optional;
-import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
@@ -38,6 +37,8 @@ final class Calls {
 
   /** The connection's threads stop immediately, unless the machine is overloaded. */
   private static final long CLOSE_SECONDS = 5;
+
+  private static final String CLOSED = "the client was closed";
 
   private static final MethodDescriptor<ConverseStreamRequest, ConverseStreamResponse> STREAM =
       ConversationServiceGrpc.getConverseStreamMethod();
@@ -139,25 +140,29 @@ final class Calls {
       String requestId,
       CallSettings settings,
       CallOptions options) {
-    Set<String> uris = Attachments.uris(conversation);
-    if (uris.isEmpty()) {
-      return CompletableFuture.completedFuture(conversation);
-    }
-    // Uploads are calls with their own request ids.
-    Supplier<CallSettings> own = () -> settings.requestId(UUID.randomUUID().toString());
     CallOptions limited =
         options.getDeadline() == null ? options(defaults.unaryTimeout(settings)) : options;
-    CompletableFuture<String> model =
-        conversation.getModel().isEmpty()
-            ? storedModel(conversation.getName(), own.get(), limited)
-            : CompletableFuture.completedFuture(conversation.getModel());
-    CompletableFuture<Map<String, String>> uploads =
-        Futures.compose(
-            model,
-            name ->
-                attachments.upload(
-                    uris, requestId, name, file -> upload(name, file, own.get(), limited)));
-    return Futures.map(uploads, found -> Attachments.replaced(conversation, found));
+    Attachments.Gateway gateway =
+        new Attachments.Gateway() {
+          @Override
+          public CompletableFuture<String> model(String name) {
+            return storedModel(name, own(), limited);
+          }
+
+          @Override
+          public CompletableFuture<UploadMediaResponse> upload(String model, Upload upload) {
+            return Calls.this.upload(model, upload, own(), limited);
+          }
+
+          /** Uploads are calls with their own request ids. */
+          private CallSettings own() {
+            if (closed) {
+              throw DashgateException.own(Status.Code.CANCELLED, "", CLOSED, requestId);
+            }
+            return settings.requestId(UUID.randomUUID().toString());
+          }
+        };
+    return attachments.sent(conversation, requestId, limited.getDeadline(), gateway);
   }
 
   /** Uploads are for one model: that of a stored conversation must be known. */
@@ -243,7 +248,8 @@ final class Calls {
   /** Cancels the running calls and closes the channel, unless it was passed by the caller. */
   void close() {
     closed = true;
-    running.cancel("the client was closed");
+    attachments.close(Status.CANCELLED.withDescription(CLOSED));
+    running.cancel(CLOSED);
     leaving.finish();
     if (owned == null) {
       return;

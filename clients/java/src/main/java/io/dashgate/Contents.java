@@ -16,8 +16,9 @@ import java.util.Objects;
  * <p>Audio, images and videos are a file, bytes, a stream of bytes, or a URI. A string that begins
  * with {@code http:}, {@code https:}, {@code oss:} or {@code data:} is a URI, any other string a
  * path, also after {@code file:}. A file is read immediately, and its path is never sent. One of
- * more than 4 MiB is uploaded by the first call that sends the part, and once for each model. One
- * that cannot be read is an {@link java.io.UncheckedIOException} with its path.
+ * more than 4 MiB is uploaded by the first call that sends the part, and once for each model; if it
+ * is changed by then, the call is {@code INVALID_ARGUMENT}. What cannot be read, and a pipe, a
+ * device or a directory, is an {@link java.io.UncheckedIOException} with its path.
  *
  * <p>The MIME type is detected from the first bytes, then from the file's extension, else by the
  * gateway, unless it is passed explicitly.

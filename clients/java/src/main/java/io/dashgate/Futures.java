@@ -22,12 +22,27 @@ final class Futures {
           }
           try {
             mapped.complete(mapping.apply(value));
-          } catch (RuntimeException | Error e) {
+          } catch (Throwable e) {
             mapped.completeExceptionally(e);
           }
         });
     mapped.whenComplete((value, fault) -> source.cancel(false));
     return mapped;
+  }
+
+  /** Returns a future of the same result, whose completion does not cancel the source. */
+  static <T> CompletableFuture<T> kept(CompletableFuture<T> source) {
+    CompletableFuture<T> kept = new CompletableFuture<>();
+    source.whenComplete((value, fault) -> settle(kept, value, fault));
+    return kept;
+  }
+
+  private static <T> void settle(CompletableFuture<T> future, T value, Throwable fault) {
+    if (fault == null) {
+      future.complete(value);
+    } else {
+      future.completeExceptionally(fault);
+    }
   }
 
   /**
@@ -54,16 +69,9 @@ final class Futures {
       Function<T, CompletableFuture<R>> following, T value, CompletableFuture<R> composed) {
     try {
       CompletableFuture<R> next = following.apply(value);
-      next.whenComplete(
-          (result, fault) -> {
-            if (fault == null) {
-              composed.complete(result);
-            } else {
-              composed.completeExceptionally(fault);
-            }
-          });
+      next.whenComplete((result, fault) -> settle(composed, result, fault));
       composed.whenComplete((result, fault) -> next.cancel(false));
-    } catch (RuntimeException | Error e) {
+    } catch (Throwable e) {
       composed.completeExceptionally(e);
     }
   }

@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 
@@ -34,10 +35,34 @@ final class LocalFiles {
     return Path.of(name.matches("/[A-Za-z]:.*") ? name.substring(1) : name);
   }
 
+  /** Opens a regular file. */
+  static OpenedFile open(Path file) {
+    try {
+      return FileOpener.SYSTEM.open(file);
+    } catch (IOException e) {
+      throw unreadable(file, e);
+    }
+  }
+
+  /** Returns the version of a regular file. */
+  static FileVersion version(Path file) {
+    try {
+      return FileOpener.version(file);
+    } catch (IOException e) {
+      throw unreadable(file, e);
+    }
+  }
+
   /** The error of a file that cannot be read. */
   static UncheckedIOException unreadable(Path file, IOException cause) {
-    // The message of this exception is only the path.
-    String why = cause instanceof NoSuchFileException ? "no such file" : cause.getMessage();
-    return new UncheckedIOException("cannot read " + file + ": " + why, cause);
+    return new UncheckedIOException("cannot read " + file + ": " + why(cause), cause);
+  }
+
+  /** The messages of some exceptions are only the path. */
+  private static String why(IOException cause) {
+    if (cause instanceof NoSuchFileException) {
+      return "no such file";
+    }
+    return cause instanceof AccessDeniedException ? "permission denied" : cause.getMessage();
   }
 }

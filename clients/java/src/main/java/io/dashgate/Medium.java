@@ -5,7 +5,6 @@ import com.google.protobuf.UnsafeByteOperations;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 
@@ -39,10 +38,10 @@ final class Medium {
   }
 
   static Medium of(Path file, String kind) {
-    try {
-      return Files.size(file) > LARGE
-          ? attached(file, kind)
-          : owned(Files.readAllBytes(file), file.toString(), kind);
+    try (OpenedFile opened = LocalFiles.open(file)) {
+      return opened.version().size() > LARGE
+          ? attached(file, opened, kind)
+          : owned(opened.stream().readAllBytes(), file.toString(), kind);
     } catch (IOException e) {
       throw LocalFiles.unreadable(file, e);
     }
@@ -75,11 +74,9 @@ final class Medium {
     return given == null ? detected : given;
   }
 
-  private static Medium attached(Path file, String kind) throws IOException {
-    try (InputStream stream = Files.newInputStream(file)) {
-      String type = MimeTypes.of(stream.readNBytes(HEAD), file.toString(), kind);
-      return new Medium(AttachedFiles.ALL.attach(file), null, type);
-    }
+  private static Medium attached(Path file, OpenedFile opened, String kind) throws IOException {
+    String type = MimeTypes.of(opened.stream().readNBytes(HEAD), file.toString(), kind);
+    return new Medium(AttachedFiles.ALL.attach(file, opened.version()), null, type);
   }
 
   /** A medium of an array that is not shared, so it needs no copy. */

@@ -46,10 +46,7 @@ class UnaryExchange<Q, A> extends Exchange<Q, A> {
         // The stack trace of the waiting thread, not that of the network thread.
         throw (DashgateException) cause.fillInStackTrace();
       }
-      if (cause instanceof RuntimeException) {
-        throw (RuntimeException) cause;
-      }
-      throw new IllegalStateException(cause);
+      throw Throwables.raise(cause);
     }
   }
 

@@ -1,24 +1,25 @@
 package io.dashgate;
 
 import java.io.ByteArrayInputStream;
-import java.io.IOException;
 import java.io.InputStream;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Objects;
 import java.util.OptionalLong;
+import java.util.function.Supplier;
 
 /**
  * The source of an upload, see {@link DashgateClient#upload(String, Upload)}. Immutable: each
  * method returns a copy.
  */
 public final class Upload {
-  private final Source source;
+  private final Supplier<UploadSource> source;
+  /** The number of bytes that the caller set. */
   private final OptionalLong size;
   private final String name;
   private final String mimeType;
 
-  private Upload(Source source, OptionalLong size, String name, String mimeType) {
+  private Upload(
+      Supplier<UploadSource> source, OptionalLong size, String name, String mimeType) {
     this.source = source;
     this.size = size;
     this.name = name;
@@ -26,24 +27,24 @@ public final class Upload {
   }
 
   /**
-   * Uploads a file, which is read in chunks.
+   * Uploads a file, which is read in chunks. Anything but a regular file that can be read is an
+   * {@link java.io.UncheckedIOException} with its path.
    *
    * @param file the file; only the extension of its name is used
    * @return the upload
    */
   public static Upload of(Path file) {
-    long size;
-    try {
-      size = Files.size(file);
-    } catch (IOException e) {
-      throw LocalFiles.unreadable(file, e);
-    }
-    Path name = file.getFileName();
+    // A path that cannot be read is an error before anything is sent.
+    LocalFiles.version(file);
     return new Upload(
-        () -> open(file),
-        OptionalLong.of(size),
-        name == null ? "" : name.toString(),
-        "");
+        () -> new UploadSource(() -> LocalFiles.open(file)), OptionalLong.empty(), name(file), "");
+  }
+
+  /** Uploads a large file of a message, which is open. */
+  static Upload of(AttachedFile file, OpenedFile opened, String mimeType) {
+    OptionalLong size = OptionalLong.of(opened.version().size());
+    return new Upload(
+        () -> new UploadSource(opened.stream(), size), size, name(file.path()), mimeType);
   }
 
   /**
@@ -53,8 +54,9 @@ public final class Upload {
    * @return the upload
    */
   public static Upload of(byte[] data) {
+    OptionalLong size = OptionalLong.of(data.length);
     return new Upload(
-        () -> new ByteArrayInputStream(data), OptionalLong.of(data.length), "", "");
+        () -> new UploadSource(new ByteArrayInputStream(data), size), OptionalLong.empty(), "", "");
   }
 
   /**
@@ -66,7 +68,8 @@ public final class Upload {
    */
   public static Upload of(InputStream stream) {
     Objects.requireNonNull(stream, "stream");
-    return new Upload(() -> stream, OptionalLong.empty(), "", "");
+    OptionalLong none = OptionalLong.empty();
+    return new Upload(() -> new UploadSource(stream, none), none, "", "");
   }
 
   /**
@@ -100,16 +103,13 @@ public final class Upload {
     return new Upload(source, OptionalLong.of(bytes), name, mimeType);
   }
 
-  InputStream open() throws IOException {
-    return source.open();
+  UploadSource source() {
+    return source.get();
   }
 
-  private static InputStream open(Path file) {
-    try {
-      return Files.newInputStream(file);
-    } catch (IOException e) {
-      throw LocalFiles.unreadable(file, e);
-    }
+  private static String name(Path file) {
+    Path name = file.getFileName();
+    return name == null ? "" : name.toString();
   }
 
   OptionalLong size() {
@@ -122,10 +122,5 @@ public final class Upload {
 
   String mimeType() {
     return mimeType;
-  }
-
-  /** A source of bytes. */
-  private interface Source {
-    InputStream open() throws IOException;
   }
 }

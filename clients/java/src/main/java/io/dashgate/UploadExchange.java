@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.util.Arrays;
+import java.util.OptionalLong;
 
 /** An upload that sends the next chunk when the connection is ready, so that none is buffered. */
 final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMediaResponse> {
@@ -17,7 +18,12 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
 
   private final Upload upload;
   private final String model;
-  private InputStream source;
+  private final UploadSource source;
+  /** Null before the source is open; of the thread that reads. */
+  private InputStream stream;
+
+  // Guarded by this.
+  private boolean isReading;
   private boolean sentAll;
 
   UploadExchange(
@@ -28,34 +34,54 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
     super(call, record);
     this.upload = upload;
     this.model = model;
+    this.source = upload.source();
   }
 
   @Override
   public void onReady() {
+    synchronized (this) {
+      if (isReading || sentAll) {
+        return;
+      }
+      isReading = true;
+    }
+    // Reading may block, and the threads of the channel serve other calls.
+    Background.THREADS.execute(this::read);
+  }
+
+  /** Sends what the connection accepts, in one thread at a time. */
+  private void read() {
     try {
-      while (!sentAll && call().isReady()) {
+      while (goesOn()) {
         sendChunk();
       }
     } catch (IOException e) {
       give(new UncheckedIOException("cannot read what is to be uploaded", e));
-    } catch (RuntimeException e) {
+    } catch (Throwable e) {
+      // Whatever a source throws is passed on unchanged.
       give(e);
     }
   }
 
+  private synchronized boolean goesOn() {
+    isReading = !sentAll && !isOver() && call().isReady();
+    return isReading;
+  }
+
   @Override
   void ended(DashgateException fault) {
-    closeSource();
     super.ended(fault);
+    // It may wait for a thread that reads.
+    Background.THREADS.execute(source::close);
   }
 
   private void sendChunk() throws IOException {
-    boolean isFirst = source == null;
+    boolean isFirst = stream == null;
     if (isFirst) {
-      source = upload.open();
+      stream = source.open();
     }
     byte[] chunk = new byte[CHUNK];
-    int length = source.readNBytes(chunk, 0, CHUNK);
+    int length = stream.readNBytes(chunk, 0, CHUNK);
     byte[] full = length == CHUNK ? chunk : Arrays.copyOf(chunk, length);
     if (isFirst) {
       // Not earlier: until the call is ready, another thread may be starting it.
@@ -69,7 +95,10 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
                   .build());
     }
     if (length < CHUNK) {
-      sentAll = true;
+      source.close();
+      synchronized (this) {
+        sentAll = true;
+      }
       call().halfClose();
     }
   }
@@ -81,27 +110,15 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
             .setModel(model)
             .setMimeType(mimeType.isEmpty() ? MimeTypes.of(first, upload.name(), "") : mimeType)
             .setName(upload.name());
-    upload.size().ifPresent(description::setSizeBytes);
+    OptionalLong size = upload.size().isPresent() ? upload.size() : source.size();
+    size.ifPresent(description::setSizeBytes);
     return description.build();
   }
 
-  /** Passes the source's exception on unchanged, and cancels the call. */
-  private void give(RuntimeException fault) {
-    sentAll = true;
+  /** Cancels the call with the exception of its source. */
+  private void give(Throwable fault) {
     if (!isOver()) {
       future().completeExceptionally(fault);
-    }
-  }
-
-  private void closeSource() {
-    sentAll = true;
-    if (source == null) {
-      return;
-    }
-    try {
-      source.close();
-    } catch (IOException e) {
-      // Everything needed was read, or the call has already failed.
     }
   }
 }

@@ -6,21 +6,19 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.google.protobuf.Timestamp;
 import io.dashgate.v1.Content;
 import io.dashgate.v1.ConverseRequest;
 import io.dashgate.v1.MediaDescription;
 import io.dashgate.v1.UploadMediaRequest;
-import io.dashgate.v1.UploadMediaResponse;
 import io.grpc.Status;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Clock;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.FileTime;
 import java.time.Duration;
-import java.time.Instant;
-import java.time.ZoneOffset;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletionException;
@@ -77,9 +75,64 @@ class LargeFileTest {
     client.converse(new Conversation("other").user(part, "What is it?"));
     assertEquals(2, uploads());
     Files.write(file, new byte[SIZE + 1]);
-    client.converse(conversation);
+    client.converse(new Conversation("m").user(Contents.audio(file), "What is it?"));
     assertEquals(3, uploads());
     assertEquals(SIZE + 1, descriptions().get(2).getSizeBytes());
+  }
+
+  @Test
+  void isUploadedOnceForATypeOfAPart() {
+    client.converse(
+        new Conversation("m").user(Contents.audio(file, "a/b"), Contents.video(file, "c/d")));
+    client.converse(new Conversation("m").user(Contents.image(file, "a/b")));
+    assertEquals(
+        List.of("a/b", "c/d"),
+        descriptions().stream()
+            .map(MediaDescription::getMimeType)
+            .collect(Collectors.toList()));
+    assertEquals("speech.wav", descriptions().get(0).getName());
+  }
+
+  @Test
+  void thatIsNotTheOneThatWasAttachedIsNotSent() throws Exception {
+    FileTime modified = FileTime.fromMillis(1_700_000_000_000L);
+    Files.setLastModifiedTime(file, modified);
+    Path copy = Files.copy(file, folder.resolve("copy"), StandardCopyOption.COPY_ATTRIBUTES);
+    Conversation conversation = new Conversation("m").user(Contents.audio(file), "a");
+    Files.setLastModifiedTime(file, FileTime.fromMillis(1));
+    notAttached(conversation);
+    Files.setLastModifiedTime(file, modified);
+    Files.write(file, new byte[] {1}, StandardOpenOption.APPEND);
+    Files.setLastModifiedTime(file, modified);
+    notAttached(conversation);
+    Files.delete(file);
+    Files.move(copy, file);
+    assertEquals(modified, Files.getLastModifiedTime(file));
+    notAttached(conversation);
+    Files.delete(file);
+    OddFiles.pipe(file);
+    notAttached(conversation);
+    Files.delete(file);
+    Files.createDirectory(file);
+    notAttached(conversation);
+    assertEquals(List.of(), gateway.headers);
+  }
+
+  @Test
+  void thatIsChangedIsNotSentAlsoIfItsUploadIsRemembered() throws IOException {
+    Conversation conversation = new Conversation("m").user(Contents.audio(file), "a");
+    client.converse(conversation);
+    Files.write(file, new byte[] {1}, StandardOpenOption.APPEND);
+    notAttached(conversation);
+    assertEquals(1, gateway.requests.size());
+  }
+
+  private void notAttached(Conversation conversation) {
+    DashgateException fault =
+        assertThrows(DashgateException.class, () -> client.converse(conversation));
+    assertEquals(Status.Code.INVALID_ARGUMENT, fault.code());
+    assertTrue(fault.getMessage().contains(file.toString()), fault::getMessage);
+    assertTrue(fault.getMessage().contains("attach the file again"), fault::getMessage);
   }
 
   @Test
@@ -147,30 +200,15 @@ class LargeFileTest {
   }
 
   @Test
-  void isForgottenAfterMany() {
+  void isForgottenAfterMany() throws IOException {
     AttachedFiles files = new AttachedFiles(2);
-    String first = files.attach(file);
-    String second = files.attach(file);
+    FileVersion version = FileOpener.version(file);
+    String first = files.attach(file, version);
+    String second = files.attach(file, version);
     assertNotEquals(first, second);
-    files.attach(file);
+    files.attach(file, version);
     assertEquals(Optional.empty(), files.file(first));
-    assertEquals(Optional.of(file), files.file(second));
-  }
-
-  @Test
-  void isUploadedAgainBeforeTheUploadExpires() {
-    Instant now = Instant.parse("2026-01-01T00:00:00Z");
-    FileUploads uploads = new FileUploads(Clock.fixed(now, ZoneOffset.UTC));
-    List<Object> key = FileUploads.key(file, "m");
-    for (long seconds : List.of(3600L, 3601L)) {
-      Timestamp expires =
-          Timestamp.newBuilder().setSeconds(now.getEpochSecond() + seconds).build();
-      uploads.remember(
-          key, UploadMediaResponse.newBuilder().setUri("oss://a").setExpiresAt(expires).build());
-      assertEquals(seconds > 3600, uploads.uri(key).isPresent());
-    }
-    uploads.remember(key, UploadMediaResponse.newBuilder().setUri("oss://a").build());
-    assertEquals(Optional.empty(), uploads.uri(key));
+    assertEquals(file, files.file(second).orElseThrow().path());
   }
 
   private int uploads() {

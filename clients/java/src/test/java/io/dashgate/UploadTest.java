@@ -7,14 +7,24 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.ByteString;
+import io.dashgate.v1.UploadMediaResponse;
+import io.grpc.Status;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.PipedInputStream;
+import java.io.PipedOutputStream;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -75,6 +85,72 @@ class UploadTest {
     assertFalse(gateway.uploaded.get(0).getDescription().hasSizeBytes());
     assertEquals("audio/wav", gateway.uploaded.get(0).getDescription().getMimeType());
     assertEquals(2, gateway.uploaded.size());
+  }
+
+  @Test
+  void aSourceThatBlocksHoldsNoThreadOfTheChannel() throws Exception {
+    CountDownLatch reading = new CountDownLatch(1);
+    CountDownLatch closed = new CountDownLatch(1);
+    InputStream stream =
+        new InputStream() {
+          @Override
+          public int read() throws IOException {
+            reading.countDown();
+            try {
+              closed.await();
+            } catch (InterruptedException e) {
+              throw new IOException(e);
+            }
+            return -1;
+          }
+
+          @Override
+          public void close() {
+            closed.countDown();
+          }
+        };
+    // All calls of this client are served by one thread.
+    ExecutorService one = Executors.newSingleThreadExecutor();
+    try (DashgateClient client =
+        gateway.client().configureChannel(builder -> builder.executor(one)).build()) {
+      CompletableFuture<UploadMediaResponse> blocked =
+          client.uploadAsync("m", Upload.of(stream), CallSettings.create());
+      assertTrue(reading.await(FakeGateway.WAIT_SECONDS, TimeUnit.SECONDS));
+      client.converse(new Conversation("m").user("Hello?"));
+      blocked.cancel(false);
+      assertEquals("upload", gateway.awaitCancelled());
+      // The source is closed, which may end what it waits for.
+      assertTrue(closed.await(FakeGateway.WAIT_SECONDS, TimeUnit.SECONDS));
+      DashgateException late =
+          assertThrows(
+              DashgateException.class,
+              () ->
+                  client.upload(
+                      "m",
+                      Upload.of(new PipedInputStream(new PipedOutputStream())),
+                      CallSettings.create().timeout(Duration.ofMillis(300))));
+      assertEquals(Status.Code.DEADLINE_EXCEEDED, late.code());
+    } finally {
+      one.shutdownNow();
+    }
+  }
+
+  @Test
+  void givesErrorsOfASourceAsTheyAre() {
+    for (Throwable own : List.of(new AssertionError("own"), new Exception("undeclared"))) {
+      InputStream stream =
+          new InputStream() {
+            @Override
+            public int read() {
+              throw Throwables.raise(own);
+            }
+          };
+      try (DashgateClient client = gateway.client().build()) {
+        assertSame(
+            own,
+            assertThrows(Throwable.class, () -> client.upload("m", Upload.of(stream))));
+      }
+    }
   }
 
   @Test
