@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::answer::Answer;
 use crate::conversation::Conversation;
 use crate::error::Error;
+use crate::parse_error::ParseError;
 use crate::v1;
 
 /// The descriptors of the schema.
@@ -67,8 +68,10 @@ impl Conversation {
     ///
     /// The text is not JSON, or has fields that the schema does not define.
     pub fn from_json(json: &str) -> Result<Self, Error> {
-        serde_json::from_str(json)
-            .map_err(|error| Error::caused(format!("the JSON of a conversation: {error}"), error))
+        serde_json::from_str(json).map_err(|error| {
+            let error = ParseError::of(&error);
+            Error::caused(format!("the JSON of a conversation: {error}"), error)
+        })
     }
 }
 

@@ -74,6 +74,8 @@ mod message_fields;
 #[cfg(feature = "json")]
 mod messages;
 mod models;
+#[cfg(feature = "json")]
+mod parse_error;
 mod query;
 mod resume;
 mod resume_backoff;

@@ -1,7 +1,9 @@
 //! The content of messages in the forms of OpenAI and DashScope.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -51,7 +53,10 @@ pub(crate) fn content(value: &Value, place: &str) -> Result<Content, Error> {
         "audio" => Kind::Audio(as_audio(direct(&mut fields, "audio")?)),
         "image" => Kind::Image(as_image(direct(&mut fields, "image")?)),
         "video" => Kind::Video(frames_or_video(&mut fields)?),
-        kind => return Err(invalid(&fields.place("type"), &format!("unknown: {kind}"))),
+        _ => {
+            let known = "not text, image_url, input_audio, video_url or video";
+            return Err(invalid(&fields.place("type"), known));
+        }
     };
     fields.end()?;
     Ok(of(kind))
@@ -61,6 +66,10 @@ pub(crate) fn content(value: &Value, place: &str) -> Result<Content, Error> {
 fn url(fields: &mut Fields<'_>, name: &'static str) -> Result<Medium, Error> {
     let mut inner = fields.object(name)?;
     let medium = direct(&mut inner, "url")?;
+    if name == "image_url" {
+        // DashScope has no choice of the detail.
+        inner.take("detail");
+    }
     inner.end()?;
     Ok(medium)
 }
@@ -104,8 +113,12 @@ fn frames_or_video(fields: &mut Fields<'_>) -> Result<Video, Error> {
     if let Some(uri) = value.as_str() {
         return Ok(as_video(medium(uri, &place)?));
     }
+    let uris = list(value, &place)?;
+    if uris.is_empty() {
+        return Err(invalid(&place, "no images"));
+    }
     let mut frames = Vec::new();
-    for (at, frame) in list(value, &place)?.iter().enumerate() {
+    for (at, frame) in uris.iter().enumerate() {
         let place = format!("{place}[{at}]");
         let uri = frame
             .as_str()
@@ -118,8 +131,22 @@ fn frames_or_video(fields: &mut Fields<'_>) -> Result<Video, Error> {
     })
 }
 
+/// Whether a text is a URI that the gateway accepts, with its scheme in any case.
 fn is_uri(text: &str) -> bool {
-    SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+    SCHEMES.iter().any(|scheme| after(text, scheme).is_some())
+}
+
+/// What follows a prefix in any case.
+fn after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// What precedes a suffix in any case.
+fn before<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
+    let at = text.len().checked_sub(suffix.len())?;
+    let (rest, end) = text.split_at_checked(at)?;
+    end.eq_ignore_ascii_case(suffix).then_some(rest)
 }
 
 fn medium(uri: &str, place: &str) -> Result<Medium, Error> {
@@ -127,26 +154,40 @@ fn medium(uri: &str, place: &str) -> Result<Medium, Error> {
         let problem = "not a URI with http:, https:, oss: or data:";
         return Err(invalid(place, problem));
     }
-    let Some(data) = uri.strip_prefix("data:") else {
+    let Some(data) = after(uri, "data:") else {
         return Ok(Medium::Uri(uri.to_owned()));
     };
     let (kind, data) = data
         .split_once(',')
         .ok_or_else(|| invalid(place, "a data: URI without a comma"))?;
-    let (mime_type, bytes) = match kind.strip_suffix(";base64") {
+    let (mime_type, bytes) = match before(kind, ";base64") {
         Some(mime_type) => (mime_type, base64(data, place)?),
         None => (kind, percent_decode_str(data).collect::<Vec<u8>>().into()),
     };
+    if bytes.is_empty() {
+        return Err(invalid(place, "no data"));
+    }
     Ok(Medium::Bytes {
         bytes,
         mime_type: mime_type.to_owned(),
     })
 }
 
+/// Decodes base64 with or without its padding.
 fn base64(text: &str, place: &str) -> Result<Bytes, Error> {
-    let bytes = STANDARD.decode(text);
-    let bytes = bytes.map_err(|error| invalid(place, &format!("not base64: {error}")))?;
-    Ok(bytes.into())
+    let padding = match text.ends_with('=') {
+        true => DecodePaddingMode::RequireCanonical,
+        false => DecodePaddingMode::RequireNone,
+    };
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(padding)
+        .with_decode_allow_trailing_bits(true);
+    let bytes = GeneralPurpose::new(&STANDARD, config).decode(text);
+    let bytes = bytes.map_err(|_| invalid(place, "not base64"))?;
+    match bytes.is_empty() {
+        true => Err(invalid(place, "no data")),
+        false => Ok(bytes.into()),
+    }
 }
 
 fn as_audio(medium: Medium) -> Audio {

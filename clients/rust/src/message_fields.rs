@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::log::printable;
 
 /// The fields of an object that were not taken yet.
 pub(crate) struct Fields<'a> {
@@ -28,9 +29,9 @@ impl<'a> Fields<'a> {
         format!("{}.{name}", self.place)
     }
 
-    /// Whether the object has a field.
+    /// Whether the object has a field that is not null.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.fields.contains_key(name)
+        self.fields.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// Returns a field; `None` if it is missing or null.
@@ -54,11 +55,13 @@ impl<'a> Fields<'a> {
         Self::of(value, &place)
     }
 
-    /// Refuses what was not taken.
+    /// Refuses what was not taken and is not null.
     pub(crate) fn end(self) -> Result<(), Error> {
-        let is_unknown = |name: &&String| !self.taken.contains(&name.as_str());
-        match self.fields.keys().find(is_unknown) {
-            Some(name) => Err(invalid(&self.place(name), "unknown")),
+        let is_unknown = |(name, value): &(&String, &Value)| {
+            !value.is_null() && !self.taken.contains(&name.as_str())
+        };
+        match self.fields.iter().find(is_unknown) {
+            Some((name, _)) => Err(invalid(&self.place(&printable(name)), "unknown")),
             None => Ok(()),
         }
     }

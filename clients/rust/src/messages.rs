@@ -8,6 +8,7 @@ use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::message_content::{content, text};
 use crate::message_fields::{Fields, invalid, list};
+use crate::parse_error::ParseError;
 use crate::v1::{Message, Role, ToolCall};
 
 impl Conversation {
@@ -40,16 +41,19 @@ impl Conversation {
     /// # Errors
     ///
     /// The list has something that a conversation cannot have; the message names its place, for
-    /// example `messages[1].content[0].type`.
+    /// example `messages[1].content[0].type`, and quotes no value.
     pub fn from_messages(
         model: impl Into<String>,
         messages: impl Serialize,
     ) -> Result<Self, Error> {
-        let unreadable =
-            |error: serde_json::Error| Error::caused(format!("messages: {error}"), error);
-        let mut value = serde_json::to_value(messages).map_err(unreadable)?;
+        // The text of the error would be that of the caller's type.
+        let unwritable = |_| invalid("messages", "not possible as JSON");
+        let mut value = serde_json::to_value(messages).map_err(unwritable)?;
         if let Value::String(json) = &value {
-            value = serde_json::from_str(json).map_err(unreadable)?;
+            value = serde_json::from_str(json).map_err(|error| {
+                let error = ParseError::of(&error);
+                Error::caused(format!("messages: {error}"), error)
+            })?;
         }
         let mut conversation = Self::new(model);
         for (at, value) in list(&value, "messages")?.iter().enumerate() {
@@ -67,7 +71,10 @@ fn message(value: &Value, place: &str) -> Result<Message, Error> {
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
         Some("tool") => Role::Tool,
-        Some(role) => return Err(invalid(&fields.place("role"), &format!("unknown: {role}"))),
+        Some(_) => {
+            let known = "not system, developer, user, assistant or tool";
+            return Err(invalid(&fields.place("role"), known));
+        }
         None => return Err(invalid(&fields.place("role"), "missing")),
     };
     let mut message = Message {
@@ -106,17 +113,19 @@ fn tool_call(value: &Value, place: &str, at: usize) -> Result<ToolCall, Error> {
         Some(index) => index
             .as_i64()
             .and_then(|index| i32::try_from(index).ok())
-            .ok_or_else(|| invalid(&fields.place("index"), "not an integer"))?,
+            .filter(|index| *index >= 0)
+            .ok_or_else(|| invalid(&fields.place("index"), "not an integer of 0 or more"))?,
     };
     let kind = fields
         .text("type")?
         .unwrap_or_else(|| "function".to_owned());
     if kind != "function" {
-        return Err(invalid(&fields.place("type"), &format!("unknown: {kind}")));
+        return Err(invalid(&fields.place("type"), "not function"));
     }
     let id = fields.text("id")?.unwrap_or_default();
     let mut function = fields.object("function")?;
-    let name = function.text("name")?.unwrap_or_default();
+    let name = function.text("name")?.filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| invalid(&function.place("name"), "missing"))?;
     let arguments = function.text("arguments")?.unwrap_or_default();
     function.end()?;
     fields.end()?;

@@ -14,6 +14,8 @@ use crate::call::CallSettings;
 use crate::client::Client;
 use crate::conversation::Conversation;
 use crate::error::Error;
+#[cfg(feature = "schema")]
+use crate::parse_error::ParseError;
 use crate::v1;
 use crate::v1::{CallFailure, response_format};
 
@@ -51,7 +53,9 @@ impl<T> OutputFormat<T> {
             crate::schema::name::<T>(),
             crate::schema::json_schema::<T>(),
         );
-        Self::new(name, schema, |text| serde_json::from_str(text))
+        Self::new(name, schema, |text| {
+            serde_json::from_str(text).map_err(|error| ParseError::of(&error))
+        })
     }
 }
 

@@ -105,6 +105,7 @@ impl Tool {
                     Box::pin(async move { returned.await.map_err(Into::into) })
                 }
                 Err(error) => {
+                    let error = crate::parse_error::ParseError::of(&error);
                     let text = format!("the arguments are invalid: {error}");
                     let result = serde_json::json!({"error": text}).to_string();
                     Box::pin(async move { Ok(result) })

@@ -108,13 +108,36 @@ fn what_is_not_known_is_refused_with_its_place() {
     let image = |url: &str| user(json!([{"type": "image_url", "image_url": {"url": url}}]));
     for (messages, expected) in [
         (json!({}), "messages: not a list"),
-        (json!("no JSON"), "messages: "),
+        (json!(null), "messages: not a list"),
+        (json!("null"), "messages: not a list"),
+        (
+            json!("no JSON"),
+            "messages: it is not JSON at line 1 column 2",
+        ),
+        (
+            user(json!([{"video": []}])),
+            "messages[0].content[0].video: no images",
+        ),
+        (user(json!([null])), "messages[0].content[0]: not an object"),
+        (
+            json!([{"role": "assistant", "tool_calls": [{"function": {}}]}]),
+            "messages[0].tool_calls[0].function.name: missing",
+        ),
+        (
+            json!([{"role": "user", "a\nb\u{202e}": 1}]),
+            "messages[0].a?b?: unknown",
+        ),
+        (
+            image("data:image/png;base64,"),
+            "messages[0].content[0].image_url.url: no data",
+        ),
+        (
+            image("data:,"),
+            "messages[0].content[0].image_url.url: no data",
+        ),
         (json!([1]), "messages[0]: not an object"),
         (json!([{"content": "a"}]), "messages[0].role: missing"),
-        (
-            json!([{"role": "judge"}]),
-            "messages[0].role: unknown: judge",
-        ),
+        (json!([{"role": "judge"}]), "messages[0].role: not system, "),
         (
             json!([{"role": "user", "name": "Ada"}]),
             "messages[0].name: unknown",
@@ -123,7 +146,7 @@ fn what_is_not_known_is_refused_with_its_place() {
         (user(json!([{}])), "messages[0].content[0]: no text"),
         (
             user(json!([{"type": "smell"}])),
-            "messages[0].content[0].type: unknown: smell",
+            "messages[0].content[0].type: not text, ",
         ),
         (
             user(json!([{"text": 1}])),
@@ -147,7 +170,7 @@ fn what_is_not_known_is_refused_with_its_place() {
         ),
         (
             json!([{"role": "assistant", "tool_calls": [{"type": "magic"}]}]),
-            "messages[0].tool_calls[0].type: unknown: magic",
+            "messages[0].tool_calls[0].type: not function",
         ),
         (
             json!([{"role": "assistant", "tool_calls": [{"function": {"name": 1}}]}]),
@@ -177,4 +200,127 @@ fn data_uris_become_bytes() {
         content[1]["audio"],
         json!({"mimeType": "audio/wav", "data": "AAE="})
     );
+}
+
+fn json_of(messages: Value) -> Value {
+    let conversation = Conversation::from_messages("m", messages).unwrap();
+    let mut json: Value = serde_json::from_str(&conversation.to_json().unwrap()).unwrap();
+    json["messages"].take()
+}
+
+#[test]
+fn null_is_absent() {
+    let messages = json!([
+        {"role": "user", "name": null, "tool_calls": null, "reasoning_content": null, "content": [
+            {"type": "text", "text": "a", "cache_control": null},
+            {"type": null, "audio": "oss://x", "image": null, "smell": null},
+            {"text": null, "image": "oss://x"},
+            {"type": "image_url", "image_url": {"url": "oss://x", "detail": "high", "smell": null}},
+            {"type": "input_audio", "input_audio": {"data": "aGk=", "format": null}},
+        ]},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"index": null, "id": null, "type": null, "function": {"name": "f", "arguments": null}},
+        ]},
+    ]);
+    assert_eq!(
+        json_of(messages),
+        json!([
+            {"role": "ROLE_USER", "content": [
+                {"text": "a"},
+                {"audio": {"uri": "oss://x"}},
+                {"image": {"uri": "oss://x"}},
+                {"image": {"uri": "oss://x"}},
+                {"audio": {"data": "aGk="}},
+            ]},
+            {"role": "ROLE_ASSISTANT", "toolCalls": [{"type": "function", "name": "f"}]},
+        ])
+    );
+}
+
+#[test]
+fn schemes_have_any_case_and_base64_may_lack_its_padding() {
+    let part = |part: Value| json!([{"role": "user", "content": [part]}]);
+    for (uri, expected) in [
+        ("HTTPS://x", json!({"uri": "HTTPS://x"})),
+        (
+            "DATA:image/png;BASE64,aGk",
+            json!({"mimeType": "image/png", "data": "aGk="}),
+        ),
+        ("Data:,%61", json!({"data": "YQ=="})),
+    ] {
+        let list = json_of(part(json!({"image": uri})));
+        assert_eq!(list[0]["content"][0]["image"], expected, "{uri}");
+    }
+    let audio = |data: &str| part(json!({"type": "input_audio", "input_audio": {"data": data}}));
+    for data in ["aGk", "aGk=", "DATA:;base64,aGk"] {
+        let list = json_of(audio(data));
+        assert_eq!(
+            list[0]["content"][0]["audio"],
+            json!({"data": "aGk="}),
+            "{data}"
+        );
+    }
+    for wrong in [
+        "aGk==", "aG k", "aGk\n", "a", "a===", "YQ=", "aGk=aGk=", "-_-_", "=", "",
+    ] {
+        for list in [
+            audio(wrong),
+            part(json!({"image": format!("data:image/png;base64,{wrong}")})),
+        ] {
+            Conversation::from_messages("m", list).unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn a_surrogate_without_its_pair_is_refused() {
+    let list = |text: &str| format!(r#"[{{"role": "user", "content": "{text}"}}]"#);
+    let pair = Conversation::from_messages("m", list(r"\ud83d\ude00")).unwrap();
+    assert!(format!("{:?}", pair.raw()).contains('\u{1f600}'));
+    for lone in [
+        r"\ud800",
+        r"\udc00",
+        r"\ud800a",
+        r"\ude00\ud83d",
+        r"\ud800\n",
+        r"\ud800\u0041",
+    ] {
+        let error = Conversation::from_messages("m", list(lone)).unwrap_err();
+        assert!(error.message().starts_with("messages: "), "{error}");
+    }
+}
+
+#[test]
+fn errors_quote_nothing_of_a_text() {
+    let user = |content: Value| json!([{"role": "user", "content": content}]);
+    let lists = [
+        json!("[hush"),
+        json!(r#"["hush"#),
+        json!("hush"),
+        json!(["hush"]),
+        json!([{"role": "hush"}]),
+        user(json!([{"type": "hush"}])),
+        user(json!([{"image": "hush"}])),
+        user(json!([{"image": "data:hush"}])),
+        user(json!([{"image": "data:;base64,!hush"}])),
+        user(json!([{"type": "input_audio", "input_audio": {"data": "!hush"}}])),
+        user(json!([{"type": "image_url", "image_url": "hush"}])),
+        json!([{"role": "user", "tool_calls": [{"type": "hush", "function": {"name": "f"}}]}]),
+        json!([{"role": "user", "tool_calls": [{"index": "hush", "function": {"name": "f"}}]}]),
+    ];
+    let lists = lists.map(|list| Conversation::from_messages("m", list).unwrap_err());
+    let texts = [
+        r#"{"model": "hush"#,
+        r#"{"hush": 1}"#,
+        r#"{"lastTurn": "hush"}"#,
+    ];
+    let texts = texts.map(|text| Conversation::from_json(text).unwrap_err());
+    for error in lists.iter().chain(&texts) {
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = cause {
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("hush"), "{shown}");
+            cause = error.source();
+        }
+    }
 }
