@@ -92,6 +92,8 @@ class Gateway(
         self.cancelled: list[str] = []
         self.cancel_came = threading.Event()
         self.uploading: Callable[[grpc.ServicerContext], None] = lambda _context: None
+        # What an upload has instead.
+        self.reading: Callable[[Any, Any, Any], Any] | None = None
         self.refusals: list[tuple[Any, ...]] = []
         self.managed: Callable[[Any], Any] = lambda _request: None
         self.live: Callable[[Any, Any], Iterator[v1.ConverseLiveResponse]] = echo
@@ -145,6 +147,8 @@ class Gateway(
     CancelTurn = _managed
 
     def UploadMedia(self, request_iterator: Any, context: Any) -> v1.UploadMediaResponse:
+        if self.reading is not None:
+            self.reading(self, request_iterator, context)
         self._came(list(request_iterator), context)
         self.uploading(context)
         size = sum(len(request.chunk) for request in self.requests[-1])

@@ -98,7 +98,7 @@ class AsyncConnections:
             for other in tuple(self._by_loop):
                 if other.is_closed():
                     del self._by_loop[other]
-            connection = AsyncConnection(self._given or self._dial(), self.name())
+            connection = AsyncConnection(self._dial(), self.name())
             self._by_loop[loop] = connection
         return connection
 
@@ -119,7 +119,9 @@ class AsyncConnections:
         return self._endpoint.address if self._endpoint else repr(self._given)
 
     def _dial(self) -> grpc.aio.Channel:
-        endpoint = self._endpoint
+        given, endpoint = self._given, self._endpoint
+        if given is not None:
+            return AsyncPooledChannel(lambda: given, is_limited=False)
         assert endpoint is not None
 
         def dial() -> grpc.aio.Channel:

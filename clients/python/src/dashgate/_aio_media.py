@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from typing import Any
 
 import grpc.aio
 
 from dashgate import v1
 from dashgate._aio_stored import AsyncStoredConversations
+from dashgate._aio_writing import has_connected, has_written
 from dashgate._backoff import Deadline
 from dashgate._calls import named_metadata, without_name
 from dashgate._large_files import Upload, Uploads, check_files, large_media
@@ -16,6 +19,7 @@ from dashgate._regular_files import opened_in_thread
 from dashgate._settings import Metadata
 from dashgate._unary import awaited
 from dashgate._upload import AsyncReader, UploadSource, describe, opened_async, read_chunk
+from dashgate.content import Reader
 
 
 class AsyncMediaCalls(AsyncStoredConversations):
@@ -48,17 +52,18 @@ class AsyncMediaCalls(AsyncStoredConversations):
                     timeout=self._settings.unary_timeout(timeout),
                     metadata=self._settings.sent_metadata(more),
                 )
+                first = describe(model, mime_type, its_name, chunk, size)
+                sending = asyncio.ensure_future(_send(call, first, chunk, reader))
+                # A reader that waits must not hide the end of the call.
+                call.add_done_callback(lambda _: _cancel(sending))
                 try:
-                    await call.write(describe(model, mime_type, its_name, chunk, size))
-                    while chunk:
-                        await call.write(v1.UploadMediaRequest(chunk=chunk))
-                        chunk = await read_chunk(reader)
-                    await call.done_writing()
-                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    # The gateway has ended the call; its status is raised below.
-                    pass
+                    await asyncio.wait([sending])
+                    if not sending.cancelled():
+                        sending.result()
                 except BaseException:
                     call.cancel()
+                    # The caller may close the reader from now on.
+                    await asyncio.wait([sending])
                     raise
                 return await awaited(call, request_id)
 
@@ -100,3 +105,16 @@ class AsyncMediaCalls(AsyncStoredConversations):
             conversation.name, timeout=deadline.remaining(), metadata=without_name(metadata)
         )
         return stored.model
+
+
+async def _send(call: Any, first: v1.UploadMediaRequest, chunk: bytes, reader: Reader) -> None:
+    """Send the messages of an upload. If the stream ends early, its status says why."""
+    if await has_connected(call) and await has_written(call, first):
+        while chunk and await has_written(call, v1.UploadMediaRequest(chunk=chunk)):
+            chunk = await read_chunk(reader)
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await call.done_writing()
+
+
+def _cancel(sending: asyncio.Future[None]) -> None:
+    sending.cancel()

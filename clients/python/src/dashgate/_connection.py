@@ -109,7 +109,7 @@ class Connections:
             if self._closed:
                 raise ValueError("the client is closed")
             if self._current is None or self._current.process != os.getpid():
-                self._current = Connection(self._given or self._dial(), self.name())
+                self._current = Connection(self._dial(), self.name())
             return self._current
 
     def close(self) -> None:
@@ -130,7 +130,9 @@ class Connections:
         return self._endpoint.address if self._endpoint else repr(self._given)
 
     def _dial(self) -> grpc.Channel:
-        endpoint = self._endpoint
+        given, endpoint = self._given, self._endpoint
+        if given is not None:
+            return PooledChannel(lambda: given, is_limited=False)
         assert endpoint is not None
 
         def dial() -> grpc.Channel:

@@ -2,185 +2,131 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any
 
 import grpc
 import grpc.aio
 
-# How many calls a gateway takes at once on a connection.
-CALLS_PER_CONNECTION = 100
-MAX_CONNECTIONS = 20
-
-_Channel = TypeVar("_Channel")
-
-# The kind of a method, its name, and how its messages are encoded.
-_Which: TypeAlias = tuple[str, str, tuple[Any, ...], dict[str, Any]]
-
-
-class _Lane(Generic[_Channel]):
-    """A channel with its own connection."""
-
-    def __init__(self, channel: _Channel) -> None:
-        self.channel = channel
-        # How many are in progress.
-        self.calls = 0
-        self._methods: dict[tuple[str, str], Any] = {}
-
-    def method(self, kind: str, name: str, settings: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Return what calls a method on this channel."""
-        known = self._methods.get((kind, name))
-        if known is None:
-            known = getattr(self.channel, kind)(name, *settings, **named)
-            self._methods[kind, name] = known
-        return known
-
-
-class _Lanes(Generic[_Channel]):
-    """The channels of a pool."""
-
-    def __init__(self, dial: Callable[[], _Channel]) -> None:
-        self._dial = dial
-        self._lock = threading.Lock()
-        self._closed = False
-        self.all = [_Lane(dial())]
-
-    def take(self, which: _Which) -> tuple[_Lane[_Channel], Any]:
-        """Return the channel for a call, and what makes it. The channel must be released.
-
-        A method of a closed channel is never looked up: in gRPC that is a segmentation violation,
-        which ends the process.
-        """
-        with self._lock:
-            if self._closed:
-                raise ValueError("the client is closed")
-            best = min(self.all, key=lambda lane: lane.calls)
-            full = best.calls >= CALLS_PER_CONNECTION and len(self.all) < MAX_CONNECTIONS
-            if full:
-                best = _Lane(self._dial())
-                self.all.append(best)
-            made = best.method(*which)
-            best.calls += 1
-            return best, made
-
-    def release(self, lane: _Lane[_Channel]) -> None:
-        with self._lock:
-            lane.calls -= 1
-
-    def close(self) -> list[_Channel]:
-        """Return all channels, which no other one joins."""
-        with self._lock:
-            self._closed = True
-            return [lane.channel for lane in self.all]
+from dashgate._aio_waiting import AsyncStarter, AsyncWaitingCall
+from dashgate._lanes import Arguments, Lanes, Which, which
+from dashgate._waiting import Starter, WaitingCall
 
 
 class _Method:
     """A method, called on the channel with the fewest calls."""
 
-    def __init__(
-        self,
-        lanes: _Lanes[Any],
-        kind: str,
-        name: str,
-        settings: tuple[Any, ...],
-        named: dict[str, Any],
-    ) -> None:
-        self._lanes = lanes
-        self._which: _Which = (kind, name, settings, named)
-        self._blocks = kind.endswith("unary")
+    def __init__(self, starter: Starter, which: Which) -> None:
+        self._starter = starter
+        self._which = which
+        self._blocks = which.kind.endswith("unary")
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        if self._blocks:
-            return self._blocking("__call__", args, named)
-        return self._begun("__call__", args, named)
+    def __call__(self, *unnamed: Any, **named: Any) -> Any:
+        make = self._blocking if self._blocks else self._begun
+        return make("__call__", Arguments(unnamed, named))
 
-    def with_call(self, *args: Any, **named: Any) -> Any:
-        return self._blocking("with_call", args, named)
+    def with_call(self, *unnamed: Any, **named: Any) -> Any:
+        return self._blocking("with_call", Arguments(unnamed, named))
 
-    def future(self, *args: Any, **named: Any) -> Any:
-        return self._begun("future", args, named)
+    def future(self, *unnamed: Any, **named: Any) -> Any:
+        return self._begun("future", Arguments(unnamed, named))
 
-    def _blocking(self, form: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        lane, method = self._lanes.take(self._which)
+    def _blocking(self, form: str, arguments: Arguments) -> Any:
+        taken = self._starter.lanes.take(self._which)
+        if taken is None:
+            return self._waited(form, arguments)
+        lane, method = taken
         try:
-            return getattr(method, form)(*args, **named)
+            return self._made(method, form, arguments)
         finally:
-            self._lanes.release(lane)
+            self._starter.release(lane)
 
-    def _begun(self, form: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        lane, method = self._lanes.take(self._which)
+    def _waited(self, form: str, arguments: Arguments) -> Any:
+        call = WaitingCall(self._starter, self._which, "future", arguments)
         try:
-            call = getattr(method, form)(*args, **named)
+            response = call.result()
         except BaseException:
-            self._lanes.release(lane)
+            # Ctrl-C was pressed, or the call has ended.
+            call.cancel()
             raise
-        if not call.add_callback(lambda: self._lanes.release(lane)):
-            self._lanes.release(lane)
+        return (response, call) if form == "with_call" else response
+
+    def _begun(self, form: str, arguments: Arguments) -> Any:
+        taken = self._starter.lanes.take(self._which)
+        if taken is None:
+            return WaitingCall(self._starter, self._which, form, arguments)
+        lane, method = taken
+        try:
+            call = self._made(method, form, arguments)
+        except BaseException:
+            self._starter.release(lane)
+            raise
+        if not call.add_callback(lambda: self._starter.release(lane)):
+            self._starter.release(lane)
         return call
+
+    def _made(self, method: Any, form: str, arguments: Arguments) -> Any:
+        try:
+            return getattr(method, form)(*arguments.unnamed, **arguments.named)
+        except ValueError:
+            if not self._starter.lanes.closed:
+                raise
+            # Another thread has just closed it.
+            raise self._starter.lanes.closed_error() from None
 
 
 class _AsyncMethod:
     """The same for asyncio."""
 
-    def __init__(
-        self,
-        lanes: _Lanes[Any],
-        kind: str,
-        name: str,
-        settings: tuple[Any, ...],
-        named: dict[str, Any],
-    ) -> None:
-        self._lanes = lanes
-        self._which: _Which = (kind, name, settings, named)
+    def __init__(self, starter: AsyncStarter, which: Which) -> None:
+        self._starter = starter
+        self._which = which
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        lane, method = self._lanes.take(self._which)
+    def __call__(self, *unnamed: Any, **named: Any) -> Any:
+        taken = self._starter.lanes.take(self._which)
+        if taken is None:
+            return AsyncWaitingCall(self._starter, self._which, Arguments(unnamed, named))
+        lane, method = taken
         try:
-            call = method(*args, **named)
-        except BaseException:
-            self._lanes.release(lane)
+            call = method(*unnamed, **named)
+        except BaseException as error:
+            self._starter.release(lane)
+            if isinstance(error, grpc.aio.UsageError):
+                raise self._starter.lanes.closed_error() from None
             raise
-        call.add_done_callback(lambda _: self._lanes.release(lane))
+        call.add_done_callback(lambda _: self._starter.release(lane))
         return call
 
 
-class _Forms:
-    """The forms of methods of a pool."""
+class PooledChannel(grpc.Channel):
+    """A channel with several connections, or a channel of the caller, which has one."""
 
-    _lanes: _Lanes[Any]
-    _method: type[_Method | _AsyncMethod]
+    def __init__(self, dial: Callable[[], grpc.Channel], *, is_limited: bool = True) -> None:
+        self._starter = Starter(Lanes(dial, is_limited=is_limited))
 
     def unary_unary(self, method: str, *settings: Any, **named: Any) -> Any:
-        return self._method(self._lanes, "unary_unary", method, settings, named)
+        return _Method(self._starter, which("unary_unary", method, settings, named))
 
     def unary_stream(self, method: str, *settings: Any, **named: Any) -> Any:
-        return self._method(self._lanes, "unary_stream", method, settings, named)
+        return _Method(self._starter, which("unary_stream", method, settings, named))
 
     def stream_unary(self, method: str, *settings: Any, **named: Any) -> Any:
-        return self._method(self._lanes, "stream_unary", method, settings, named)
+        return _Method(self._starter, which("stream_unary", method, settings, named))
 
     def stream_stream(self, method: str, *settings: Any, **named: Any) -> Any:
-        return self._method(self._lanes, "stream_stream", method, settings, named)
-
-
-class PooledChannel(_Forms, grpc.Channel):
-    """A channel with several connections."""
-
-    _lanes: _Lanes[grpc.Channel]
-    _method = _Method
-
-    def __init__(self, dial: Callable[[], grpc.Channel]) -> None:
-        self._lanes = _Lanes(dial)
+        return _Method(self._starter, which("stream_stream", method, settings, named))
 
     def subscribe(self, callback: Any, try_to_connect: Any = False) -> None:
-        self._lanes.all[0].channel.subscribe(callback, try_to_connect)
+        self._starter.lanes.all[0].channel.subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Any) -> None:
-        self._lanes.all[0].channel.unsubscribe(callback)
+        self._starter.lanes.all[0].channel.unsubscribe(callback)
 
     def close(self) -> None:
-        for channel in self._lanes.close():
+        channels, waiting = self._starter.lanes.close()
+        for call in waiting:
+            call.close()
+        for channel in channels:
             channel.close()
 
     def __enter__(self) -> PooledChannel:
@@ -190,26 +136,38 @@ class PooledChannel(_Forms, grpc.Channel):
         self.close()
 
 
-class AsyncPooledChannel(_Forms, grpc.aio.Channel):
-    """A channel for asyncio with several connections."""
+class AsyncPooledChannel(grpc.aio.Channel):
+    """The same for asyncio."""
 
-    _lanes: _Lanes[grpc.aio.Channel]
-    _method = _AsyncMethod
+    def __init__(self, dial: Callable[[], grpc.aio.Channel], *, is_limited: bool = True) -> None:
+        self._starter = AsyncStarter(Lanes(dial, is_limited=is_limited))
 
-    def __init__(self, dial: Callable[[], grpc.aio.Channel]) -> None:
-        self._lanes = _Lanes(dial)
+    def unary_unary(self, method: str, *settings: Any, **named: Any) -> Any:
+        return _AsyncMethod(self._starter, which("unary_unary", method, settings, named))
+
+    def unary_stream(self, method: str, *settings: Any, **named: Any) -> Any:
+        return _AsyncMethod(self._starter, which("unary_stream", method, settings, named))
+
+    def stream_unary(self, method: str, *settings: Any, **named: Any) -> Any:
+        return _AsyncMethod(self._starter, which("stream_unary", method, settings, named))
+
+    def stream_stream(self, method: str, *settings: Any, **named: Any) -> Any:
+        return _AsyncMethod(self._starter, which("stream_stream", method, settings, named))
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        return self._lanes.all[0].channel.get_state(try_to_connect)
+        return self._starter.lanes.all[0].channel.get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        await self._lanes.all[0].channel.wait_for_state_change(last_observed_state)
+        await self._starter.lanes.all[0].channel.wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
-        await self._lanes.all[0].channel.channel_ready()
+        await self._starter.lanes.all[0].channel.channel_ready()
 
     async def close(self, grace: float | None = None) -> None:
-        for channel in self._lanes.close():
+        channels, waiting = self._starter.lanes.close()
+        for call in waiting:
+            call.close()
+        for channel in channels:
             await channel.close(grace)
 
     async def __aenter__(self) -> AsyncPooledChannel:

@@ -165,6 +165,8 @@ async def awaited(call: Awaitable[_Response], request_id: str) -> _Response:
         return await call
     except asyncio.CancelledError:
         await raise_if_cancelled_there(call, request_id)
+        if is_cancelled_task() is False:
+            raise closed_error(request_id) from None
         raise
     except grpc.aio.AioRpcError as error:
         raise from_rpc(cast("Any", error), request_id) from None
@@ -174,3 +176,16 @@ async def raise_if_cancelled_there(call: Any, request_id: str) -> None:
     """Distinguish CANCELLED of a server or proxy, an error, from a cancellation by the caller."""
     if call.done() and (details := await call.details()) != _CANCELLED_HERE:
         raise Error(grpc.StatusCode.CANCELLED, details or "", request_id=request_id) from None
+
+
+def is_cancelled_task() -> bool | None:
+    """Return whether the current task is cancelled. Python 3.10 does not know it: None."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return None if cancelling is None else cancelling() > 0
+
+
+def closed_error(request_id: str) -> Error:
+    """Return the error of a call whose channel was closed. Its task was not cancelled."""
+    return Error(
+        grpc.StatusCode.CANCELLED, "the client was closed during the call", request_id=request_id
+    )

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from dashgate import v1
+from dashgate._aio_writing import has_connected, has_written
 from dashgate._failure import from_rpc
 from dashgate._live import Progress, Request, Response, finished_error, over_error
 from dashgate.errors import Error
@@ -30,6 +31,8 @@ class _AsyncSession(Generic[Request, Response]):
         self._open_stream = open_stream
         self._progress = progress
         self._call: Any = None
+        # The stream that was written to: one that is new must begin before.
+        self._connected: Any = None
         self._changing = asyncio.Lock()
         self._sending = asyncio.Lock()
         self._receiving = asyncio.Lock()
@@ -153,7 +156,9 @@ class _AsyncSession(Generic[Request, Response]):
         """
         if self._writing is not None:
             await asyncio.wait([self._writing])
-        self._writing = asyncio.ensure_future(_write(call, request))
+        is_first = self._connected is not call
+        self._writing = asyncio.ensure_future(_write(call, request, connects=is_first))
+        self._connected = call
         return bool(await asyncio.shield(self._writing))
 
     async def _next(self) -> Response | None:
@@ -269,20 +274,8 @@ class _AsyncSession(Generic[Request, Response]):
             raise asyncio.CancelledError from None
 
 
-async def _write(call: Any, request: Any) -> bool:
-    try:
-        await call.wait_for_connection()
-        # The public method replaces the status of the call, and discards the messages that were not
-        # read, if the gateway ends the stream while a message is written.
-        inner: Any = getattr(call, "_cython_call", None)
-        if hasattr(inner, "send_serialized_message"):
-            await inner.send_serialized_message(request.SerializeToString())
-        else:
-            await call.write(request)
-    except Exception:
-        # Of whatever kind: reading reports the status.
-        return False
-    return True
+async def _write(call: Any, request: Any, *, connects: bool) -> bool:
+    return (not connects or await has_connected(call)) and await has_written(call, request)
 
 
 class AsyncLiveSession(_AsyncSession[v1.ConverseLiveRequest, v1.ConverseLiveResponse]):

@@ -12,22 +12,17 @@ import grpc.aio
 
 from dashgate import v1
 from dashgate._aio_connection import AsyncConnection
+from dashgate._aio_waiting import has_begun, wait_until_begun
 from dashgate._calls import check_complete, idle_error, note_output
 from dashgate._failure import from_rpc
 from dashgate._headers import header_texts
 from dashgate._leaving import SentMetadata
 from dashgate._resume import Resumption
-from dashgate._unary import raise_if_cancelled_there
+from dashgate._unary import closed_error, is_cancelled_task, raise_if_cancelled_there
 from dashgate.answer import Answer
 from dashgate.errors import Error
 
 _Call: TypeAlias = "grpc.aio.UnaryStreamCall[v1.ConverseStreamRequest, v1.ConverseStreamResponse]"
-
-
-def _is_cancelled_task() -> bool:
-    """Return whether the current task is cancelled; Python 3.10 does not know it."""
-    cancelling = getattr(asyncio.current_task(), "cancelling", None)
-    return cancelling is not None and cancelling() > 0
 
 
 class AsyncStream:
@@ -129,7 +124,7 @@ class AsyncStream:
 
     def __del__(self) -> None:
         # gRPC cancels a call that is collected.
-        if not self._ended and self._call is not None and self._state.must_leave(None):
+        if not self._ended and self._is_known() and self._state.must_leave(None):
             self._connection.leaving.leave_soon(self.request_id, self._metadata)
 
     def _open(self) -> _Call:
@@ -162,9 +157,12 @@ class AsyncStream:
         try:
             return await self._read()
         except asyncio.CancelledError:
-            if not self._cancelled.is_set() or _is_cancelled_task():
+            cancelled = is_cancelled_task()
+            if cancelled or (cancelled is None and not self._cancelled.is_set()):
                 raise
             # The task was not cancelled: asyncio would take it for cancelled.
+            if not self._cancelled.is_set():
+                raise closed_error(self.request_id) from None
             raise Error(
                 grpc.StatusCode.CANCELLED,
                 "the stream was left before its end",
@@ -200,6 +198,8 @@ class AsyncStream:
                 return event
 
     async def _receive(self, call: _Call) -> v1.ConverseStreamResponse | None:
+        # Not while the call waits for a connection.
+        await wait_until_begun(call)
         timer = None
         if self._idle_timeout != float("inf"):
             timer = asyncio.get_running_loop().call_later(self._idle_timeout, self._expire)
@@ -242,8 +242,12 @@ class AsyncStream:
             self._preparing.cancel()
 
     def _leave(self, fault: BaseException | None) -> None:
-        if self._call is not None and self._state.must_leave(fault):
+        if self._is_known() and self._state.must_leave(fault):
             self._connection.leaving.leave(self.request_id, self._metadata)
+
+    def _is_known(self) -> bool:
+        """Return whether the gateway may have the call."""
+        return self._call is not None and (self.resumes > 0 or has_begun(self._call))
 
     def _expire(self) -> None:
         self._expired = True

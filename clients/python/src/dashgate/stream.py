@@ -19,6 +19,7 @@ from dashgate._headers import header_texts
 from dashgate._idle import Wait
 from dashgate._leaving import SentMetadata
 from dashgate._resume import Resumption
+from dashgate._waiting import never_begins, wait_until_begun
 from dashgate.answer import Answer
 from dashgate.errors import Error
 
@@ -149,6 +150,8 @@ class Stream:
 
     def _read(self) -> v1.ConverseStreamResponse | None:
         while True:
+            # Not while the call waits for a connection.
+            wait_until_begun(self._call)
             self._wait.arm()
             try:
                 event = next(self._call)
@@ -201,5 +204,7 @@ class Stream:
             self._leave(fault)
 
     def _leave(self, fault: Exception | None) -> None:
+        if self.resumes == 0 and never_begins(self._call):
+            return
         due = functools.partial(self._state.must_leave, fault)
         self._connection.leave(self.request_id, self._metadata, due)
