@@ -260,7 +260,8 @@ function alarm(): { promise: Promise<void>; wake: () => void } {
  */
 const FOLLOWERS = new WeakMap<AbortSignal, Set<() => void>>();
 
-function follow(signal: AbortSignal, cancel: () => void): () => void {
+/** Calls a function when a signal is aborted, until the returned function is called. */
+export function follow(signal: AbortSignal, cancel: () => void): () => void {
   const followers = FOLLOWERS.get(signal) ?? new Set();
   if (!FOLLOWERS.has(signal)) {
     FOLLOWERS.set(signal, followers);

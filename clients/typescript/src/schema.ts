@@ -92,9 +92,13 @@ export async function parseText<T>(schema: Schema<T>, text: string): Promise<T> 
   return result.value;
 }
 
-/** The message of what a parser threw. A failed call in a parser is not a problem of the text. */
+/**
+ * The message of what a parser threw. A call that failed or was cancelled in a parser is not a
+ * problem of the text.
+ */
 export function problemOf(thrown: unknown): string {
-  if (thrown instanceof DashgateError) {
+  const isCancelled = thrown instanceof DOMException && thrown.name === "AbortError";
+  if (isCancelled || thrown instanceof DashgateError) {
     throw thrown;
   }
   return thrown instanceof Error ? thrown.message : String(thrown);

@@ -60,9 +60,9 @@ export class ToolStream implements AsyncIterable<ConverseStreamResponse>, Dispos
   /** Cancels the current call; no other follows. Readers get an `AbortError`. */
   cancel(): void {
     if (this.#answer === undefined) {
-      this.#failure ??= {
-        reason: new DOMException("the stream was left before its end", "AbortError"),
-      };
+      const reason = new DOMException("the stream was left before its end", "AbortError");
+      this.#failure ??= { reason };
+      this.#rounds.leave(reason);
     }
     this.#current?.cancel();
   }

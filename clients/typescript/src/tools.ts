@@ -2,6 +2,7 @@
  * Tools, and the loop that runs them.
  */
 import type { Answer } from "./answer.js";
+import { follow } from "./call.js";
 import type { Conversation, ToolDeclaration } from "./conversation.js";
 import { DashgateError } from "./error.js";
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
@@ -34,8 +35,8 @@ export interface LoopOptions {
   /** The maximum number of rounds of tool calls. Default: 8. */
   readonly maxRounds?: number | undefined;
   /**
-   * Whether the functions that the model calls in a round run at the same time. Results keep the
-   * order of the calls. Default: false.
+   * Whether the functions that the model calls in a round run at the same time, at most 16 of them.
+   * Results keep the order of the calls. Default: false.
    */
   readonly parallel?: boolean | undefined;
 }
@@ -48,6 +49,9 @@ export interface StreamToolsOptions extends StreamOptions, LoopOptions {}
 
 /** The default number of rounds of tool calls. */
 const DEFAULT_MAX_ROUNDS = 8;
+
+/** How many functions run at the same time. */
+const MAX_PARALLEL = 16;
 
 /** The results of functions that brought none: no call stays unanswered. */
 const FAILED = '{"error":"the function failed"}';
@@ -83,10 +87,13 @@ export class ToolRounds {
   readonly #tools: ReadonlyMap<string, Tool>;
   readonly #maxRounds: number;
   readonly #parallel: boolean;
+  readonly #signal: AbortSignal | undefined;
   #made = 0;
+  #left: { readonly reason: unknown } | undefined;
+  #wake: (() => void) | undefined;
 
   /** Declares the tools. */
-  constructor(conversation: Conversation, tools: readonly Tool[], options: LoopOptions) {
+  constructor(conversation: Conversation, tools: readonly Tool[], options: ToolsOptions) {
     for (const tool of tools) {
       conversation.declare(tool);
     }
@@ -94,6 +101,13 @@ export class ToolRounds {
     this.#tools = new Map(tools.map((tool) => [tool.name, tool]));
     this.#maxRounds = options.maxRounds ?? DEFAULT_MAX_ROUNDS;
     this.#parallel = options.parallel ?? false;
+    this.#signal = options.signal;
+  }
+
+  /** Leaves the loop: functions that run are not waited for. */
+  leave(reason: unknown): void {
+    this.#left ??= { reason };
+    this.#wake?.();
   }
 
   /** Appends an answer and runs the functions that it calls. Returns whether it is the last. */
@@ -104,7 +118,7 @@ export class ToolRounds {
       return true;
     }
     if (this.#made >= this.#maxRounds) {
-      this.#answerAll(toolCalls, NOT_RUN);
+      this.#answer(toolCalls, []);
       throw new DashgateError(`the model still calls tools after ${this.#maxRounds} rounds`, {
         code: "FAILED_PRECONDITION",
         rawReason: "TOOL_ROUNDS",
@@ -112,49 +126,102 @@ export class ToolRounds {
       });
     }
     this.#made += 1;
-    await (this.#parallel ? this.#runTogether(toolCalls) : this.#runInOrder(toolCalls));
+    await this.#round(toolCalls);
     return false;
   }
 
-  async #runInOrder(calls: readonly ToolCall[]): Promise<void> {
-    for (const [at, call] of calls.entries()) {
-      try {
-        this.#conversation.toolResult(call, await this.#result(call));
-      } catch (failure) {
-        this.#answerAll([call], FAILED);
-        this.#answerAll(calls.slice(at + 1), NOT_RUN);
-        throw failure;
-      }
+  /** However a round ends, each call has an answer, so that the conversation can be continued. */
+  async #round(calls: readonly ToolCall[]): Promise<void> {
+    const results: string[] = [];
+    const release = this.#follow();
+    const left = new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    try {
+      const run = this.#parallel ? runTogether : runInOrder;
+      const jobs = calls.map((call, at) => () => this.#run(call, results, at));
+      await Promise.race([run(jobs, () => this.#left !== undefined), left]);
+    } finally {
+      release();
+      this.#answer(calls, results);
+    }
+    if (this.#left !== undefined) {
+      throw this.#left.reason;
     }
   }
 
-  /** Waits for all functions, also if one fails: none may go on behind the caller's back. */
-  async #runTogether(calls: readonly ToolCall[]): Promise<void> {
-    const ended = await Promise.allSettled(calls.map(async (call) => this.#result(call)));
-    for (const [at, call] of calls.entries()) {
-      const one = ended[at];
-      this.#conversation.toolResult(call, one?.status === "fulfilled" ? one.value : FAILED);
+  /** Leaves the loop when the signal of its calls is aborted. */
+  #follow(): () => void {
+    const signal = this.#signal;
+    if (signal === undefined) {
+      return () => undefined;
     }
-    const failed = ended.find((one) => one.status === "rejected");
-    if (failed !== undefined) {
-      throw failed.reason;
+    const leave = () => {
+      this.leave(signal.reason);
+    };
+    if (signal.aborted) {
+      leave();
     }
+    return follow(signal, leave);
   }
 
-  #result(call: ToolCall): string | Promise<string> {
-    const tool = this.#tools.get(call.name);
+  async #run(call: ToolCall, results: string[], at: number): Promise<void> {
+    results[at] = FAILED;
+    results[at] = await this.#result(call);
+  }
+
+  async #result({ name, arguments: argumentsJson }: ToolCall): Promise<string> {
+    const tool = this.#tools.get(name);
     if (tool === undefined) {
-      return JSON.stringify({ error: `there is no tool ${call.name}` });
+      return JSON.stringify({ error: `there is no tool ${name}` });
     }
-    return tool.run(call.arguments);
+    const result: unknown = await tool.run(argumentsJson);
+    if (typeof result !== "string") {
+      throw new TypeError(`the tool ${name} returned no text`);
+    }
+    return result;
   }
 
-  #answerAll(calls: readonly ToolCall[], result: string): void {
-    for (const call of calls) {
-      this.#conversation.toolResult(call, result);
+  #answer(calls: readonly ToolCall[], results: readonly string[]): void {
+    for (const [at, call] of calls.entries()) {
+      this.#conversation.toolResult(call, results[at] ?? NOT_RUN);
     }
   }
 }
+
+type Run = (jobs: readonly (() => Promise<void>)[], isLeft: () => boolean) => Promise<void>;
+
+/** Ends with the first error. */
+const runInOrder: Run = async (jobs, isLeft) => {
+  for (const job of jobs) {
+    if (isLeft()) {
+      return;
+    }
+    await job();
+  }
+};
+
+/** Waits for all functions, also if one fails: none may go on behind the caller's back. */
+const runTogether: Run = async (jobs, isLeft) => {
+  const failures: { readonly reason: unknown }[] = [];
+  const waiting = jobs.entries();
+  const work = async () => {
+    for (const [at, job] of waiting) {
+      if (isLeft()) {
+        return;
+      }
+      await job().catch((reason: unknown) => {
+        failures[at] = { reason };
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: MAX_PARALLEL }, work));
+  // Of those that failed, the first in the order of the calls; the list may have gaps.
+  const first = Object.values(failures)[0];
+  if (first !== undefined) {
+    throw first.reason;
+  }
+};
 
 /** Runs tools until the model calls no more. */
 export async function runToolLoop(
