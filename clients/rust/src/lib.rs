@@ -92,6 +92,7 @@ mod terms;
 mod text_deltas;
 #[cfg(feature = "tls")]
 mod tls;
+mod tool_functions;
 mod tool_rounds;
 mod tool_run;
 mod tool_stream;

@@ -1,15 +1,14 @@
 //! The rounds of a tool loop: which functions run, and what is appended to the conversation.
 
-use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
 
 use tonic::Code;
 
 use crate::answer::Answer;
 use crate::conversation::Conversation;
 use crate::error::Error;
-use crate::tools::{Fault, Function, Running, Tool, ToolError};
+use crate::tool_functions::{Outcome, Outcomes, Task, one_by_one, together};
+use crate::tools::{Fault, Tool, ToolError};
 use crate::v1;
 use crate::v1::ToolCall;
 
@@ -27,14 +26,13 @@ pub(crate) struct Rounds<'a> {
     pub(crate) max_rounds: usize,
     pub(crate) is_parallel: bool,
     done: usize,
+    /// The calls that are not answered yet, and what came of their functions.
     calls: Vec<ToolCall>,
+    outcomes: Outcomes,
 }
 
-/// The results of the functions that were run, in the order of the calls.
-pub(crate) type Results = Vec<Result<String, Fault>>;
-
 /// The functions of a round while they run.
-pub(crate) type Round = Pin<Box<dyn Future<Output = Results> + Send>>;
+pub(crate) type Round = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<'a> Rounds<'a> {
     pub(crate) fn new(conversation: &'a mut Conversation, tools: &'a [Tool]) -> Self {
@@ -45,6 +43,7 @@ impl<'a> Rounds<'a> {
             is_parallel: false,
             done: 0,
             calls: Vec::new(),
+            outcomes: Outcomes::default(),
         }
     }
 
@@ -69,8 +68,9 @@ impl<'a> Rounds<'a> {
         if self.calls.is_empty() {
             return Ok(None);
         }
+        self.outcomes = Outcomes::of(self.calls.len());
         if self.done == self.max_rounds {
-            self.answer(Vec::new());
+            self.answer();
             let message = format!("the model still asks for tools after {} rounds", self.done);
             let code = Code::FailedPrecondition;
             let id = answer.request_id();
@@ -79,9 +79,10 @@ impl<'a> Rounds<'a> {
         self.done += 1;
         let tasks = self.calls.iter().map(|call| Task::of(self.tools, call));
         let tasks: Vec<Task> = tasks.collect();
+        let outcomes = self.outcomes.clone();
         Ok(Some(match self.is_parallel {
-            true => Box::pin(together(tasks)),
-            false => Box::pin(one_by_one(tasks)),
+            true => Box::pin(together(tasks, outcomes)),
+            false => Box::pin(one_by_one(tasks, outcomes)),
         }))
     }
 
@@ -90,115 +91,37 @@ impl<'a> Rounds<'a> {
     /// # Errors
     ///
     /// A function failed.
-    pub(crate) fn end(&mut self, results: Results) -> Result<(), ToolError> {
-        match self.answer(results) {
+    pub(crate) fn end(&mut self) -> Result<(), ToolError> {
+        match self.answer() {
             Some(fault) => Err(ToolError::Tool(fault)),
             None => Ok(()),
         }
     }
 
     /// Answers all calls, and returns the first error.
-    fn answer(&mut self, results: Results) -> Option<Fault> {
+    fn answer(&mut self) -> Option<Fault> {
         let mut first = None;
-        let mut results = results.into_iter();
-        for call in std::mem::take(&mut self.calls) {
-            match results.next() {
-                Some(Ok(result)) => self.conversation.tool_result(&call, result),
-                Some(Err(fault)) => {
+        let calls = std::mem::take(&mut self.calls);
+        for (call, outcome) in calls.iter().zip(self.outcomes.take()) {
+            let result = match outcome {
+                Outcome::NotRun => NOT_RUN.to_owned(),
+                Outcome::Begun => FAILED.to_owned(),
+                Outcome::Ended(Ok(result)) => result,
+                Outcome::Ended(Err(fault)) => {
                     first.get_or_insert(fault);
-                    self.conversation.tool_result(&call, FAILED)
+                    FAILED.to_owned()
                 }
-                None => self.conversation.tool_result(&call, NOT_RUN),
             };
+            self.conversation.tool_result(call, result);
         }
         first
     }
 }
 
-/// A call that is to be run.
-struct Task {
-    /// `None` if there is no such tool.
-    function: Option<Function>,
-    name: String,
-    arguments: String,
-}
-
-impl Task {
-    fn of(tools: &[Tool], call: &ToolCall) -> Self {
-        let tool = tools.iter().find(|tool| tool.name() == call.name);
-        Self {
-            function: tool.map(Tool::function),
-            name: call.name.clone(),
-            arguments: call.arguments.clone(),
-        }
-    }
-
-    fn start(self) -> Running {
-        match self.function {
-            Some(function) => function(self.arguments),
-            None => Box::pin(async move { Ok(missing(&self.name)) }),
-        }
-    }
-}
-
-/// Runs one function after the other, up to the first that fails.
-async fn one_by_one(tasks: Vec<Task>) -> Results {
-    let mut results = Results::new();
-    for task in tasks {
-        results.push(task.start().await);
-        if matches!(results.last(), Some(Err(_))) {
-            break;
-        }
-    }
-    results
-}
-
-/// Runs all functions at the same time, to their ends.
-async fn together(tasks: Vec<Task>) -> Results {
-    let mut running: Vec<_> = tasks.into_iter().map(Task::start).collect();
-    let mut ended: Vec<_> = running.iter().map(|_| None).collect();
-    poll_fn(|context| {
-        for (running, ended) in running.iter_mut().zip(&mut ended) {
-            if ended.is_none()
-                && let Poll::Ready(result) = running.as_mut().poll(context)
-            {
-                *ended = Some(result);
-            }
-        }
-        match ended.iter().all(Option::is_some) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
-    ended.into_iter().flatten().collect()
-}
-
-/// Returns the result of a call of an unknown tool. The name is escaped, because the model may
-/// write any text.
-fn missing(name: &str) -> String {
-    let mut json = String::from(r#"{"error":"there is no tool "#);
-    for letter in name.chars() {
-        match letter {
-            '"' | '\\' => json.extend(['\\', letter]),
-            letter if letter.is_control() => {
-                json.push_str(&format!("\\u{:04x}", u32::from(letter)));
-            }
-            letter => json.push(letter),
-        }
-    }
-    json + r#""}"#
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_tool_is_reported_as_json() {
-        assert_eq!(missing("f"), r#"{"error":"there is no tool f"}"#);
-        let odd = "a\"b\\c\nd\u{85}天";
-        let result: serde_json::Value = serde_json::from_str(&missing(odd)).unwrap();
-        assert_eq!(result["error"], format!("there is no tool {odd}"));
+impl Drop for Rounds<'_> {
+    /// Answers the calls of a loop that is dropped while its functions run, or that panics, so that
+    /// the conversation can be continued.
+    fn drop(&mut self) {
+        let _fault = self.answer();
     }
 }

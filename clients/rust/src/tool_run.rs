@@ -12,7 +12,8 @@ use crate::tool_rounds::Rounds;
 use crate::tools::{Tool, ToolError};
 use crate::v1;
 
-/// A tool loop that runs when it is awaited.
+/// A tool loop that runs when it is awaited. If it is dropped before its end, calls whose functions
+/// have not ended are answered with an error, so that the conversation can be continued.
 #[derive(Debug)]
 #[must_use = "no request is sent until it is awaited"]
 pub struct ToolRun<'a> {
@@ -43,8 +44,8 @@ impl<'a> ToolRun<'a> {
             let Some(round) = self.rounds.begin(&answer)? else {
                 return Ok(answer);
             };
-            let results = round.await;
-            self.rounds.end(results)?;
+            round.await;
+            self.rounds.end()?;
         }
     }
 }
@@ -59,8 +60,8 @@ macro_rules! loop_settings {
                 self
             }
 
-            /// Runs the functions of a round at the same time. Their results keep the order of the
-            /// calls. Default: one after the other.
+            /// Runs the functions of a round at the same time, at most 16 of them. Their results keep
+            /// the order of the calls. Default: one after the other.
             pub fn parallel(mut self, is_parallel: bool) -> Self {
                 self.rounds.is_parallel = is_parallel;
                 self

@@ -15,15 +15,15 @@ use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::events::Events;
 use crate::exclusive::Exclusive;
-use crate::tool_rounds::{Results, Rounds};
+use crate::tool_rounds::Rounds;
 use crate::tool_run::loop_settings;
 use crate::tools::{Tool, ToolError};
 use crate::v1;
 use crate::v1::ConverseStreamResponse;
 
 /// A tool loop with streams: a [`Stream`] of the events of all answers, in order. The first call is
-/// made when the first event is read. Dropping it cancels the running call or drops the running
-/// functions.
+/// made when the first event is read. Dropping it cancels the running call, or drops the running
+/// functions and answers their calls with an error, so that the conversation can be continued.
 ///
 /// ```no_run
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), dashgate_client::ToolError> {
@@ -51,7 +51,7 @@ enum State {
     Opening(Exclusive<Result<Events, Error>>),
     Reading(Box<Events>),
     /// The functions of a round run.
-    Running(Exclusive<Results>),
+    Running(Exclusive<()>),
     /// With the last answer, unless the loop failed.
     Ended(Option<Box<Answer>>),
 }
@@ -120,8 +120,8 @@ impl<'a> ToolStream<'a> {
                     }
                 }
                 State::Running(running) => {
-                    let results = ready!(running.poll(context));
-                    self.rounds.end(results).map(|()| self.open())
+                    ready!(running.poll(context));
+                    self.rounds.end().map(|()| self.open())
                 }
             };
             match next {

@@ -8,7 +8,10 @@
 
 mod support;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use dashgate_client::v1::{self, delta};
 use dashgate_client::{Conversation, Tool, ToolError};
@@ -187,4 +190,145 @@ async fn a_typed_tool_gets_a_value_and_invalid_arguments_are_shown_to_the_model(
     assert_eq!(schema["properties"]["a"]["type"], "integer");
     assert_eq!(schema["required"], serde_json::json!(["a", "b"]));
     assert_eq!(schema["additionalProperties"], false);
+}
+
+/// A gateway whose model calls this many functions, and then answers.
+async fn calling_many(count: i32) -> Gateway {
+    Gateway::start(move |number, seen| {
+        let calls = (0..count).map(|at| tool_call(at, "f", "{}"));
+        match (number, seen.method.as_str()) {
+            (0, "Converse") => Reply::of([answer_with("", calls.collect())]),
+            (_, "Converse") => Reply::of([answer("done")]),
+            (0, _) => Reply::of(events(calls.map(delta::Part::ToolCall))),
+            _ => Reply::of(events([delta::Part::Text("done".to_owned())])),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn at_most_sixteen_functions_run_at_once() {
+    let gateway = calling_many(50).await;
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let tools = [Tool::new("f", "", "{}", move |_: String| {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&seen));
+        async move {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, std::io::Error>("ok".to_owned())
+        }
+    })];
+    let mut conversation = question();
+    let client = gateway.client();
+    let run = client.run_tools(&mut conversation, &tools).parallel(true);
+    assert_eq!(run.await.unwrap().text(), "done");
+    assert_eq!(most.load(Ordering::SeqCst), 16);
+    let results = results(&conversation);
+    assert_eq!(results.len(), 50);
+    assert_eq!(results[49], ("call_49".to_owned(), "ok".to_owned()));
+}
+
+/// A function whose first run ends, and whose second does what this says.
+fn second(then: fn() -> Pin<Box<dyn Future<Output = ()> + Send>>) -> [Tool; 1] {
+    let number = Arc::new(AtomicUsize::new(0));
+    [Tool::new("f", "", "{}", move |_: String| {
+        let number = number.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if number == 1 {
+                then().await;
+            }
+            Ok::<_, std::io::Error>("ok".to_owned())
+        }
+    })]
+}
+
+const FAILED: &str = r#"{"error":"the function failed"}"#;
+const NOT_RUN: &str = r#"{"error":"the function was not run"}"#;
+
+#[tokio::test]
+async fn a_loop_that_is_dropped_while_its_functions_run_answers_their_calls() {
+    let hangs = || second(|| Box::pin(std::future::pending()));
+    for is_parallel in [false, true] {
+        let last = if is_parallel { "ok" } else { NOT_RUN };
+        let expected = ["ok", FAILED, last].map(str::to_owned);
+        let texts = |conversation: &Conversation| {
+            let texts = results(conversation).into_iter().map(|(_, text)| text);
+            texts.collect::<Vec<_>>()
+        };
+        let limit = Duration::from_millis(200);
+
+        let gateway = calling_many(3).await;
+        let (client, tools, mut conversation) = (gateway.client(), hangs(), question());
+        let run = client.run_tools(&mut conversation, &tools);
+        let run = run.parallel(is_parallel).into_future();
+        tokio::time::timeout(limit, run).await.unwrap_err();
+        assert_eq!(texts(&conversation), expected);
+        // It can be continued.
+        client.converse(&conversation).await.unwrap();
+
+        let gateway = calling_many(3).await;
+        let (client, tools, mut conversation) = (gateway.client(), hangs(), question());
+        let mut stream = client.stream_tools(&mut conversation, &tools);
+        stream = stream.parallel(is_parallel);
+        tokio::time::timeout(limit, stream.finish())
+            .await
+            .unwrap_err();
+        drop(stream);
+        assert_eq!(texts(&conversation), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_loop_whose_function_panics_answers_its_calls() {
+    let panics = || second(|| panic!("broken"));
+    for is_stream in [false, true] {
+        let gateway = calling_many(3).await;
+        let client = gateway.client();
+        let (sender, ended) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(async move {
+            let tools = panics();
+            let mut conversation = Guarded(question(), Some(sender));
+            if is_stream {
+                let mut stream = client.stream_tools(&mut conversation.0, &tools);
+                let _answer = stream.finish().await;
+            } else {
+                let _answer = client.run_tools(&mut conversation.0, &tools).await;
+            }
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        let texts: Vec<_> = ended
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        assert_eq!(texts, ["ok", FAILED, NOT_RUN]);
+    }
+}
+
+type Texts = Vec<(String, String)>;
+
+/// Sends the results that a conversation has at its end.
+struct Guarded(Conversation, Option<tokio::sync::oneshot::Sender<Texts>>);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let sender = self.1.take().unwrap();
+        sender.send(results(&self.0)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_at_its_last_event_leaves_no_call_unanswered() {
+    let gateway = calling_many(2).await;
+    let (client, mut conversation) = (gateway.client(), question());
+    let tools = second(|| Box::pin(std::future::pending()));
+    let mut stream = client.stream_tools(&mut conversation, &tools);
+    for _ in 0..4 {
+        stream.next().await.unwrap().unwrap();
+    }
+    drop(stream);
+    assert_eq!(conversation.raw().messages.len(), 1);
 }
