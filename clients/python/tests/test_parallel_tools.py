@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from concurrent.futures import CancelledError as FutureCancelledError
@@ -179,6 +180,33 @@ def test_a_thread_that_cannot_be_started_leaves_no_call_unanswered(
         rounds.run(asked)
     assert results(conversation)[0] == "1"
     assert len(results(conversation)) == 3
+
+
+def test_ctrl_c_does_not_wait_for_functions_and_begins_no_more() -> None:
+    over, begun = threading.Event(), threading.Barrier(MOST_AT_ONCE, timeout=LIMIT)
+    count, main = 0, threading.main_thread().ident
+    assert main is not None
+
+    def wait(_: str) -> str:
+        nonlocal count
+        count += 1
+        if begun.wait() == 0:
+            signal.pthread_kill(main, signal.SIGINT)
+        over.wait(LIMIT)
+        return "1"
+
+    asked = asks(*["a"] * (MOST_AT_ONCE + 4)).choices[0].message.tool_calls
+    conversation = Conversation("m").user("go")
+    rounds = ToolRounds(conversation, [Tool("a", "", "", wait)], 1, parallel=True)
+    with pytest.raises(KeyboardInterrupt):
+        rounds.run(asked)
+    assert results(conversation) == [FAILED] * MOST_AT_ONCE + [NOT_RUN] * 4
+    over.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("dashgate-tool"):
+            thread.join(LIMIT)
+    assert count == MOST_AT_ONCE
+    assert len(results(conversation)) == len(asked)
 
 
 def test_leaving_a_loop_while_its_functions_run(gateway: Gateway) -> None:

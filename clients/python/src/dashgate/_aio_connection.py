@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -79,6 +80,8 @@ class AsyncConnections:
         self._interceptors = tuple(of_one_kind(interceptors))
         self._closed = False
         self._process = os.getpid()
+        # Threads may have a loop each.
+        self._lock = threading.Lock()
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnection] = (
             weakref.WeakKeyDictionary()
         )
@@ -91,21 +94,25 @@ class AsyncConnections:
         if self._process != os.getpid():
             _inherited.extend(self._by_loop.values())
             self._by_loop = weakref.WeakKeyDictionary()
+            self._lock = threading.Lock()
             self._process = os.getpid()
-        connection = self._by_loop.get(loop)
-        if connection is None:
-            # `asyncio.run` has a loop of its own for each run, and a channel refers to its loop.
-            for other in tuple(self._by_loop):
-                if other.is_closed():
-                    del self._by_loop[other]
-            connection = AsyncConnection(self._dial(), self.name())
-            self._by_loop[loop] = connection
+        with self._lock:
+            return self._by_loop.get(loop) or self._opened(loop)
+
+    def _opened(self, loop: asyncio.AbstractEventLoop) -> AsyncConnection:
+        # `asyncio.run` has a loop of its own for each run, and a channel refers to its loop.
+        for other in tuple(self._by_loop):
+            if other.is_closed():
+                del self._by_loop[other]
+        connection = AsyncConnection(self._dial(), self.name())
+        self._by_loop[loop] = connection
         return connection
 
     async def close(self) -> None:
         """Close this loop's channel; other loops close their own."""
         self._closed = True
-        connection = self._by_loop.pop(asyncio.get_running_loop(), None)
+        with self._lock:
+            connection = self._by_loop.pop(asyncio.get_running_loop(), None)
         if connection is not None and self._process == os.getpid():
             try:
                 await connection.close_streams()
