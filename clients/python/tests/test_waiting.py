@@ -214,6 +214,27 @@ def test_the_deadline_runs_while_a_call_waits(gateway: Gateway, door: Door) -> N
     assert not gateway.cancelled
 
 
+@pytest.mark.parametrize("interceptors", [(), (Interceptor("a", []),)])
+def test_a_stub_has_an_error_of_grpc(gateway: Gateway, door: Door, interceptors: Any) -> None:
+    request = v1.ConverseRequest(conversation=ASK.raw)
+    with Client(gateway.address, interceptors=interceptors) as client:
+        first = client.converse_future(ASK)
+        stub = client.conversations
+        for call in (
+            lambda: stub.Converse(request, 0.05, ()),
+            lambda: stub.Converse.with_call(request, timeout=0.05, metadata=()),
+            lambda: stub.Converse.future(request, timeout=0.05, metadata=()).result(),
+            lambda: next(stub.ConverseStream(v1.ConverseStreamRequest(), 0.05, ())),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            error: Any = caught.value
+            assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert error.details() == "Deadline Exceeded"
+        door.opens.set()
+        assert first.result().text == "hello"
+
+
 def test_the_deadline_of_the_call_is_what_is_left(gateway: Gateway, door: Door) -> None:
     left: list[float] = []
 

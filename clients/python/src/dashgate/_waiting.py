@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import grpc
 
@@ -16,8 +16,11 @@ from dashgate._lanes import Arguments, Lane, Lanes, Which
 _PRECISION = 0.01
 
 
-class NotBegunError(grpc.RpcError):
-    """The end of a call that had not begun, as gRPC reports that of others."""
+class NotBegunError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
+    """The end of a call that had not begun, as gRPC reports that of others.
+
+    To interceptors, an error is also the call that failed.
+    """
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         super().__init__(details)
@@ -39,6 +42,39 @@ class NotBegunError(grpc.RpcError):
     def trailing_metadata(self) -> tuple[()]:
         """Return nothing: there is no response."""
         return ()
+
+    def result(self, timeout: float | None = None) -> NoReturn:  # noqa: ARG002
+        """Raise the error."""
+        raise self
+
+    def exception(self, timeout: float | None = None) -> NotBegunError:  # noqa: ARG002
+        """Return the error."""
+        return self
+
+    def traceback(self, timeout: float | None = None) -> Any:  # noqa: ARG002
+        """Return where it was raised."""
+        return self.__traceback__
+
+    def add_callback(self, callback: Callable[[], object]) -> bool:  # noqa: ARG002
+        """Return False: the call has ended."""
+        return False
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Call it at once: the call has ended."""
+        fn(self)
+
+    def cancel(self) -> bool:
+        """Return False: the call has ended."""
+        return False
+
+    cancelled = running = is_active = cancel
+
+    def done(self) -> bool:
+        """Return True: the call has ended."""
+        return True
+
+    def time_remaining(self) -> Any:
+        """Return None: the call has ended."""
 
 
 class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
