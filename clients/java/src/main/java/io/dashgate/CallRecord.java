@@ -13,6 +13,7 @@ final class CallRecord {
   private final String method;
   private final String requestId;
   private volatile long startedAt;
+  private volatile boolean isSent;
 
   CallRecord(RunningCalls running, String method, String requestId) {
     this.running = running;
@@ -37,6 +38,16 @@ final class CallRecord {
   void ended(Exchange<?, ?> call, DashgateException fault) {
     running.remove(call);
     running.log().ended(this, fault, System.nanoTime() - startedAt);
+  }
+
+  /** Notes that the call does not wait for a connection, or not any longer. */
+  void sent() {
+    isSent = true;
+  }
+
+  /** Whether the gateway may have the call. */
+  boolean isSent() {
+    return isSent;
   }
 
   void retrying(Status status, Duration delay) {

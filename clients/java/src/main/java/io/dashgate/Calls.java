@@ -248,6 +248,9 @@ final class Calls {
   /** Cancels the running calls and closes the channel, unless it was passed by the caller. */
   void close() {
     closed = true;
+    if (owned != null) {
+      owned.stopWaiting();
+    }
     attachments.close(Status.CANCELLED.withDescription(CLOSED));
     running.cancel(CLOSED);
     leaving.finish();
@@ -281,7 +284,8 @@ final class Calls {
   }
 
   private ResumedCall streamCall(
-      CallSettings settings, CallRecord record, CallOptions options, IdleClock idle) {
+      CallSettings settings, CallRecord record, CallOptions limits, IdleClock idle) {
+    CallOptions options = limits.withOption(IdleClock.OPTION, idle);
     StreamProgress progress = new StreamProgress(settings.resume(), givenId(settings) != null);
     return new ResumedCall(
         progress,
@@ -304,6 +308,10 @@ final class Calls {
       MethodDescriptor<Q, A> method, CallOptions options, CallRecord record) {
     if (closed) {
       throw new IllegalStateException("the client is closed");
+    }
+    if (owned == null) {
+      // Whether it waits for a connection is not known.
+      record.sent();
     }
     // Also for a channel passed by the caller, which may have its own limit.
     return channel.newCall(

@@ -4,22 +4,21 @@ import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.ConnectivityState;
-import io.grpc.ForwardingClientCall.SimpleForwardingClientCall;
-import io.grpc.ForwardingClientCallListener.SimpleForwardingClientCallListener;
 import io.grpc.ManagedChannel;
-import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.Iterator;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Supplier;
 
 /**
  * The connections of a client. Another one is opened when all have as many calls as a gateway takes
- * at once.
+ * at once. If there are as many connections as a client may have, calls wait in their order.
  */
 final class ConnectionPool extends Channel {
   /** How many calls a gateway takes at once on a connection. */
@@ -27,23 +26,35 @@ final class ConnectionPool extends Channel {
 
   static final int MAX_CONNECTIONS = 20;
 
+  /** The call does not wait for a place: it ends another one. */
+  static final CallOptions.Key<Boolean> AT_ONCE =
+      CallOptions.Key.createWithDefault("dashgate-at-once", false);
+
   /** The longest delay between attempts to connect; that of grpc-java is two minutes. */
   private static final long RECONNECT_NANOS = TimeUnit.SECONDS.toNanos(5);
 
   private final Supplier<ManagedChannel> open;
   private final CallLog log;
-  /** Guarded by this, as is the content. */
-  private final List<Lane> lanes = new ArrayList<>();
-  private boolean closed;
+  private final int maxConnections;
+  private final int callsPerConnection;
 
-  ConnectionPool(Supplier<ManagedChannel> open, CallLog log) {
+  // Guarded by this, as is the content.
+  private final List<Lane> lanes = new ArrayList<>();
+  private final Set<PooledCall<?, ?>> waiting = new LinkedHashSet<>();
+  /** Calls that wait do not begin any more. */
+  private boolean closing;
+
+  ConnectionPool(
+      Supplier<ManagedChannel> open, CallLog log, int maxConnections, int callsPerConnection) {
     this.open = open;
     this.log = log;
+    this.maxConnections = maxConnections;
+    this.callsPerConnection = callsPerConnection;
     add();
   }
 
   /** A channel with its own connection. */
-  private static final class Lane {
+  static final class Lane {
     final ManagedChannel channel;
     /** The number of calls in progress. */
     int calls;
@@ -70,38 +81,7 @@ final class ConnectionPool extends Channel {
 
   @Override
   public <Q, A> ClientCall<Q, A> newCall(MethodDescriptor<Q, A> method, CallOptions options) {
-    Lane lane = take();
-    return new SimpleForwardingClientCall<Q, A>(lane.channel.newCall(method, options)) {
-      /** A call that is never started, or cancelled before, does not report an end. */
-      private final AtomicBoolean isCounted = new AtomicBoolean(true);
-
-      @Override
-      public void start(Listener<A> listener, Metadata headers) {
-        super.start(
-            new SimpleForwardingClientCallListener<A>(listener) {
-              @Override
-              public void onClose(Status status, Metadata trailers) {
-                release();
-                super.onClose(status, trailers);
-              }
-            },
-            headers);
-      }
-
-      @Override
-      public void cancel(String message, Throwable cause) {
-        release();
-        super.cancel(message, cause);
-      }
-
-      private void release() {
-        if (isCounted.compareAndSet(true, false)) {
-          synchronized (ConnectionPool.this) {
-            lane.calls--;
-          }
-        }
-      }
-    };
+    return new PooledCall<>(this, method, options);
   }
 
   @Override
@@ -113,13 +93,22 @@ final class ConnectionPool extends Channel {
     return lanes.get(0).channel;
   }
 
+  /** Lets no call begin that waits, before others are cancelled, which have places. */
+  synchronized void stopWaiting() {
+    closing = true;
+  }
+
   /** Closes all channels, and waits for a limited time. */
   void close(long seconds) throws InterruptedException {
     List<Lane> all;
+    List<PooledCall<?, ?>> left;
     synchronized (this) {
-      closed = true;
+      closing = true;
       all = new ArrayList<>(lanes);
+      left = new ArrayList<>(waiting);
+      waiting.clear();
     }
+    left.forEach(it -> it.leave(Status.UNAVAILABLE.withDescription("the client was closed")));
     all.forEach(lane -> lane.channel.shutdownNow());
     long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);
     for (Lane lane : all) {
@@ -134,13 +123,46 @@ final class ConnectionPool extends Channel {
     return lane;
   }
 
-  private synchronized Lane take() {
+  /** Returns a place for a call; null if the call waits, which begins later. */
+  synchronized Lane take(PooledCall<?, ?> call, boolean atOnce) {
     Lane best = lanes.stream().min(Comparator.comparingInt(lane -> lane.calls)).orElseThrow();
-    if (best.calls >= CALLS_PER_CONNECTION && lanes.size() < MAX_CONNECTIONS && !closed) {
-      best = add();
+    if (best.calls >= callsPerConnection && !closing) {
+      if (lanes.size() < maxConnections) {
+        best = add();
+      } else if (!atOnce) {
+        waiting.add(call);
+        return null;
+      }
     }
     best.calls++;
     best.reconnect();
     return best;
+  }
+
+  /** Takes the place of a call that has ended. The first one that waits gets it. */
+  void release(Lane lane) {
+    PooledCall<?, ?> next;
+    synchronized (this) {
+      Iterator<PooledCall<?, ?>> first = waiting.iterator();
+      if (!first.hasNext() || closing || lane.calls > callsPerConnection) {
+        lane.calls--;
+        return;
+      }
+      next = first.next();
+      first.remove();
+      lane.reconnect();
+    }
+    // Not in the thread of the call that has ended, which may hold locks.
+    Background.THREADS.execute(() -> next.beginLate(lane));
+  }
+
+  /** Removes a call that does not wait any longer. */
+  synchronized void leave(PooledCall<?, ?> call) {
+    waiting.remove(call);
+  }
+
+  /** Returns how many calls wait. */
+  synchronized int waiting() {
+    return waiting.size();
   }
 }

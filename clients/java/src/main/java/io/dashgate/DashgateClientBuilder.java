@@ -30,6 +30,8 @@ public final class DashgateClientBuilder {
   private final List<ClientInterceptor> interceptors = new ArrayList<>();
   private Consumer<ManagedChannelBuilder<?>> channelOptions = builder -> {};
   private boolean hasChannelOptions;
+  private int maxConnections = ConnectionPool.MAX_CONNECTIONS;
+  private int callsPerConnection = ConnectionPool.CALLS_PER_CONNECTION;
 
   DashgateClientBuilder() {}
 
@@ -162,6 +164,13 @@ public final class DashgateClientBuilder {
     return this;
   }
 
+  /** Replaces the limits of the pool, for tests. */
+  DashgateClientBuilder limits(int connections, int calls) {
+    maxConnections = connections;
+    callsPerConnection = calls;
+    return this;
+  }
+
   /**
    * Builds the client. It connects with the first call. The variable {@code DASHGATE_LOG} is {@code
    * off}, {@code info} (a line for each call) or {@code debug} (also retries and connections).
@@ -203,7 +212,8 @@ public final class DashgateClientBuilder {
     Tls given = tls;
     Consumer<ManagedChannelBuilder<?>> options = channelOptions;
     // Errors of the settings are thrown by the first one.
-    return new ConnectionPool(() -> Connections.open(target, given, options), log);
+    return new ConnectionPool(
+        () -> Connections.open(target, given, options), log, maxConnections, callsPerConnection);
   }
 
   private Target target() {

@@ -71,7 +71,9 @@ final class Leaving {
 
   private void leave(Metadata headers, String requestId) {
     CallOptions options =
-        CallOptions.DEFAULT.withDeadlineAfter(LIMIT_SECONDS, TimeUnit.SECONDS);
+        CallOptions.DEFAULT
+            .withDeadlineAfter(LIMIT_SECONDS, TimeUnit.SECONDS)
+            .withOption(ConnectionPool.AT_ONCE, true);
     CancelCallRequest request = CancelCallRequest.newBuilder().setRequestId(requestId).build();
     // Not in the context of the stream, which may be cancelled.
     Context.ROOT.run(

@@ -256,7 +256,7 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
     // Two threads may leave a stream at once. The second one, which may close the client next, must
     // not go on before the first one's call has begun: closing waits for those that have.
     synchronized (leaving) {
-      if (isLeft || !progress.mustLeave(late)) {
+      if (isLeft || !record.isSent() || !progress.mustLeave(late)) {
         return;
       }
       isLeft = true;
