@@ -3,6 +3,8 @@ package dashgate
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"regexp"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -18,11 +20,15 @@ func (c *Conversation) MarshalJSON() ([]byte, error) { return schemaJSON(c.Raw) 
 func (c *Conversation) UnmarshalJSON(text []byte) error {
 	raw := new(dashgatev1.Conversation)
 	if err := protojson.Unmarshal(text, raw); err != nil {
-		return err
+		// The error of protojson quotes the text.
+		return errors.New("not a conversation in the JSON form of the schema " + placeInJSON.FindString(err.Error()))
 	}
 	c.Raw = raw
 	return nil
 }
+
+// placeInJSON is the position in an error of protojson, which is before anything of the text.
+var placeInJSON = regexp.MustCompile(`\(line \d+:\d+\)`)
 
 // MarshalJSON returns the answer in the JSON form of the schema: that of ConverseResponse.
 func (a *Answer) MarshalJSON() ([]byte, error) { return schemaJSON(a.Raw) }

@@ -236,3 +236,14 @@ func TestErrorsOfMessagesQuoteNoValue(t *testing.T) {
 	_, err := FromMessages("m", `[{"role":"user","a\nb\u202e":1}]`)
 	equal(t, "a key is one line", err.Error(), "messages[0].a?b?: is unknown")
 }
+
+func TestErrorsOfConversationsQuoteNoValue(t *testing.T) {
+	for text, place := range map[string]string{
+		`{"hush":1}`: "(line 1:2)", `{"model":["hush"]}`: "(line 1:10)", `{"messages":[{"role":"HUSH"}]}`: "(line 1:22)",
+	} {
+		err := json.Unmarshal([]byte(text), NewConversation(""))
+		if err == nil || strings.Contains(strings.ToLower(err.Error()), "hush") || !strings.HasSuffix(err.Error(), place) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -68,8 +68,10 @@ func newPool(dial func() (*grpc.ClientConn, error)) (*pool, error) {
 
 // take returns the connection for a call, for which it may have to wait. The function must be called
 // when the call has ended.
-func (p *pool) take(ctx context.Context) (*grpc.ClientConn, func(), error) {
-	taken, turn := p.free()
+func (p *pool) take(
+	ctx context.Context, options []grpc.CallOption,
+) (*grpc.ClientConn, func(), error) {
+	taken, turn := p.free(slices.Contains(options, grpc.CallOption(unqueued{})))
 	if turn != nil {
 		var isOpen bool
 		select {
@@ -85,8 +87,9 @@ func (p *pool) take(ctx context.Context) (*grpc.ClientConn, func(), error) {
 	return taken.conn, sync.OnceFunc(func() { p.release(taken) }), nil
 }
 
-// free returns the connection with the fewest calls, or a place among the calls that wait.
-func (p *pool) free() (*lane, *list.Element) {
+// free returns the connection with the fewest calls, or a place among the calls that wait, unless it
+// must not wait.
+func (p *pool) free(atOnce bool) (*lane, *list.Element) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	best := slices.MinFunc(p.lanes, func(one, other *lane) int { return one.calls - other.calls })
@@ -98,7 +101,7 @@ func (p *pool) free() (*lane, *list.Element) {
 		}
 	}
 	// A connection that is closed refuses the call.
-	if best.calls >= p.perLane && !p.closed {
+	if best.calls >= p.perLane && !p.closed && !atOnce {
 		return nil, p.waiting.PushBack(make(chan *lane, 1))
 	}
 	best.calls++
@@ -109,7 +112,8 @@ func (p *pool) free() (*lane, *list.Element) {
 func (p *pool) release(ended *lane) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	if next := p.waiting.Front(); next != nil {
+	// One that did not wait for its place has none to give.
+	if next := p.waiting.Front(); next != nil && ended.calls <= p.perLane {
 		p.waiting.Remove(next).(chan *lane) <- ended
 		return
 	}
@@ -135,7 +139,7 @@ func (p *pool) leave(turn *list.Element) {
 func (p *pool) Invoke(
 	ctx context.Context, method string, request, response any, options ...grpc.CallOption,
 ) error {
-	conn, ended, err := p.take(ctx)
+	conn, ended, err := p.take(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -147,7 +151,7 @@ func (p *pool) Invoke(
 func (p *pool) NewStream(
 	ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	conn, ended, err := p.take(ctx)
+	conn, ended, err := p.take(ctx, options)
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +167,9 @@ func (p *pool) NewStream(
 	}
 	return stream, err
 }
+
+// unqueued is an option of a call that does not wait for others: gRPC sends it.
+type unqueued struct{ grpc.EmptyCallOption }
 
 // onBegin is an option of a streaming call: run is called when the call has a connection.
 type onBegin struct {

@@ -37,7 +37,8 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 /// A client of a gateway. Cheap to clone; all clones share its connections. They are opened by calls:
 /// another one when all have 100 calls, up to 20 on each Tokio runtime, with which they end. So a
-/// client may be a `static`, and outlive a runtime.
+/// client may be a `static`, and outlive a runtime. Calls beyond them wait in the client, in their
+/// order, until one ends or their deadline passes.
 #[derive(Clone)]
 pub struct Client(pub(crate) Arc<Inner>);
 
