@@ -29,8 +29,8 @@ export async function outcome(text: string): Promise<Outcome> {
     }
     result.elapsed_ms = Math.round(performance.now() - begun);
     return { code: 0, out: `${JSON.stringify(result)}\n`, err: "" };
-  } catch (fault) {
-    const why = fault instanceof JobFault ? fault.message : (fault as Error).stack;
+  } catch (error) {
+    const why = error instanceof JobFault ? error.message : (error as Error).stack;
     return { code: 2, out: "", err: `${why}\n` };
   }
 }

@@ -3,6 +3,8 @@
  */
 import { createContextKey } from "@connectrpc/connect";
 
+import type { ContextKey } from "./transport.js";
+
 /** What a call does about that. */
 export interface Waiting {
   /** Called when the call begins to wait. */
@@ -12,6 +14,9 @@ export interface Waiting {
 }
 
 /** The value of a call by which a pool of connections says that it waits. */
-export const WAITING = createContextKey<Waiting | undefined>(undefined, {
-  description: "waiting for a place on a connection",
-});
+export const WAITING: ContextKey<Waiting | undefined> = createContextKey<Waiting | undefined>(
+  undefined,
+  {
+    description: "waiting for a place on a connection",
+  },
+);

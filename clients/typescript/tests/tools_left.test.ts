@@ -144,7 +144,7 @@ test("at most 16 functions run at the same time, also after one failed", async (
   await using gateway = await calling(...names);
   using client = new Client(gateway.address);
   let [running, most, runs] = [0, 0, 0];
-  const fault = new Error("no");
+  const expected = new Error("no");
   const tools = names.map((name) =>
     tool(name, async () => {
       running += 1;
@@ -152,12 +152,12 @@ test("at most 16 functions run at the same time, also after one failed", async (
       most = Math.max(most, running);
       await new Promise(setImmediate);
       running -= 1;
-      if (name === "f1" || name === "f0") throw name === "f0" ? fault : new Error("another");
+      if (name === "f1" || name === "f0") throw name === "f0" ? expected : new Error("another");
       return name;
     }),
   );
   const conversation = new Conversation("m").user("go");
-  await rejects(client.runTools(conversation, tools, { parallel: true }), fault);
+  await rejects(client.runTools(conversation, tools, { parallel: true }), expected);
   deepEqual([most, runs, running], [16, 40, 0]);
   deepEqual(
     results(conversation),
