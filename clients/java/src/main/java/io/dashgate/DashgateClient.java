@@ -284,7 +284,8 @@ public final class DashgateClient extends ConversationsClient implements AutoClo
 
   /**
    * Runs a tool loop, as {@link #runTools(Conversation, Collection, ToolSettings)}. Functions run
-   * in a thread of the common pool.
+   * in a thread of the common pool. If the future is cancelled while one runs, all calls have a
+   * result then, and what it returns is dropped.
    *
    * @param conversation the messages, the question last; do not change it until the future is
    *     complete

@@ -54,7 +54,7 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
     try {
       fold.add(event);
       consumer.accept(event);
-    } catch (RuntimeException | Error e) {
+    } catch (Throwable e) {
       // The consumer's exception is passed on unchanged, and cancels the call.
       future.completeExceptionally(e);
       return;

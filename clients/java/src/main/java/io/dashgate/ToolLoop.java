@@ -1,10 +1,8 @@
 package io.dashgate;
 
-import io.dashgate.v1.ToolCall;
 import io.grpc.Context;
 import io.grpc.Status;
 import java.util.Collection;
-import java.util.List;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ForkJoinPool;
@@ -16,6 +14,10 @@ final class ToolLoop {
   private final ToolRound round;
   private final ToolSettings settings;
   private int rounds;
+
+  // Guarded by this.
+  private ToolResults current;
+  private boolean isLeft;
 
   ToolLoop(Conversation conversation, Collection<Tool> tools, ToolSettings settings) {
     this.conversation = conversation;
@@ -37,13 +39,12 @@ final class ToolLoop {
    * again, with their results.
    */
   boolean proceed(Answer answer) {
-    conversation.append(answer);
-    List<ToolCall> calls = answer.toolCalls();
-    if (calls.isEmpty()) {
+    ToolResults results = append(answer);
+    if (results.calls().isEmpty()) {
       return false;
     }
     if (rounds == settings.maxRounds()) {
-      ToolRound.skip(conversation, calls);
+      results.close();
       throw DashgateException.own(
           Status.Code.FAILED_PRECONDITION,
           "TOOL_ROUNDS",
@@ -51,19 +52,45 @@ final class ToolLoop {
           answer.requestId());
     }
     rounds++;
-    round.run(conversation, calls);
+    round.run(results);
     return true;
+  }
+
+  private synchronized ToolResults append(Answer answer) {
+    ToolResults results = new ToolResults(conversation, answer.toolCalls());
+    if (isLeft) {
+      throw DashgateException.own(
+          Status.Code.CANCELLED, "", "the loop was left", answer.requestId());
+    }
+    conversation.append(answer);
+    current = results;
+    return results;
+  }
+
+  /** Leaves the conversation to its owner: all calls have a result, and nothing follows. */
+  private synchronized void leave() {
+    isLeft = true;
+    if (current != null) {
+      current.close();
+    }
   }
 
   /** Runs the loop with calls that return futures. Functions run in a common thread pool. */
   CompletableFuture<Answer> runAsync(Function<CallSettings, CompletableFuture<Answer>> call) {
+    CompletableFuture<Answer> last = roundsAsync(call);
+    last.whenComplete((answer, fault) -> leave());
+    return last;
+  }
+
+  private CompletableFuture<Answer> roundsAsync(
+      Function<CallSettings, CompletableFuture<Answer>> call) {
     return Futures.compose(
         call.apply(calls()),
         answer ->
             Futures.compose(
                 proceedAsync(answer),
                 goesOn ->
-                    goesOn ? runAsync(call) : CompletableFuture.completedFuture(answer)));
+                    goesOn ? roundsAsync(call) : CompletableFuture.completedFuture(answer)));
   }
 
   private CompletableFuture<Boolean> proceedAsync(Answer answer) {
@@ -72,7 +99,7 @@ final class ToolLoop {
         () -> {
           try {
             goesOn.complete(proceed(answer));
-          } catch (RuntimeException | Error e) {
+          } catch (Throwable e) {
             goesOn.completeExceptionally(e);
           }
         };

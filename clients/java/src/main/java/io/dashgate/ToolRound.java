@@ -8,15 +8,14 @@ import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.FutureTask;
+import java.util.Objects;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 
-/** Runs the functions that an answer requests, and appends their results. */
+/** Runs the functions that an answer requests. */
 final class ToolRound {
-  /** The results of functions that brought none: no call stays unanswered. */
-  private static final String FAILED = "{\"error\":\"the function failed\"}";
-
-  private static final String NOT_RUN = "{\"error\":\"the function was not run\"}";
+  /** How many functions run at the same time. */
+  static final int AT_ONCE = 16;
 
   private final Map<String, Tool> tools = new LinkedHashMap<>();
   private final boolean parallel;
@@ -30,78 +29,72 @@ final class ToolRound {
     }
   }
 
-  /** Runs the functions. The exception of a function is thrown when all calls have a result. */
-  void run(Conversation conversation, List<ToolCall> calls) {
-    if (parallel && calls.size() > 1) {
-      runTogether(conversation, calls);
-    } else {
-      runInOrder(conversation, calls);
-    }
-  }
-
-  /** Appends results for calls whose functions are not run. */
-  static void skip(Conversation conversation, List<ToolCall> calls) {
-    answer(conversation, calls, NOT_RUN);
-  }
-
-  private void runInOrder(Conversation conversation, List<ToolCall> calls) {
-    for (int at = 0; at < calls.size(); at++) {
-      String result;
-      try {
-        result = result(calls.get(at));
-      } catch (RuntimeException | Error e) {
-        conversation.toolResult(calls.get(at), FAILED);
-        skip(conversation, calls.subList(at + 1, calls.size()));
-        throw e;
+  /** Runs the functions. What one of them throws is thrown when all calls have a result. */
+  void run(ToolResults results) {
+    // Not catch: whatever is thrown, also what is not declared, is passed on.
+    try {
+      if (parallel && results.calls().size() > 1) {
+        runTogether(results);
+      } else {
+        runInOrder(results);
       }
-      conversation.toolResult(calls.get(at), result);
+    } finally {
+      results.close();
     }
   }
 
-  private void runTogether(Conversation conversation, List<ToolCall> calls) {
-    List<FutureTask<String>> tasks = new ArrayList<>();
+  private void runInOrder(ToolResults results) {
+    for (int at = 0; at < results.calls().size() && results.begin(at); at++) {
+      results.set(at, result(results.calls().get(at)));
+    }
+  }
+
+  private void runTogether(ToolResults results) {
+    int count = results.calls().size();
+    AtomicInteger next = new AtomicInteger();
+    Throwable[] faults = new Throwable[count];
+    Runnable work =
+        () -> {
+          for (int at = next.getAndIncrement();
+              at < count && results.begin(at);
+              at = next.getAndIncrement()) {
+            try {
+              results.set(at, result(results.calls().get(at)));
+            } catch (Throwable e) {
+              faults[at] = e;
+            }
+          }
+        };
     List<Thread> threads = new ArrayList<>();
-    for (ToolCall call : calls) {
-      FutureTask<String> task = new FutureTask<>(() -> result(call));
-      tasks.add(task);
-      Thread thread = new Thread(Context.current().wrap(task), "dashgate-tool-" + call.getName());
-      thread.setDaemon(true);
-      threads.add(thread);
-      thread.start();
-    }
-    Throwable first = null;
-    for (int at = 0; at < calls.size(); at++) {
-      String result = FAILED;
-      try {
-        result = tasks.get(at).get();
-      } catch (ExecutionException e) {
-        first = first == null ? e.getCause() : first;
-      } catch (InterruptedException e) {
-        threads.forEach(Thread::interrupt);
-        Thread.currentThread().interrupt();
-        answer(conversation, calls.subList(at, calls.size()), FAILED);
-        throw DashgateException.own(
-            Status.Code.CANCELLED, "", "the thread was interrupted", "");
+    try {
+      for (int at = 0; at < Math.min(count, AT_ONCE); at++) {
+        Thread thread = new Thread(Context.current().wrap(work), "dashgate-tool-" + at);
+        thread.setDaemon(true);
+        thread.start();
+        threads.add(thread);
       }
-      conversation.toolResult(calls.get(at), result);
+      for (Thread thread : threads) {
+        thread.join();
+      }
+    } catch (InterruptedException e) {
+      threads.forEach(Thread::interrupt);
+      Thread.currentThread().interrupt();
+      throw DashgateException.own(Status.Code.CANCELLED, "", "the thread was interrupted", "");
     }
-    if (first instanceof Error) {
-      throw (Error) first;
-    }
-    if (first != null) {
-      // A function declares no checked exceptions.
-      throw (RuntimeException) first;
-    }
-  }
-
-  private static void answer(Conversation conversation, List<ToolCall> calls, String result) {
-    calls.forEach(call -> conversation.toolResult(call, result));
+    Stream.of(faults)
+        .filter(Objects::nonNull)
+        .findFirst()
+        .ifPresent(
+            first -> {
+              throw Throwables.raise(first);
+            });
   }
 
   private String result(ToolCall call) {
     Tool tool = tools.get(call.getName());
     return tool == null
         ? Json.error("there is no tool " + call.getName())
-        : tool.call(call.getArguments());
+        : Objects.requireNonNull(
+            tool.call(call.getArguments()), "the function of a tool returned null");
   }
 }

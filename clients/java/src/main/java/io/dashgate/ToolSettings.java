@@ -44,8 +44,8 @@ public final class ToolSettings {
   }
 
   /**
-   * Sets whether the functions of a round run at the same time, each in its own thread. Results
-   * keep the order of the calls. Default: false.
+   * Sets whether the functions of a round run at the same time, each in its own thread, at most 16
+   * of them. Results keep the order of the calls. Default: false.
    *
    * @param parallel true for functions that may run at the same time
    * @return these settings with the choice

@@ -53,9 +53,9 @@ public final class ToolStream implements Iterator<ConverseStreamResponse>, AutoC
         if (!ended) {
           begin();
         }
-      } catch (RuntimeException | Error e) {
+      } catch (Throwable e) {
         fault = e;
-        throw e;
+        throw Throwables.raise(e);
       }
     }
     return !ended;
@@ -151,11 +151,8 @@ public final class ToolStream implements Iterator<ConverseStreamResponse>, AutoC
   }
 
   private void rethrow() {
-    if (fault instanceof Error) {
-      throw (Error) fault;
-    }
     if (fault != null) {
-      throw (RuntimeException) fault;
+      throw Throwables.raise(fault);
     }
   }
 }
