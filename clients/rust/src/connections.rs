@@ -21,7 +21,7 @@ const MAX_CONNECTIONS: usize = 20;
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     _calls: Arc<()>,
-    /// Given back last, to the call that waits longest: its connection has room then.
+    /// Given back last, to the call that waits longest: its connection takes another call then.
     _place: Option<OwnedSemaphorePermit>,
 }
 
