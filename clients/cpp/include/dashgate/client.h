@@ -39,6 +39,9 @@ std::string_view version() noexcept;
 /// A client of a dashgate gateway. It is thread-safe, connects with the first call, and must
 /// outlive its calls, except for streams and sessions. A failed call throws Error.
 ///
+/// It has up to 20 connections with 100 calls each. Calls beyond that wait in their order until one
+/// ends, within their deadline.
+///
 ///     dashgate::Client client;
 ///     std::cout << client.converse(conversation).text();
 class Client {
@@ -53,13 +56,15 @@ class Client {
   /// Moves the client; the other one must not be used again.
   Client& operator=(Client&& other) noexcept;
   /// Waits, for at most 2 seconds, until the gateway has ended the calls whose streams were left.
+  /// Streams that still wait for a connection fail with CANCELLED.
   ~Client();
 
   /// Returns the next answer when complete. The default deadline is 10 minutes.
   Answer converse(const Conversation& conversation, const CallOptions& options = {}) const;
 
   /// Returns the next answer as a stream. There is no deadline by default. Large files of the
-  /// conversation are uploaded before it returns.
+  /// conversation are uploaded before it returns. If all connections are full, the call begins when
+  /// the stream is read and another call has ended; the idle timeout does not run before.
   Stream stream(const Conversation& conversation, const CallOptions& options = {}) const;
 
   /// Returns the next answer as a value of a protobuf message, whose JSON Schema the model gets. If
@@ -102,7 +107,8 @@ class Client {
   /// the reason CALL_NOT_FOUND. Generation options and request id are not used.
   void cancel_call(const std::string& request_id, const CallOptions& options = {}) const;
 
-  /// Opens a conversation by voice. Errors of the gateway are thrown when it is read.
+  /// Opens a conversation by voice. Errors of the gateway are thrown when it is read. If all
+  /// connections are full, waits until another call ends.
   LiveSession live(const v1::LiveSetup& setup, const SessionOptions& options = {}) const;
   /// Opens a conversation by voice with a model.
   LiveSession live(const std::string& model, const SessionOptions& options = {}) const;
