@@ -44,6 +44,32 @@ for call in calls:
 """
 
 
+EXIT = """
+import sys, dashgate
+from dashgate import _lanes
+if sys.argv[2] == "waiting":
+    _lanes.CALLS_PER_CONNECTION = _lanes.MAX_CONNECTIONS = 1
+client = dashgate.Client(sys.argv[1])
+ask = dashgate.Conversation("m").user("hello?")
+first = client.stream(ask)
+if sys.argv[2] == "live":
+    session = client.live("m")
+    next(session)
+else:
+    next(iter(first))
+    second, future = client.stream(ask), client.converse_future(ask)
+"""
+
+
+@pytest.mark.parametrize("kind", ["stream", "live", "waiting"])
+def test_a_program_ends_with_what_it_has_left_open(gateway: Gateway, kind: str) -> None:
+    gateway.events, gateway.silent = [STARTED], True
+    command = [sys.executable, "-W", "error", "-c", EXIT, gateway.address, kind]
+    done = subprocess.run(command, check=True, timeout=LIMIT, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert gateway.ended.wait(LIMIT)
+
+
 def test_a_channel_that_its_owner_has_closed_is_an_error() -> None:
     subprocess.run([sys.executable, "-c", CLOSED], check=True, timeout=LIMIT)
 

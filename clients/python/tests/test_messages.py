@@ -73,6 +73,9 @@ def test_data_uris_become_bytes() -> None:
         ([{"role": "user", "content": "a\ud800"}], r"content: a surrogate without its pair"),
         ('[{"role": "user", "content": [{"text": "\\udc00"}]}]', r"text: a surrogate"),
         ([{"role": "user", "a\ud800\n": 1}], r"messages\[0\]\.a\?\?: not known"),
+        ([{"role": "user", "tool_calls": False}], "tool_calls: bool, not a list"),
+        ([{"role": "user", "tool_call_id": 0}], "tool_call_id: int, not a text"),
+        ([{"role": "user", "reasoning_content": []}], "reasoning_content: list, not a text"),
         ([{"role": "user", 7: 1}], r"messages\[0\]\.int: not known"),
         (
             [{"role": "assistant", "tool_calls": [{"id": "c"}]}],

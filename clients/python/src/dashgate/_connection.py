@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -36,10 +38,13 @@ _inherited: list[object] = []
 
 
 class OpenStream(Protocol):
-    """A stream that is cancelled when the client is closed."""
+    """A stream or a session that is cancelled when the client is closed."""
 
     def close(self) -> None:
         """Cancel the call if it has not ended."""
+
+    def leave_at_exit(self) -> None:
+        """Do the same at the end of the program, unless another thread reads the stream."""
 
 
 class Connection:
@@ -59,6 +64,7 @@ class Connection:
         self._leaving = Leaving(self.calls)
         self._streams: weakref.WeakSet[OpenStream] = weakref.WeakSet()
         self._changing = threading.Lock()
+        _open.add(self)
 
     def opened(self, stream: OpenStream) -> None:
         """Note a stream, as long as it is referred to."""
@@ -70,13 +76,30 @@ class Connection:
         if self.process == os.getpid():
             self._leaving.leave(request_id, metadata, due)
 
-    def close_streams(self) -> None:
+    def close_streams(self, *, at_exit: bool = False) -> None:
         """Close all streams, and wait until their calls have ended."""
         with self._changing:
             streams = tuple(self._streams)
         for stream in streams:
-            stream.close()
+            if at_exit:
+                stream.leave_at_exit()
+            else:
+                stream.close()
         self._leaving.finish()
+
+
+# Those of clients that may not be closed at the end of the program.
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_streams() -> None:
+    # Later, the threads of gRPC end while they hold locks that its calls wait for when they are
+    # collected, and the process would not end.
+    with contextlib.suppress(Exception):
+        for connection in tuple(_open):
+            if connection.process == os.getpid():
+                connection.close_streams(at_exit=True)
 
 
 class Connections:

@@ -21,6 +21,11 @@ class Wait:
         self.deadline = _NEVER
         self.expired = False
 
+    @property
+    def is_armed(self) -> bool:
+        """Whether a thread waits for an event."""
+        return self.deadline != _NEVER
+
     def arm(self) -> None:
         """Start waiting. An assignment only, because it runs for each event."""
         self.deadline = time.monotonic() + self.limit

@@ -35,7 +35,7 @@ Medium: TypeAlias = v1.Audio | v1.Image | v1.Video
 
 
 class Identity(NamedTuple):
-    """What tells a file from another one, and from itself after a change."""
+    """What differs between files, and between a file and what it was before a change."""
 
     device: int
     inode: int

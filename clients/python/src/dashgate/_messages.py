@@ -44,12 +44,12 @@ def _message(given: Any, at: str) -> v1.Message:
     return v1.Message(
         role=_ROLES[role],
         content=_contents(fields.get("content"), f"{at}.content"),
-        reasoning_text=_text(fields.get("reasoning_content") or "", f"{at}.reasoning_content"),
+        reasoning_text=_text(fields.get("reasoning_content", ""), f"{at}.reasoning_content"),
         tool_calls=[
             _tool_call(call, index, f"{at}.tool_calls[{index}]")
-            for index, call in enumerate(_list(fields.get("tool_calls") or [], f"{at}.tool_calls"))
+            for index, call in enumerate(_list(fields.get("tool_calls", []), f"{at}.tool_calls"))
         ],
-        tool_call_id=_text(fields.get("tool_call_id") or "", f"{at}.tool_call_id"),
+        tool_call_id=_text(fields.get("tool_call_id", ""), f"{at}.tool_call_id"),
     )
 
 
@@ -119,7 +119,7 @@ def _video_url(given: Any, at: str) -> v1.Content:
 def _input_audio(given: Any, at: str) -> v1.Content:
     fields = _object(given, at, {"data", "format"})
     data = _text(fields.get("data"), f"{at}.data")
-    form = _text(fields.get("format") or "", f"{at}.format")
+    form = _text(fields.get("format", ""), f"{at}.format")
     mime_type = sniff(b"", f"audio.{form}", "audio") if form else ""
     if _begins(data, (*_REMOTE, "data:")):
         source = _source(data, f"{at}.data")
@@ -165,10 +165,10 @@ def _tool_call(given: Any, index: int, at: str) -> v1.ToolCall:
     function = _object(fields.get("function"), f"{at}.function", {"name", "arguments"})
     return v1.ToolCall(
         index=index,
-        id=_text(fields.get("id") or "", f"{at}.id"),
-        type=_text(fields.get("type") or "", f"{at}.type"),
+        id=_text(fields.get("id", ""), f"{at}.id"),
+        type=_text(fields.get("type", ""), f"{at}.type"),
         name=_text(function.get("name"), f"{at}.function.name"),
-        arguments=_text(function.get("arguments") or "", f"{at}.function.arguments"),
+        arguments=_text(function.get("arguments", ""), f"{at}.function.arguments"),
     )
 
 

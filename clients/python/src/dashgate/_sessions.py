@@ -33,7 +33,9 @@ class LiveCalls(Caller):
             given=given,
             opening=opening,
         )
-        return LiveSession(connection.sessions.ConverseLive, progress)
+        session = LiveSession(connection.sessions.ConverseLive, progress)
+        connection.opened(session)
+        return session
 
     def speak(
         self,
@@ -53,4 +55,6 @@ class LiveCalls(Caller):
             given=given,
             opening=opening,
         )
-        return SpeechSession(connection.sessions.SynthesizeLive, progress)
+        session = SpeechSession(connection.sessions.SynthesizeLive, progress)
+        connection.opened(session)
+        return session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -102,7 +103,8 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         starter.add(self)
 
     def __del__(self) -> None:
-        self._starter.lanes.leave(self)
+        if not sys.is_finalizing():
+            self._starter.lanes.leave(self)
 
     def begin(self, lane: Lane[Any], method: Any) -> None:
         """Make the call."""

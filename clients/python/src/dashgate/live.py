@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -18,6 +19,10 @@ from dashgate.errors import Error
 _Self = TypeVar("_Self", bound="_Session[Any, Any]")
 
 
+# How long the end of the program waits for a thread of gRPC, which is only a moment from its end.
+_EXIT_LIMIT = 1.0
+
+
 class _Outbox(Generic[Request]):
     """The messages of a session, which gRPC iterates in threads of its own, one for each stream.
 
@@ -31,6 +36,8 @@ class _Outbox(Generic[Request]):
         self._stream = 0
         self.finished = False
         self._closed = False
+        # gRPC's threads that iterate the messages.
+        self._threads: set[threading.Thread] = set()
 
     def stream(self, first: Request) -> Iterator[Request]:
         """Return the messages of a new stream. Those of earlier streams end."""
@@ -40,6 +47,8 @@ class _Outbox(Generic[Request]):
             return self._messages(self._stream, first)
 
     def _messages(self, number: int, first: Request) -> Iterator[Request]:
+        self._threads = {thread for thread in self._threads if thread.is_alive()}
+        self._threads.add(threading.current_thread())
         yield first
         while True:
             with self._changed:
@@ -81,6 +90,11 @@ class _Outbox(Generic[Request]):
             self.finished = True
             self._notify()
 
+    def join(self) -> None:
+        """Wait until gRPC's threads have ended, which hold locks of the call."""
+        for thread in tuple(self._threads):
+            thread.join(_EXIT_LIMIT)
+
     def close(self) -> None:
         """End the messages at once."""
         with self._changed:
@@ -103,6 +117,7 @@ class _Session(Generic[Request, Response]):
         self._closed = threading.Event()
         self._fault: Exception | None = None
         self._over = False
+        self._is_read = False
         self._call = self._dial()
 
     @property
@@ -144,6 +159,7 @@ class _Session(Generic[Request, Response]):
             if self._over:
                 raise StopIteration
             call = self._call
+            self._is_read = True
             try:
                 event = cast("Response", next(call))
             except StopIteration:
@@ -152,6 +168,8 @@ class _Session(Generic[Request, Response]):
             except grpc.RpcError:
                 self._recover(call)
                 continue
+            finally:
+                self._is_read = False
             if self._progress.received(event):
                 return event
 
@@ -170,6 +188,12 @@ class _Session(Generic[Request, Response]):
         self._outbox.close()
         self._call.cancel()
 
+    def leave_at_exit(self) -> None:
+        """Leave it at the end of the program, unless a thread reads it, which just ends."""
+        if not self._is_read:
+            self.close()
+            self._outbox.join()
+
     def __enter__(self: _Self) -> _Self:
         return self
 
@@ -182,8 +206,9 @@ class _Session(Generic[Request, Response]):
         self.close()
 
     def __del__(self) -> None:
-        # The constructor may have failed.
-        if hasattr(self, "_call"):
+        # The constructor may have failed. At the end of the program, gRPC's threads may have ended
+        # with a lock.
+        if hasattr(self, "_call") and not sys.is_finalizing():
             self.close()
 
     def _send(self, request: Request) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -105,6 +106,11 @@ class Stream:
             self.cancel()
         self._connection.watch.remove(self._wait)
 
+    def leave_at_exit(self) -> None:
+        """Close the stream at the end of the program, unless a thread reads it, which just ends."""
+        if not self._wait.is_armed:
+            self.close()
+
     def __enter__(self) -> Stream:
         return self
 
@@ -117,7 +123,9 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        # At the end of the program, gRPC's threads may have ended with a lock, and none starts.
+        if not sys.is_finalizing():
+            self.close()
 
     def _open(self) -> Iterator[v1.ConverseStreamResponse]:
         call = self._connection.conversations.ConverseStream(
