@@ -133,7 +133,8 @@ final class Attachments {
     CompletableFuture<UploadMediaResponse> uploaded =
         Futures.compose(
             // Cancelling must not lose a file that is open by then.
-            Futures.kept(opening), opened -> gateway.upload(model, Upload.of(file, opened, mimeType)));
+            Futures.kept(opening),
+            opened -> gateway.upload(model, Upload.of(file, opened, mimeType)));
     uploaded.whenComplete((response, fault) -> opening.thenAccept(AttachedFile::close));
     return uploaded;
   }

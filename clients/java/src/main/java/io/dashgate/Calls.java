@@ -193,16 +193,17 @@ final class Calls {
   }
 
   /** Makes a unary call whose request has no field for the request id. */
-  <Q, A> A query(MethodDescriptor<Q, A> method, Q request, CallSettings settings) {
-    return query(method, request, settings, true);
+  <Q, A> CompletableFuture<A> queryAsync(
+      MethodDescriptor<Q, A> method, Q request, CallSettings settings) {
+    return queryAsync(method, request, settings, true);
   }
 
   /** Makes such a call; {@code isRepeatable}: a second attempt has no further effect. */
-  <Q, A> A query(
+  <Q, A> CompletableFuture<A> queryAsync(
       MethodDescriptor<Q, A> method, Q request, CallSettings settings, boolean isRepeatable) {
     CallOptions options =
         options(defaults.unaryTimeout(settings)).withOption(Retries.ONCE, !isRepeatable);
-    return UnaryExchange.await(queryAsync(method, request, settings, options));
+    return queryAsync(method, request, settings, options);
   }
 
   private <Q, A> CompletableFuture<A> queryAsync(

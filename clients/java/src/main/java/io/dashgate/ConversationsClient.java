@@ -2,21 +2,12 @@ package io.dashgate;
 
 import io.dashgate.v1.CancelTurnRequest;
 import io.dashgate.v1.CancelTurnResponse;
-import io.dashgate.v1.ConversationServiceGrpc;
-import io.dashgate.v1.CreateConversationRequest;
-import io.dashgate.v1.DeleteConversationRequest;
-import io.dashgate.v1.DeleteTurnRequest;
 import io.dashgate.v1.ForkConversationRequest;
-import io.dashgate.v1.GetConversationRequest;
-import io.dashgate.v1.ListConversationsRequest;
-import io.dashgate.v1.ListConversationsResponse;
 import io.dashgate.v1.ListTurnsRequest;
-import io.dashgate.v1.ListTurnsResponse;
 import io.dashgate.v1.Turn;
-import io.dashgate.v1.UpdateConversationRequest;
 
 /** The methods of {@link DashgateClient} for the conversations that a gateway stores. */
-abstract class ConversationsClient extends ResourcesClient {
+abstract class ConversationsClient extends AsyncConversationsClient {
   ConversationsClient(Calls calls) {
     super(calls);
   }
@@ -56,15 +47,7 @@ abstract class ConversationsClient extends ResourcesClient {
    */
   public io.dashgate.v1.Conversation createConversation(
       String id, ConversationSettings settings, CallSettings call) {
-    CreateConversationRequest request =
-        CreateConversationRequest.newBuilder()
-            .setConversationId(id)
-            .setConversation(settings.conversation())
-            .build();
-    return calls
-        .query(
-            ConversationServiceGrpc.getCreateConversationMethod(), request, call, !id.isEmpty())
-        .getConversation();
+    return UnaryExchange.await(createConversationAsync(id, settings, call));
   }
 
   /**
@@ -85,12 +68,7 @@ abstract class ConversationsClient extends ResourcesClient {
    * @return the conversation; {@link Conversation#of} continues it
    */
   public io.dashgate.v1.Conversation getConversation(String name, CallSettings call) {
-    return calls
-        .query(
-            ConversationServiceGrpc.getGetConversationMethod(),
-            GetConversationRequest.newBuilder().setName(name).build(),
-            call)
-        .getConversation();
+    return UnaryExchange.await(getConversationAsync(name, call));
   }
 
   /**
@@ -112,16 +90,7 @@ abstract class ConversationsClient extends ResourcesClient {
    */
   public Iterable<io.dashgate.v1.Conversation> listConversations(
       int pageSize, CallSettings call) {
-    ListConversationsRequest request =
-        ListConversationsRequest.newBuilder().setPageSize(pageSize).build();
-    return new Pages<>(
-        token ->
-            calls.query(
-                ConversationServiceGrpc.getListConversationsMethod(),
-                request.toBuilder().setPageToken(token).build(),
-                call),
-        ListConversationsResponse::getConversationsList,
-        ListConversationsResponse::getNextPageToken);
+    return conversations(pageSize, call);
   }
 
   /**
@@ -146,14 +115,7 @@ abstract class ConversationsClient extends ResourcesClient {
    */
   public io.dashgate.v1.Conversation updateConversation(
       String name, ConversationSettings changes, CallSettings call) {
-    UpdateConversationRequest request =
-        UpdateConversationRequest.newBuilder()
-            .setConversation(changes.conversation().setName(name))
-            .setUpdateMask(changes.mask())
-            .build();
-    return calls
-        .query(ConversationServiceGrpc.getUpdateConversationMethod(), request, call)
-        .getConversation();
+    return UnaryExchange.await(updateConversationAsync(name, changes, call));
   }
 
   /**
@@ -172,10 +134,7 @@ abstract class ConversationsClient extends ResourcesClient {
    * @param call options of this call; generation options are not used
    */
   public void deleteConversation(String name, CallSettings call) {
-    calls.query(
-        ConversationServiceGrpc.getDeleteConversationMethod(),
-        DeleteConversationRequest.newBuilder().setName(name).build(),
-        call);
+    UnaryExchange.await(deleteConversationAsync(name, call));
   }
 
   /**
@@ -199,14 +158,7 @@ abstract class ConversationsClient extends ResourcesClient {
    * @return the turns, also those that failed; each iteration fetches them again
    */
   public Iterable<Turn> listTurns(ListTurnsRequest request, CallSettings call) {
-    return new Pages<>(
-        token ->
-            calls.query(
-                ConversationServiceGrpc.getListTurnsMethod(),
-                request.toBuilder().setPageToken(token).build(),
-                call),
-        ListTurnsResponse::getTurnsList,
-        ListTurnsResponse::getNextPageToken);
+    return turns(request, call);
   }
 
   /**
@@ -225,10 +177,7 @@ abstract class ConversationsClient extends ResourcesClient {
    * @param call options of this call; generation options are not used
    */
   public void deleteTurn(String name, CallSettings call) {
-    calls.query(
-        ConversationServiceGrpc.getDeleteTurnMethod(),
-        DeleteTurnRequest.newBuilder().setName(name).build(),
-        call);
+    UnaryExchange.await(deleteTurnAsync(name, call));
   }
 
   /**
@@ -254,13 +203,7 @@ abstract class ConversationsClient extends ResourcesClient {
    */
   public io.dashgate.v1.Conversation forkConversation(
       ForkConversationRequest request, CallSettings call) {
-    return calls
-        .query(
-            ConversationServiceGrpc.getForkConversationMethod(),
-            request,
-            call,
-            !request.getConversationId().isEmpty())
-        .getConversation();
+    return UnaryExchange.await(forkConversationAsync(request, call));
   }
 
   /**
@@ -282,6 +225,6 @@ abstract class ConversationsClient extends ResourcesClient {
    * @return the request id of the turn; it is empty if none was running
    */
   public CancelTurnResponse cancelTurn(CancelTurnRequest request, CallSettings call) {
-    return calls.query(ConversationServiceGrpc.getCancelTurnMethod(), request, call);
+    return UnaryExchange.await(cancelTurnAsync(request, call));
   }
 }

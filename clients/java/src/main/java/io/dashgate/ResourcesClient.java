@@ -3,6 +3,7 @@ package io.dashgate;
 import io.dashgate.v1.CallServiceGrpc;
 import io.dashgate.v1.CancelCallRequest;
 import io.dashgate.v1.GetModelRequest;
+import io.dashgate.v1.GetModelResponse;
 import io.dashgate.v1.ListModelsRequest;
 import io.dashgate.v1.ListModelsResponse;
 import io.dashgate.v1.Model;
@@ -11,6 +12,7 @@ import io.dashgate.v1.UploadMediaResponse;
 import java.nio.file.Path;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Consumer;
 
 /** The methods of {@link DashgateClient} for models, uploads and running calls. */
 abstract class ResourcesClient {
@@ -38,9 +40,23 @@ abstract class ResourcesClient {
    * @param settings options of this call; generation options and request id are not used
    */
   public void cancelCall(String requestId, CallSettings settings) {
+    UnaryExchange.await(cancelCallAsync(requestId, settings));
+  }
+
+  /**
+   * Cancels a running call of this caller by its request id, as {@link #cancelCall(String)}.
+   *
+   * @param requestId the request id of the call
+   * @param settings options of this call; generation options and request id are not used
+   * @return complete when the call is cancelled
+   */
+  public CompletableFuture<Void> cancelCallAsync(String requestId, CallSettings settings) {
     Objects.requireNonNull(requestId, "requestId");
     CancelCallRequest request = CancelCallRequest.newBuilder().setRequestId(requestId).build();
-    calls.query(CallServiceGrpc.getCancelCallMethod(), request, settings.requestId(requestId));
+    return Futures.map(
+        calls.queryAsync(
+            CallServiceGrpc.getCancelCallMethod(), request, settings.requestId(requestId)),
+        response -> null);
   }
 
   /**
@@ -108,12 +124,30 @@ abstract class ResourcesClient {
    * @return the models; each iteration fetches them again
    */
   public Iterable<Model> listModels(int pageSize, CallSettings settings) {
-    ListModelsRequest.Builder request = ListModelsRequest.newBuilder().setPageSize(pageSize);
+    return models(pageSize, settings);
+  }
+
+  /**
+   * Passes the models that can be used to a consumer, in the order of their names.
+   *
+   * @param pageSize how many models are fetched at once; 0 is the gateway's page size
+   * @param settings options of each call; generation options are not used
+   * @param consumer receives the models, on a thread of the channel. The next page is fetched when
+   *     it has returned; an exception completes the future
+   * @return complete after the last one; cancelling or completing it ends the list
+   */
+  public CompletableFuture<Void> listModelsAsync(
+      int pageSize, CallSettings settings, Consumer<? super Model> consumer) {
+    return models(pageSize, settings).forEachAsync(consumer);
+  }
+
+  private Pages<?, Model> models(int pageSize, CallSettings settings) {
+    ListModelsRequest request = ListModelsRequest.newBuilder().setPageSize(pageSize).build();
     return new Pages<>(
         token ->
-            calls.query(
+            calls.queryAsync(
                 ModelServiceGrpc.getListModelsMethod(),
-                request.setPageToken(token).build(),
+                request.toBuilder().setPageToken(token).build(),
                 settings),
         ListModelsResponse::getModelsList,
         ListModelsResponse::getNextPageToken);
@@ -137,7 +171,20 @@ abstract class ResourcesClient {
    * @return the model
    */
   public Model getModel(String name, CallSettings settings) {
+    return UnaryExchange.await(getModelAsync(name, settings));
+  }
+
+  /**
+   * Returns a future of what the gateway knows of a model.
+   *
+   * @param name the name, as for {@link Conversation}
+   * @param settings options of this call; generation options are not used
+   * @return the model; cancelling or completing the future cancels the call
+   */
+  public CompletableFuture<Model> getModelAsync(String name, CallSettings settings) {
     GetModelRequest request = GetModelRequest.newBuilder().setName(name).build();
-    return calls.query(ModelServiceGrpc.getGetModelMethod(), request, settings).getModel();
+    return Futures.map(
+        calls.queryAsync(ModelServiceGrpc.getGetModelMethod(), request, settings),
+        GetModelResponse::getModel);
   }
 }

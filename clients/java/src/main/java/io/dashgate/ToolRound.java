@@ -77,6 +77,8 @@ final class ToolRound {
         thread.join();
       }
     } catch (InterruptedException e) {
+      // Before they return because of that.
+      results.close();
       threads.forEach(Thread::interrupt);
       Thread.currentThread().interrupt();
       throw DashgateException.own(Status.Code.CANCELLED, "", "the thread was interrupted", "");

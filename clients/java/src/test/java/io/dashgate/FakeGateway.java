@@ -10,7 +10,13 @@ import io.dashgate.v1.ConverseResponse;
 import io.dashgate.v1.ConverseStreamRequest;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.Delta;
+import io.dashgate.v1.GetModelRequest;
+import io.dashgate.v1.GetModelResponse;
+import io.dashgate.v1.ListModelsRequest;
+import io.dashgate.v1.ListModelsResponse;
 import io.dashgate.v1.MediaServiceGrpc;
+import io.dashgate.v1.Model;
+import io.dashgate.v1.ModelServiceGrpc;
 import io.dashgate.v1.Started;
 import io.dashgate.v1.UploadMediaRequest;
 import io.dashgate.v1.UploadMediaResponse;
@@ -96,6 +102,7 @@ final class FakeGateway implements AutoCloseable {
             .addService(new Media())
             .addService(new Cancellations())
             .addService(live)
+            .addService(new Models())
             .intercept(new Recorder())
             .maxInboundMessageSize(Calls.MAX_ANSWER_BYTES)
             .build()
@@ -172,6 +179,27 @@ final class FakeGateway implements AutoCloseable {
     public void cancelCall(CancelCallRequest request, StreamObserver<CancelCallResponse> out) {
       cancelCalls.add(request.getRequestId());
       out.onNext(CancelCallResponse.getDefaultInstance());
+      out.onCompleted();
+    }
+  }
+
+  /** Two models, in pages of one. */
+  private static final class Models extends ModelServiceGrpc.ModelServiceImplBase {
+    @Override
+    public void listModels(ListModelsRequest request, StreamObserver<ListModelsResponse> out) {
+      boolean isLast = !request.getPageToken().isEmpty();
+      out.onNext(
+          ListModelsResponse.newBuilder()
+              .addModels(Model.newBuilder().setName(isLast ? "b" : "a"))
+              .setNextPageToken(isLast ? "" : "second")
+              .build());
+      out.onCompleted();
+    }
+
+    @Override
+    public void getModel(GetModelRequest request, StreamObserver<GetModelResponse> out) {
+      Model model = Model.newBuilder().setName(request.getName()).build();
+      out.onNext(GetModelResponse.newBuilder().setModel(model).build());
       out.onCompleted();
     }
   }
