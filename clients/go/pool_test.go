@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -199,6 +200,35 @@ func TestAConnectionOfACallThatWasLeftIsGivenOn(t *testing.T) {
 	pool.leave(first)
 	pool.leave(second)
 	equal(t, "calls", pool.lanes[0].calls, 1)
+}
+
+func TestNothingIsLeftOfCallsThatLeaveAtAnyTime(t *testing.T) {
+	played := play(t)
+	played.came, played.ended = make(chan struct{}, 1000), make(chan struct{}, 1000)
+	client := played.client(t)
+	client.owned.perLane, client.owned.most = 2, 2
+	var group sync.WaitGroup
+	for at := range 200 {
+		group.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if at%3 != 0 {
+				time.AfterFunc(time.Duration(at)*100*time.Microsecond, cancel)
+			}
+			var err error
+			if at%2 == 0 {
+				_, err = client.Converse(ctx, ask())
+			} else {
+				_, err = client.Stream(ctx, ask(), WithResume(false)).Final()
+			}
+			if err != nil && failure(t, err).Code != codes.Canceled {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	idle(t, client)
+	equal(t, "connections", len(client.owned.lanes), 2)
 }
 
 func TestAClientThatIsClosedWaitsForStreamsThatAreLeft(t *testing.T) {

@@ -136,3 +136,42 @@ async fn the_idle_timeout_does_not_run_while_a_stream_waits_to_be_resumed() {
     resumed.await.unwrap().unwrap();
     assert!(begin.elapsed() > idle * 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_calls_that_leave_at_any_time() {
+    let gateway = Gateway::start(|_, seen| match seen.method.as_str() {
+        "Converse" => Reply::of([answer("done")]),
+        _ => Reply::of(support::events([])),
+    })
+    .await;
+    let client = narrow(&gateway, LONG);
+    let mut calls = Vec::new();
+    for number in 0..60_u64 {
+        let client = client.clone();
+        let call = tokio::spawn(async move {
+            match number % 2 {
+                0 => client.converse(question()).await.map(drop),
+                _ => match client.stream(question()).resume(false).await {
+                    Ok(mut events) => events.finish().await.map(drop),
+                    Err(error) => Err(error),
+                },
+            }
+        });
+        if number % 3 != 0 {
+            let left = call.abort_handle();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_micros(number * 500)).await;
+                left.abort();
+            });
+        }
+        calls.push(call);
+    }
+    for call in calls {
+        match call.await {
+            Ok(ended) => ended.unwrap(),
+            Err(left) => assert!(left.is_cancelled()),
+        }
+    }
+    // There is a place for another call.
+    client.converse(question()).await.unwrap();
+}
