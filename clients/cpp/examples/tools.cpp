@@ -28,8 +28,8 @@ void stream_answers(const dashgate::Client& client, dashgate::Conversation& conv
   // region stream
   dashgate::ToolOptions options;
   options.parallel = true;  // the functions of an answer run at the same time
-  for (const auto& event : client.stream_tools(conversation, tools, options)) {
-    std::cout << event.delta().text() << std::flush;
+  for (const auto& text : client.stream_tools(conversation, tools, options).text_deltas()) {
+    std::cout << text << std::flush;
   }
   // endregion
   std::cout << '\n';

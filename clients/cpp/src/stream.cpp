@@ -98,9 +98,9 @@ void StreamState::cancel() noexcept {
     if (is_sent) call_->context().TryCancel();
     changed_.notify_all();
   }
-  // After the call was cancelled, so that the next one is not the one too many.
-  lease_.release();
   if (is_sent) leave(false);
+  // Last, so that the call that ends this one at the gateway is not behind the next one.
+  lease_.release();
 }
 
 const v1::ConverseStreamResponse* StreamState::next() {
@@ -218,7 +218,6 @@ std::optional<Error> StreamState::status() {
 
 void StreamState::end(std::optional<Error> error) {
   is_over_ = true;
-  lease_.release();
   if (error) {
     // cancel() may be between ending the connection's call, which brought this error, and leaving.
     const bool is_cancelled = [this] {
@@ -230,6 +229,7 @@ void StreamState::end(std::optional<Error> error) {
   }
   // Whatever is cancelled from now on has ended.
   is_left_ = true;
+  lease_.release();
   if (!error) return log_.succeed();
   Error::Fields fields = error->fields();
   fields.output_started = fields.output_started || fold_.has_output();

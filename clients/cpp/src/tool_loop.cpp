@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -108,11 +107,12 @@ void ToolLoop::run_in_parallel(const Answer& answer) {
     }
   };
   std::vector<std::thread> others;
+  others.reserve(kMostAtOnce);
   try {
     while (static_cast<int>(others.size()) + 1 < std::min(count, kMostAtOnce)) {
       others.emplace_back(work);
     }
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
     // There are no more threads; those that there are run all functions.
   }
   work();

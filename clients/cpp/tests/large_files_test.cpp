@@ -130,6 +130,20 @@ TEST_F(LargeFiles, AreUploadedAgainForAnotherType) {
   EXPECT_EQ(described_[1].mime_type(), "video/webm");
 }
 
+TEST_F(LargeFiles, AreUploadedOnceForCallsAtOnce) {
+  const auto path = write("a.wav", std::string(kLarge, 'x'));
+  server_.converse = [](auto&&...) { return grpc::Status::OK; };
+  const Client client(server_.options());
+  dashgate::Conversation conversation("m");
+  conversation.user(dashgate::audio(path));
+  std::vector<std::future<void>> calls;
+  for (int call = 0; call < 4; ++call) {
+    calls.push_back(std::async(std::launch::async, [&] { client.converse(conversation); }));
+  }
+  for (auto& call : calls) call.get();
+  EXPECT_EQ(described_.size(), 1U);
+}
+
 TEST_F(LargeFiles, SmallOnesAreReadIntoTheMessage) {
   const auto path = write("a.wav", std::string(kLarge - 1, 'x'));
   EXPECT_EQ(dashgate::audio(path).audio().data().size(), kLarge - 1);

@@ -203,7 +203,7 @@ TEST(StreamResume, TwoThreadsThatLeaveAtOnceEndTheCallOnce) {
     ASSERT_NE(stream.begin(), stream.end());
     std::thread first([&] { stream.cancel(); });
     hold->reached.get_future().wait();
-    // Whoever returns first may destroy the client, which waits for calls that have begun.
+    // The first that returns may destroy the client, which waits for calls that have begun.
     auto second = std::async(std::launch::async, [&] { stream.cancel(); });
     EXPECT_EQ(second.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
     hold->may_begin.set_value();

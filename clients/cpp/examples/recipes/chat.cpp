@@ -15,8 +15,8 @@ void chat(const dashgate::Client& client, const std::vector<dashgate::Tool>& too
     const dashgate::Conversation before = conversation;
     conversation.user(line);
     try {
-      for (const auto& event : client.stream_tools(conversation, tools, options)) {
-        output << event.delta().text() << std::flush;
+      for (const auto& text : client.stream_tools(conversation, tools, options).text_deltas()) {
+        output << text << std::flush;
       }
       output << '\n';
     } catch (const dashgate::Error& error) {
