@@ -6,6 +6,7 @@ import io.dashgate.v1.Role;
 import io.dashgate.v1.ToolCall;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 
 /**
  * Reads a list of messages in the form of OpenAI's chat completions or of DashScope. Files of this
@@ -91,7 +92,7 @@ final class MessageList {
       case "text":
         return Contents.text(node.only("type", "text").need("text").text());
       case "image_url":
-        return Contents.image(medium(url(node, "image_url"), "image"), null);
+        return Contents.image(medium(url(node, "image_url", "detail"), "image"), null);
       case "video_url":
         return Contents.video(medium(url(node, "video_url"), "video"), null);
       case "input_audio":
@@ -105,8 +106,10 @@ final class MessageList {
     }
   }
 
-  private static JsonNode url(JsonNode node, String key) {
-    return node.only("type", key).need(key).only("url").need("url");
+  /** DashScope has no choice of an image's detail, which OpenAI has; it is not used. */
+  private static JsonNode url(JsonNode node, String key, String... unused) {
+    String[] keys = Stream.concat(Stream.of("url"), Stream.of(unused)).toArray(String[]::new);
+    return node.only("type", key).need(key).only(keys).need("url");
   }
 
   /** A part without a type has one key, which is its kind. */

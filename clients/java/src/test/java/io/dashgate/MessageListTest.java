@@ -109,6 +109,23 @@ class MessageListTest {
         part("{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"./a.wav\"}}"),
         "messages[0].content[0].input_audio.data: is neither a URI nor base64");
     wrong.put(part("{\"image\":\"data:x\"}"), "messages[0].content[0].image: is a data: URI");
+    refuses(wrong);
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> Conversation.fromMessages("m", List.of(Map.of("role", new Object()))));
+    Map<String, Object> unnamed = new HashMap<>();
+    unnamed.put(null, "user");
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> Conversation.fromMessages("m", List.of(unnamed)));
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> Conversation.fromMessages("m", Arrays.asList(Collections.emptyMap(), null)));
+  }
+
+  @Test
+  void namesThePlaceOfDataThatItRefuses() {
+    Map<String, String> wrong = new HashMap<>();
     for (String data : List.of("Q", "QQ=", "QQ===", "=", "Q Q=", "QQ==\\n", "_-Aa", "Q%3d")) {
       wrong.put(
           part("{\"image\":\"data:;base64," + data + "\"}"),
@@ -138,6 +155,10 @@ class MessageListTest {
         "messages[0].content[0].text: has a surrogate without its pair");
     wrong.put("[{\"role\":null}]", "messages[0].role: is missing");
     wrong.put(part("null"), "messages[0].content[0]: must be an object");
+    refuses(wrong);
+  }
+
+  private static void refuses(Map<String, String> wrong) {
     wrong.forEach(
         (json, message) -> {
           String fault =
@@ -147,17 +168,6 @@ class MessageListTest {
                   .getMessage();
           assertEquals(message, fault.substring(0, Math.min(message.length(), fault.length())));
         });
-    assertThrows(
-        IllegalArgumentException.class,
-        () -> Conversation.fromMessages("m", List.of(Map.of("role", new Object()))));
-    Map<String, Object> unnamed = new HashMap<>();
-    unnamed.put(null, "user");
-    assertThrows(
-        IllegalArgumentException.class,
-        () -> Conversation.fromMessages("m", List.of(unnamed)));
-    assertThrows(
-        IllegalArgumentException.class,
-        () -> Conversation.fromMessages("m", Arrays.asList(Collections.emptyMap(), null)));
   }
 
   @Test
