@@ -69,7 +69,12 @@ void read_input_audio(v1::Audio& audio, const Located& input) {
 template <class Medium>
 void read_url(Medium& medium, const Located& part, const std::string& key, const char* kind) {
   const Located object = part.at(key);
-  object.check_keys({"url"});
+  if (key == "image_url") {
+    // DashScope has no choice of the detail.
+    object.check_keys({"url", "detail"});
+  } else {
+    object.check_keys({"url"});
+  }
   read_uri(medium, object.at("url"), kind);
 }
 

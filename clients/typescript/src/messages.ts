@@ -142,6 +142,10 @@ function textPart(words: string): Content {
 function addressed(fields: Fields, name: string): Medium {
   const url = fields.required(name, fields.object(name));
   const value = medium(url.required("url", url.text("url")), url.place("url"));
+  if (name === "image_url") {
+    // DashScope has no choice of the detail.
+    url.text("detail");
+  }
   url.end();
   return value;
 }
