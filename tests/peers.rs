@@ -123,7 +123,7 @@ fn main() -> ExitCode {
     }
     let groups = groups.into_iter().map(|(_, trials)| trials).collect();
     let trials = schedule::side_by_side(groups);
-    libtest_mimic::run(&threads::arguments(), trials).exit_code()
+    libtest_mimic::run(&threads::arguments(2), trials).exit_code()
 }
 
 fn trial((name, tool, run): Case) -> Trial {

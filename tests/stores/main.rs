@@ -55,7 +55,7 @@ mod uploads;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = threads::arguments();
+    let arguments = threads::arguments(2);
     let any = [
         command_line::trials(),
         conversations::trials(),

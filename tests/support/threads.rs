@@ -4,14 +4,11 @@ use std::thread::available_parallelism;
 
 use libtest_mimic::Arguments;
 
-/// How many tests a core is given. They wait for answers, deadlines and downloads; with one more
-/// for each core, it has something to do meanwhile.
-const TESTS_PER_CORE: usize = 2;
-
-/// Sets the number of threads, unless the command line does.
-pub(crate) fn arguments() -> Arguments {
+/// Sets the number of threads, unless the command line does. A core has something to do while some
+/// of its tests wait for answers, deadlines and downloads.
+pub(crate) fn arguments(tests_per_core: usize) -> Arguments {
     let mut arguments = Arguments::from_args();
-    let threads = cores() * TESTS_PER_CORE;
+    let threads = cores() * tests_per_core;
     arguments.test_threads.get_or_insert(threads);
     arguments
 }
