@@ -14,39 +14,21 @@ import io.dashgate.v1.ListTurnsRequest;
 import io.dashgate.v1.UpdateConversationRequest;
 import io.grpc.Context;
 import io.grpc.Status;
-import java.io.IOException;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CopyOnWriteArrayList;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** The management of stored conversations and models with futures. */
 @Timeout(60)
-class AsyncManagementTest {
+class AsyncManagementTest extends GatewayTest {
   private static final String NAME = "conversations/order-17";
   private static final CallSettings CALL = CallSettings.create();
 
   private final List<String> found = new CopyOnWriteArrayList<>();
-  private FakeGateway gateway;
-  private DashgateClient client;
-
-  @BeforeEach
-  void start() throws IOException {
-    gateway = new FakeGateway();
-    client = gateway.client().build();
-  }
-
-  @AfterEach
-  void stop() {
-    client.close();
-    gateway.close();
-  }
-
   @Test
   void makesTheCalls() {
     ConversationSettings settings = ConversationSettings.create().labels(Map.of("team", "red"));

@@ -15,7 +15,6 @@ import io.dashgate.v1.UpdateSession;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
-import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -26,29 +25,12 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BiConsumer;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 @Timeout(60)
-class LiveSessionTest {
+class LiveSessionTest extends GatewayTest {
   private static final String MODEL = "qwen3-omni-flash-realtime";
-
-  private FakeGateway gateway;
-  private DashgateClient client;
-
-  @BeforeEach
-  void start() throws IOException {
-    gateway = new FakeGateway();
-    client = gateway.client().build();
-  }
-
-  @AfterEach
-  void stop() {
-    client.close();
-    gateway.close();
-  }
 
   @Test
   void sendsEachKindOfMessageInOrder() {

@@ -15,35 +15,17 @@ import io.dashgate.v1.HistoryPolicy;
 import io.dashgate.v1.HistoryUsed;
 import io.dashgate.v1.ListTurnsRequest;
 import io.dashgate.v1.UpdateConversationRequest;
-import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalInt;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 @Timeout(60)
-class StoredConversationTest {
+class StoredConversationTest extends GatewayTest {
   private static final String NAME = "conversations/order-17";
-
-  private FakeGateway gateway;
-  private DashgateClient client;
-
-  @BeforeEach
-  void start() throws IOException {
-    gateway = new FakeGateway();
-    client = gateway.client().build();
-  }
-
-  @AfterEach
-  void stop() {
-    client.close();
-    gateway.close();
-  }
 
   @Test
   void sendsWhatIsNewAndExpectsTheLatestTurn() {

@@ -19,18 +19,15 @@ import io.dashgate.v1.Model;
 import io.dashgate.v1.TokenLogprob;
 import io.dashgate.v1.Usage;
 import io.grpc.Status;
-import java.io.IOException;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletionException;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 @Timeout(60)
-class StructuredCallTest {
+class StructuredCallTest extends GatewayTest {
   private static final OutputType<HistoryUsed> TYPE =
       OutputType.of(HistoryUsed.getDefaultInstance());
 
@@ -39,21 +36,6 @@ class StructuredCallTest {
           + "\"estimatedInputTokens\":7}";
 
   private final Conversation conversation = new Conversation("m").user("How many turns?");
-  private FakeGateway gateway;
-  private DashgateClient client;
-
-  @BeforeEach
-  void start() throws IOException {
-    gateway = new FakeGateway();
-    client = gateway.client().build();
-  }
-
-  @AfterEach
-  void stop() {
-    client.close();
-    gateway.close();
-  }
-
   @Test
   void becomesAMessage() {
     answers(VALUE);

@@ -12,7 +12,6 @@ import io.dashgate.v1.Delta;
 import io.dashgate.v1.Message;
 import io.dashgate.v1.ToolCall;
 import io.grpc.Status;
-import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
@@ -23,33 +22,16 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Function;
 import java.util.stream.Collectors;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** A conversation can be continued however a tool loop ends. */
 @Timeout(60)
-class ToolEndTest {
+class ToolEndTest extends GatewayTest {
   private static final String FAILED = "{\"error\":\"the function failed\"}";
   private static final String NOT_RUN = "{\"error\":\"the function was not run\"}";
 
   private final Conversation conversation = new Conversation("m").user("What?");
-  private FakeGateway gateway;
-  private DashgateClient client;
-
-  @BeforeEach
-  void start() throws IOException {
-    gateway = new FakeGateway();
-    client = gateway.client().build();
-  }
-
-  @AfterEach
-  void stop() {
-    client.close();
-    gateway.close();
-  }
-
   @Test
   void ofAnythingThatAFunctionThrows() {
     for (Throwable own :
