@@ -30,6 +30,8 @@ mod emulator;
 mod examples;
 #[path = "clients/forks.rs"]
 mod forks;
+#[path = "support/http_get.rs"]
+mod http_get;
 #[path = "clients/judge.rs"]
 mod judge;
 #[path = "clients/language.rs"]

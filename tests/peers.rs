@@ -26,6 +26,8 @@ mod envoy_web;
 mod grpcurl;
 #[path = "peers/h2spec.rs"]
 mod h2spec;
+#[path = "support/http_get.rs"]
+mod http_get;
 #[path = "peers/image.rs"]
 mod image;
 #[path = "peers/interop.rs"]

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use super::http_get::fetch;
 use super::play::runtime;
-use super::server::fetch;
 
 /// A running emulator.
 pub(crate) struct Emulator {

@@ -1,8 +1,7 @@
 //! The real binary, serving on a port of its own until it is dropped.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
@@ -16,7 +15,6 @@ use super::process::end;
 
 /// Far longer than a start takes, on a machine that is busy with something else.
 const START_LIMIT: Duration = Duration::from_secs(60);
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Enough to see why it failed.
 const LOG_LIMIT: usize = 64 * 1024;
 
@@ -101,24 +99,6 @@ impl Server {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-}
-
-/// The body that a plain GET brings.
-pub(crate) fn fetch(address: &str, path: &str) -> Result<String, String> {
-    let fetch = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        // The old protocol: the answer ends where the connection does.
-        write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = fetch().map_err(|error| format!("GET {path}: {error}"))?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
-        _ => Err(format!("GET {path}: {answer}")),
     }
 }
 

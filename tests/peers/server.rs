@@ -1,8 +1,7 @@
 //! The real binary, serving on a port of its own until it is dropped.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -10,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::http_get::fetch;
 use super::process::{ask, end};
 
 /// Far longer than a start takes, on a machine that is busy with something else.
@@ -159,29 +159,12 @@ impl Server {
 
     /// The body that a plain GET brings.
     pub(crate) fn fetch(&self, path: &str) -> Result<String, String> {
-        self.get(&self.address, path)
+        fetch(&self.address, path)
     }
 
     /// The same from the operator's port.
     pub(crate) fn look(&self, path: &str) -> Result<String, String> {
-        self.get(&self.admin, path)
-    }
-
-    fn get(&self, host: &str, path: &str) -> Result<String, String> {
-        let fetch = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(host)?;
-            stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-            // The old protocol: the answer ends where the connection does.
-            write!(stream, "GET {path} HTTP/1.0\r\nhost: {host}\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        let answer = fetch().map_err(|error| format!("GET {path}: {error}"))?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
-            _ => Err(format!("GET {path}: {answer}")),
-        }
+        fetch(&self.admin, path)
     }
 }
 
