@@ -414,3 +414,42 @@ def test_many_calls_that_wait_leave_nothing(
         until(lambda: (places(client), waiting(client)) == ([0], 0))
         gateway.events = [STARTED, text("hello"), COMPLETED]
         assert client.stream(ASK).final().text == "hello"
+
+
+def test_a_call_that_ends_another_one_does_not_wait(gateway: Gateway, door: Door) -> None:
+    over = threading.Event()
+
+    def resumable(context: grpc.ServicerContext) -> Iterator[v1.ConverseStreamResponse]:
+        context.send_initial_metadata((("dashgate-resumable", "true"),))
+        yield v1.ConverseStreamResponse(started=v1.Started(model="m", resumable=True))
+        over.wait(LIMIT)
+
+    async def main() -> None:
+        async with AsyncClient(gateway.address) as client:
+            stream = client.stream(ASK, request_id="c")
+            events = aiter(stream)
+            await anext(events)
+            waits = [asyncio.create_task(client.converse(ASK)) for _ in range(2)]
+            await until_async(lambda: waiting(client) == 2)
+            await client.cancel_call("d")
+            stream.cancel()
+            await until_async(lambda: "c" in gateway.cancelled)
+            door.opens.set()
+            await asyncio.gather(*waits)
+
+    gateway.parts = [resumable, resumable]
+    with Client(gateway.address) as client:
+        stream = client.stream(ASK, request_id="a")
+        events = iter(stream)
+        next(events)
+        waits = [client.converse_future(ASK) for _ in range(2)]
+        client.cancel_call("b")
+        assert waiting(client) == 2
+        stream.close()
+        until(lambda: "a" in gateway.cancelled)
+        door.opens.set()
+        assert [each.result().text for each in waits] == ["hello", "hello"]
+    door.opens.clear()
+    asyncio.run(main())
+    assert gateway.cancelled == ["b", "a", "d", "c"]
+    over.set()

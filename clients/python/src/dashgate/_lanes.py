@@ -14,6 +14,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 CALLS_PER_CONNECTION = 100
 MAX_CONNECTIONS = 20
 
+# It ends another call, and must not wait for calls that run until they are ended.
+_ENDS_A_CALL = "/dashgate.v1.CallService/CancelCall"
+
 _Channel = TypeVar("_Channel")
 
 
@@ -101,6 +104,8 @@ class Lanes(Generic[_Channel]):
         self.changed = threading.Condition(threading.RLock())
         self.closed = False
         self.all = [Lane(dial())]
+        # For calls that end others while all are full; opened when it is needed.
+        self._spare: Lane[_Channel] | None = None
         self._numbers = itertools.count()
         # A call that nothing else refers to is left.
         self.waiting: OrderedDict[int, weakref.ref[Waiter]] = OrderedDict()
@@ -112,7 +117,10 @@ class Lanes(Generic[_Channel]):
         """
         with self.changed:
             self._check_open()
-            lane = None if self.waiting else self._free()
+            if which.name == _ENDS_A_CALL:
+                lane: Lane[_Channel] | None = self._free() or self._spared()
+            else:
+                lane = None if self.waiting else self._free()
             return None if lane is None else self._taken(lane, which)
 
     def release(self, lane: Lane[_Channel]) -> bool:
@@ -163,7 +171,8 @@ class Lanes(Generic[_Channel]):
             waiting = self._all_waiting()
             self.waiting.clear()
             self.changed.notify_all()
-            return [lane.channel for lane in self.all], waiting
+            lanes = self.all if self._spare is None else [*self.all, self._spare]
+            return [lane.channel for lane in lanes], waiting
 
     def closed_error(self) -> ValueError:
         """Return the error of a call on a channel that is closed."""
@@ -185,6 +194,11 @@ class Lanes(Generic[_Channel]):
             return None
         self.all.append(Lane(self._dial()))
         return self.all[-1]
+
+    def _spared(self) -> Lane[_Channel]:
+        if self._spare is None:
+            self._spare = Lane(self._dial())
+        return self._spare
 
     def _taken(self, lane: Lane[_Channel], which: Which) -> tuple[Lane[_Channel], Any]:
         method = lane.method(which)
