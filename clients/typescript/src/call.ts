@@ -8,6 +8,7 @@ import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 import type { CallLog } from "./log.js";
 import type { Metadata } from "./metadata.js";
 import { Attempts, type RetryBudget } from "./retry.js";
+import { startTimer } from "./timer.js";
 
 /** The default deadline of a unary call: longer than any model takes. */
 export const DEFAULT_TIMEOUT_MS = 600_000;
@@ -113,9 +114,9 @@ export class Call {
 
   /** Runs a timer until the call ends or the returned function is called. */
   timer(ms: number, ring: () => void): () => void {
-    const timer = setTimeout(ring, ms);
+    const stopTimer = startTimer(ms, ring);
     const stop = () => {
-      clearTimeout(timer);
+      stopTimer();
       this.#release.delete(stop);
     };
     this.#release.add(stop);

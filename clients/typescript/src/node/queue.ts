@@ -3,6 +3,8 @@
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 
+import { startTimer } from "../timer.js";
+
 /** When a call stops waiting. */
 export interface Patience {
   readonly signal: AbortSignal | undefined;
@@ -32,10 +34,10 @@ export class Queue<P> {
         reject(ConnectError.from(signal.reason, Code.Canceled));
         return;
       }
-      const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs);
+      const stopTimer = timeoutMs === undefined ? undefined : startTimer(timeoutMs, late);
       const leave = () => {
         this.#waiters.delete(waiter);
-        clearTimeout(timer);
+        stopTimer?.();
         signal?.removeEventListener("abort", left);
       };
       const waiter: Waiter<P> = {
