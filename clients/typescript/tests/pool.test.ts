@@ -1,6 +1,7 @@
 /** The connections of a client, with small limits, and calls that wait for a place. */
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 
 import { ConnectError } from "@connectrpc/connect";
 import { Client, type CallOptions } from "dashgate";
@@ -9,7 +10,7 @@ import { connectTo } from "#dist/node/connection.js";
 import { pooled } from "#dist/node/pool.js";
 import { parseTarget } from "#dist/node/target.js";
 
-import { completed, failure, question, started } from "./tools/calls.js";
+import { completed, failure, question } from "./tools/calls.js";
 import { event, isLeftOf, played } from "./tools/gateway.js";
 
 /** A value for each request id, made when it is first asked for. */
@@ -43,7 +44,7 @@ async function twoPlaces(idleTimeoutMs?: number) {
         return {};
       },
       converseStream: async function* ({ requestId }, { requestHeader, signal }) {
-        yield started;
+        yield { event: { case: "started", value: { model: "m", requestId, resumable: true } } };
         await answer(requestId, requestHeader, signal);
         yield completed;
       },
@@ -185,6 +186,29 @@ test("a call that leaves while it waits takes no place, and is not cancelled at 
   release("6");
   release("7");
   await again.calls;
+});
+
+test("a call that ends another one does not wait", async () => {
+  await using stage = await twoPlaces();
+  const { client, release } = stage;
+  const stream = client.stream(question(), { requestId: "1" });
+  const left = rejects(stream.final(), { name: "AbortError" });
+  await stage.arrived("1");
+  const { calls } = await stage.running("2");
+  const waiting = [stage.converse("3"), stage.converse("4")];
+  await client.cancelCall("5");
+  deepEqual([stage.ids().slice(2), stage.cancelled], [[], ["5"]]);
+  stream.cancel();
+  await left;
+  await stage.arrived("3");
+  while (stage.cancelled.length < 2) {
+    await setTimeout(1);
+  }
+  deepEqual([stage.ids().slice(2), stage.cancelled], [["3"], ["5", "1"]]);
+  for (const id of ["2", "3", "4"]) {
+    release(id);
+  }
+  await Promise.all([calls, ...waiting]);
 });
 
 test("closing the client ends the calls that wait", async () => {

@@ -5,6 +5,7 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 
+import { CallService } from "../gen/dashgate/v1/call_service_pb.js";
 import type { ContextValues, StreamResponse, Transport } from "../transport.js";
 import { WAITING } from "../waiting.js";
 import type { Connection } from "./connection.js";
@@ -17,6 +18,8 @@ export interface PoolLimits {
 }
 
 const LIMITS: PoolLimits = { connections: 20, callsPerConnection: 100 };
+
+const { cancelCall } = CallService.method;
 
 /** A connection and the number of its calls in progress. */
 interface Lane {
@@ -36,6 +39,8 @@ interface Place {
 export function pooled(open: () => Connection, limits: PoolLimits = LIMITS): Connection {
   const lanes: Lane[] = [{ connection: open(), calls: 0 }];
   const queue = new Queue<Lane>();
+  /** For calls that end others while all are full; opened when it is needed. */
+  let spare: Lane | undefined;
   let isClosed = false;
 
   const free = (): Lane | undefined => {
@@ -51,13 +56,15 @@ export function pooled(open: () => Connection, limits: PoolLimits = LIMITS): Con
     return opened;
   };
 
+  const spared = (): Lane => (spare ??= { connection: open(), calls: 0 });
+
   const placeOn = (lane: Lane, timeoutMs: number | undefined): Place => {
     if (isClosed) {
       throw closed();
     }
     let counted = true;
     const release = () => {
-      if (counted && !queue.give(lane)) {
+      if (counted && (lane === spare || !queue.give(lane))) {
         lane.calls -= 1;
       }
       counted = false;
@@ -66,8 +73,13 @@ export function pooled(open: () => Connection, limits: PoolLimits = LIMITS): Con
   };
 
   /** A place that is free, or one that is waited for. */
-  const take = (patience: Patience, values: ContextValues | undefined): Place | Promise<Place> => {
-    const lane = free();
+  const take = (
+    patience: Patience,
+    values: ContextValues | undefined,
+    endsCall = false,
+  ): Place | Promise<Place> => {
+    // What it ends may be what the calls that wait are waiting for.
+    const lane = free() ?? (endsCall && !isClosed ? spared() : undefined);
     if (lane === undefined) {
       return waited(patience, values);
     }
@@ -89,7 +101,8 @@ export function pooled(open: () => Connection, limits: PoolLimits = LIMITS): Con
 
   const transport: Transport = {
     unary: async (method, signal, timeoutMs, headers, input, values) => {
-      const place = await take({ signal, timeoutMs }, values);
+      const endsCall = method.name === cancelCall.name && method.parent === cancelCall.parent;
+      const place = await take({ signal, timeoutMs }, values, endsCall);
       try {
         return await place.transport.unary(method, signal, place.timeoutMs, headers, input, values);
       } finally {
@@ -118,7 +131,7 @@ export function pooled(open: () => Connection, limits: PoolLimits = LIMITS): Con
   const close = () => {
     isClosed = true;
     queue.fail(closed());
-    for (const { connection } of lanes) {
+    for (const { connection } of spare === undefined ? lanes : [...lanes, spare]) {
       connection.close();
     }
   };
