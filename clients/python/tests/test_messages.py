@@ -66,6 +66,8 @@ def test_data_uris_become_bytes() -> None:
         ([{"role": "user", "content": [{"audio": "data:audio/wav;base64,?"}]}], "neither base64"),
         ([{"role": "user", "content": [{"audio": "data:"}]}], "no comma"),
         ([{"role": "user", "content": [{"audio": "data:,"}]}], r"audio: no data"),
+        ([{"role": "user", "content": [{"audio": "data:,a%2"}]}], "two hexadecimal digits"),
+        ([{"role": "user", "content": [{"audio": "data:,%zz"}]}], "two hexadecimal digits"),
         ([{"role": "user", "content": [{"audio": "data:;base64,"}]}], r"audio: no data"),
         ([{"role": "user", "content": [{"video": []}]}], r"\[0\]\.video: no images"),
         ([{"role": "user", "content": [{"video": [None]}]}], r"video\[0\]: missing"),
@@ -165,3 +167,9 @@ def test_an_error_quotes_no_value(messages: str) -> None:
     while error is not None:
         assert "secret" not in f"{error!r} {vars(error)} {getattr(error, 'doc', '')}"
         error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("uri", ["OSS:a", "http:/a", "https:a"])
+def test_a_uri_is_known_by_its_scheme(uri: str) -> None:
+    conversation = Conversation.from_messages("m", [{"role": "user", "content": [{"audio": uri}]}])
+    assert conversation.raw.messages[0].content[0].audio.uri == uri

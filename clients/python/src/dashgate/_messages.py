@@ -21,11 +21,12 @@ _ROLES = {
     "tool": v1.ROLE_TOOL,
 }
 
-_REMOTE = ("http://", "https://", "oss://")
-_LONGEST_SCHEME = len("https://")
+_REMOTE = ("http:", "https:", "oss:")
+_LONGEST_SCHEME = len("https:")
 
 # Padding may be left out.
 _BASE64 = re.compile(r"([A-Za-z0-9+/]*)(={0,2})")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -138,6 +139,8 @@ def _source(given: Any, at: str) -> dict[str, Any]:
     if not comma:
         _refuse(at, "the data: URI has no comma")
     is_base64 = kind.lower().endswith(";base64")
+    if not is_base64 and _BAD_ESCAPE.search(data):
+        _refuse(at, "the data: URI has % without two hexadecimal digits")
     content = _base64(data, at) if is_base64 else unquote_to_bytes(data)
     if not content:
         _refuse(at, "no data")
