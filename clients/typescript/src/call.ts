@@ -237,9 +237,9 @@ export class Call {
   }
 }
 
-/** The request id of the caller: the option, or in the metadata of the call. */
+/** The request id of the caller: the option, or in the metadata of the call. An empty one is none. */
 export function givenId({ requestId, metadata }: CallOptions): string | undefined {
-  if (requestId !== undefined) {
+  if (requestId !== undefined && requestId !== "") {
     return requestId;
   }
   const entries = Object.entries(metadata ?? {});

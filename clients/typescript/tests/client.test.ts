@@ -303,3 +303,18 @@ test("a deadline bounds the waits between attempts too", async () => {
   deepEqual([code, reason], ["DEADLINE_EXCEEDED", ErrorReason.DEADLINE_EXCEEDED]);
   ok(requestId);
 });
+
+test("an empty request id is none", async () => {
+  let calls = 0;
+  const ids = new Set<string>();
+  await using gateway = await answering((_, requestId) => {
+    calls += 1;
+    ids.add(requestId);
+    if (calls < 3) throw unavailable("0");
+    return { requestId };
+  });
+  using client = new Client(gateway.address);
+  const { requestId } = await client.converse(question(), { requestId: "" });
+  deepEqual([calls, [...ids]], [3, [requestId]]);
+  equal(requestId.length, 36);
+});
