@@ -196,11 +196,12 @@ final class PooledCall<Q, A> extends ClientCall<Q, A> {
       }
       end = status;
       stopWaiting();
+      // Before its listener receives the end, which may begin the next call.
+      pool.leave(this);
       if (listener != null) {
         close();
       }
     }
-    pool.leave(this);
   }
 
   private void use(Consumer<ClientCall<Q, A>> action) {
