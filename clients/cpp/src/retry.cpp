@@ -6,7 +6,7 @@
 #include <random>
 #include <string>
 
-#include "cancellation_state.h"
+#include "wait.h"
 
 namespace dashgate::detail {
 namespace {
@@ -62,16 +62,8 @@ void pause(std::chrono::milliseconds delay, const CancellationToken& cancellatio
            const std::string& request_id) {
   std::mutex mutex;
   std::condition_variable changed;
-  bool is_cancelled = false;
-  const CancelOnRequest on_request(cancellation, [&] {
-    const std::lock_guard lock(mutex);
-    is_cancelled = true;
-    changed.notify_all();
-  });
-  std::unique_lock lock(mutex);
-  changed.wait_until(lock, from_now(delay), [&] { return is_cancelled; });
-  if (!is_cancelled) return;
-  throw cancelled(request_id);
+  const auto is_done = [] { return false; };
+  wait(mutex, changed, is_done, from_now(delay), cancellation, request_id);
 }
 
 }  // namespace dashgate::detail

@@ -10,12 +10,13 @@
 
 namespace dashgate::detail {
 
-// Waits until `is_done`, which the mutex protects and whose changes the condition reports. Throws
-// Error with CANCELLED or DEADLINE_EXCEEDED, as a call does.
+// Waits until `is_done`, which the mutex protects and whose changes the condition reports. Returns
+// whether that was before the deadline. Throws Error with CANCELLED as soon as the token is
+// cancelled.
 template <class Done>
-void wait_until(std::mutex& mutex, std::condition_variable& changed, const Done& is_done,
-                const Deadline& deadline, const CancellationToken& cancellation,
-                const std::string& request_id) {
+bool wait(std::mutex& mutex, std::condition_variable& changed, const Done& is_done,
+          const Deadline& deadline, const CancellationToken& cancellation,
+          const std::string& request_id) {
   bool is_cancelled = false;
   const CancelOnRequest on_request(cancellation, [&] {
     const std::lock_guard lock(mutex);
@@ -28,7 +29,15 @@ void wait_until(std::mutex& mutex, std::condition_variable& changed, const Done&
   const bool is_in_time =
       deadline ? changed.wait_until(lock, *deadline, is_over) : (changed.wait(lock, is_over), true);
   if (is_cancelled) throw cancelled(request_id);
-  if (!is_in_time) throw expired(request_id);
+  return is_in_time;
+}
+
+// Waits in the same way, and throws Error with DEADLINE_EXCEEDED after the deadline, as calls do.
+template <class Done>
+void wait_until(std::mutex& mutex, std::condition_variable& changed, const Done& is_done,
+                const Deadline& deadline, const CancellationToken& cancellation,
+                const std::string& request_id) {
+  if (!wait(mutex, changed, is_done, deadline, cancellation, request_id)) throw expired(request_id);
 }
 
 }  // namespace dashgate::detail
