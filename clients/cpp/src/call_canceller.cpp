@@ -3,7 +3,6 @@
 #include <grpcpp/client_context.h>
 
 #include <chrono>
-#include <exception>
 
 #include "call.h"
 
@@ -19,6 +18,10 @@ constexpr int kMaxPending = 1000;
 }  // namespace
 
 struct CallCanceller::Pending {
+  explicit Pending(const std::shared_ptr<ConnectionPool>& pool)
+      : lease(pool, LeaseKind::kCancellation) {}
+
+  ConnectionLease lease;
   grpc::ClientContext context;
   v1::CancelCallResponse response;
   grpc::Status status;
@@ -36,19 +39,20 @@ void CallCanceller::cancel(const std::string& request_id, const Metadata& of_cli
   try {
     v1::CancelCallRequest request;
     request.set_request_id(request_id);
-    auto pending = std::make_unique<Pending>();
-    add_metadata(pending->context, of_client, of_call);
-    pending->context.set_deadline(from_now(kLimit));
     const std::lock_guard lock(mutex_);
     if (pending_ == kMaxPending) return;
     if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
-    pending->reader = service_->PrepareAsyncCancelCall(&pending->context, request, &queue_);
+    auto pending = std::make_unique<Pending>(pool_);
+    add_metadata(pending->context, of_client, of_call);
+    pending->context.set_deadline(from_now(kLimit));
+    v1::CallService::StubInterface& service = *pending->lease.connection().call_service;
+    pending->reader = service.PrepareAsyncCancelCall(&pending->context, request, &queue_);
     pending->reader->StartCall();
     Pending& started = *pending.release();
     started.reader->Finish(&started.response, &started.status, &started);
     ++pending_;
-  } catch (const std::exception&) {
-    // Without memory or threads: the gateway ends the call.
+  } catch (...) {
+    // Without memory, threads or a channel: the gateway ends the call.
     return;
   }
 }

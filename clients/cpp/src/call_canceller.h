@@ -3,7 +3,6 @@
 #define DASHGATE_SRC_CALL_CANCELLER_H_
 
 #include <dashgate/options.h>
-#include <dashgate/v1/call_service.grpc.pb.h>
 #include <grpcpp/completion_queue.h>
 
 #include <condition_variable>
@@ -12,6 +11,8 @@
 #include <string>
 #include <thread>
 
+#include "connection_pool.h"
+
 namespace dashgate::detail {
 
 // Thread-safe. Shared by a client and its streams. Its thread starts with the first call that is
@@ -19,8 +20,7 @@ namespace dashgate::detail {
 // reference to a channel on them.
 class CallCanceller {
  public:
-  explicit CallCanceller(std::unique_ptr<v1::CallService::StubInterface> service)
-      : service_(std::move(service)) {}
+  explicit CallCanceller(std::shared_ptr<ConnectionPool> pool) : pool_(std::move(pool)) {}
   CallCanceller(const CallCanceller&) = delete;
   CallCanceller& operator=(const CallCanceller&) = delete;
   // Waits as finish() does.
@@ -33,14 +33,12 @@ class CallCanceller {
   // Waits, for at most 2 seconds, until all these calls are cancelled.
   void finish() noexcept;
 
-  v1::CallService::StubInterface& service() { return *service_; }
-
  private:
   struct Pending;
 
   void run() noexcept;
 
-  std::unique_ptr<v1::CallService::StubInterface> service_;
+  std::shared_ptr<ConnectionPool> pool_;
   grpc::CompletionQueue queue_;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -37,8 +37,9 @@ void Client::cancel_call(const std::string& request_id, const CallOptions& optio
   detail::Call call(impl_->metadata, options.metadata, impl_->unary_deadline(options.timeout),
                     options.cancellation);
   v1::CancelCallResponse response;
+  const detail::ConnectionLease lease = impl_->connect_for_cancellation();
   const grpc::Status status =
-      impl_->canceller()->service().CancelCall(&call.context(), request, &response);
+      lease.connection().call_service->CancelCall(&call.context(), request, &response);
   if (status.ok()) return log.succeed();
   const Error error = Error::from_status(status, call.context(), request_id);
   log.fail(error);

@@ -79,7 +79,7 @@ const std::shared_ptr<grpc::ChannelInterface>& Client::Impl::channel() {
       channel_ = open();
     }
     pool_ = std::make_shared<detail::ConnectionPool>(channel_, std::move(open), log);
-    canceller_ = std::make_shared<detail::CallCanceller>(v1::CallService::NewStub(channel_));
+    canceller_ = std::make_shared<detail::CallCanceller>(pool_);
   });
   return channel_;
 }
@@ -96,9 +96,9 @@ std::shared_ptr<detail::ConnectionLease> Client::Impl::connect(
   return detail::acquire(pool_, deadline, cancellation, request_id);
 }
 
-const std::shared_ptr<detail::CallCanceller>& Client::Impl::canceller() {
+detail::ConnectionLease Client::Impl::connect_for_cancellation() {
   channel();
-  return canceller_;
+  return detail::ConnectionLease(pool_, detail::LeaseKind::kCancellation);
 }
 
 detail::StreamClient Client::Impl::stream_client() {

@@ -34,8 +34,8 @@ struct Client::Impl {
   std::shared_ptr<detail::ConnectionLease> connect(const detail::Deadline& deadline,
                                                    const CancellationToken& cancellation,
                                                    const std::string& request_id);
-  // Cancels calls whose streams were left.
-  const std::shared_ptr<detail::CallCanceller>& canceller();
+  // Takes a connection for the cancellation of a call, which does not wait for other calls.
+  detail::ConnectionLease connect_for_cancellation();
   // What a stream needs; it may outlive the client.
   detail::StreamClient stream_client();
 
@@ -72,7 +72,7 @@ struct Client::Impl {
   std::once_flag once_;
   std::shared_ptr<grpc::ChannelInterface> channel_;
   std::shared_ptr<detail::ConnectionPool> pool_;
-  std::shared_ptr<detail::CallCanceller> canceller_;
+  std::shared_ptr<detail::CallCanceller> canceller_;  // of calls whose streams were left
 };
 
 }  // namespace dashgate

@@ -7,6 +7,7 @@ namespace dashgate::detail {
 
 Connection::Connection(std::shared_ptr<grpc::ChannelInterface> to)
     : channel(std::move(to)),
+      call_service(v1::CallService::NewStub(channel)),
       conversations(v1::ConversationService::NewStub(channel)),
       media(v1::MediaService::NewStub(channel)),
       models(v1::ModelService::NewStub(channel)),
@@ -24,7 +25,9 @@ void ConnectionPool::close() noexcept {
   std::vector<std::shared_ptr<Connection>> closed;
   const std::lock_guard lock(mutex_);
   is_closed_ = true;
-  closed.swap(connections_);
+  // The first one is for the streams that outlive the client.
+  closed.assign(connections_.begin() + 1, connections_.end());
+  connections_.resize(1);
   for (ConnectionLease* lease : waiting_) {
     lease->is_over_ = true;
     lease->changed_.notify_all();
@@ -39,16 +42,27 @@ std::shared_ptr<Connection> ConnectionPool::take() {
   std::shared_ptr<Connection> found = *fewest;
   if (open_ && found->calls >= limits_.calls) {
     if (connections_.size() >= limits_.connections) return nullptr;
-    found = std::make_shared<Connection>(open_());
+    found = open();
     connections_.push_back(found);
-    log_->connection(connections_.size());
   }
   ++found->calls;
   return found;
 }
 
+std::shared_ptr<Connection> ConnectionPool::take_spare() {
+  if (spare_ == nullptr) spare_ = open();
+  ++spare_->calls;
+  return spare_;
+}
+
+std::shared_ptr<Connection> ConnectionPool::open() {
+  auto opened = std::make_shared<Connection>(open_());
+  log_->connection(connections_.size() + (spare_ == nullptr ? 1 : 2));
+  return opened;
+}
+
 void ConnectionPool::give_back(const std::shared_ptr<Connection>& connection) {
-  if (waiting_.empty()) {
+  if (waiting_.empty() || connection == spare_) {
     --connection->calls;
     return;
   }
@@ -58,8 +72,14 @@ void ConnectionPool::give_back(const std::shared_ptr<Connection>& connection) {
   next.changed_.notify_all();
 }
 
-ConnectionLease::ConnectionLease(std::shared_ptr<ConnectionPool> pool) : pool_(std::move(pool)) {
+ConnectionLease::ConnectionLease(std::shared_ptr<ConnectionPool> pool, LeaseKind kind)
+    : pool_(std::move(pool)) {
   const std::lock_guard lock(pool_->mutex_);
+  if (kind == LeaseKind::kCancellation) {
+    connection_ = pool_->take();
+    if (connection_ == nullptr) connection_ = pool_->take_spare();
+    return;
+  }
   if (pool_->is_closed_) {
     is_over_ = true;
     return;

@@ -26,6 +26,7 @@ struct Connection {
   explicit Connection(std::shared_ptr<grpc::ChannelInterface> to);
 
   const std::shared_ptr<grpc::ChannelInterface> channel;
+  const std::unique_ptr<v1::CallService::StubInterface> call_service;
   const std::unique_ptr<v1::ConversationService::StubInterface> conversations;
   const std::unique_ptr<v1::MediaService::StubInterface> media;
   const std::unique_ptr<v1::ModelService::StubInterface> models;
@@ -52,7 +53,8 @@ class ConnectionPool {
   ConnectionPool(const std::shared_ptr<grpc::ChannelInterface>& first, Open open,
                  std::shared_ptr<const Log> log, PoolLimits limits = {});
 
-  // Ends what waits, from now on. Calls that have a connection go on.
+  // Ends what waits, from now on. Calls that have a connection go on, and can be cancelled at the
+  // gateway.
   void close() noexcept;
 
  private:
@@ -61,15 +63,25 @@ class ConnectionPool {
   // The following require the lock.
   // Returns the connection with the fewest calls, which has one more now; null if there is none.
   std::shared_ptr<Connection> take();
+  // Returns the connection for cancellations while the others are full; it has one more call now.
+  std::shared_ptr<Connection> take_spare();
   void give_back(const std::shared_ptr<Connection>& connection);
+  std::shared_ptr<Connection> open();
 
   const Open open_;
   const std::shared_ptr<const Log> log_;
   const PoolLimits limits_;
   std::mutex mutex_;
   std::vector<std::shared_ptr<Connection>> connections_;
+  std::shared_ptr<Connection> spare_;
   std::list<ConnectionLease*> waiting_;
   bool is_closed_ = false;
+};
+
+// What a connection is taken for.
+enum class LeaseKind {
+  kCall,
+  kCancellation,  // never waits: it ends what the others wait for
 };
 
 // The connection of a call, or its place in the order of those that wait for one. It may outlive
@@ -77,7 +89,7 @@ class ConnectionPool {
 class ConnectionLease {
  public:
   // Takes a connection, or begins to wait.
-  explicit ConnectionLease(std::shared_ptr<ConnectionPool> pool);
+  explicit ConnectionLease(std::shared_ptr<ConnectionPool> pool, LeaseKind kind = LeaseKind::kCall);
   ConnectionLease(const ConnectionLease&) = delete;
   ConnectionLease& operator=(const ConnectionLease&) = delete;
   ~ConnectionLease() { release(); }

@@ -98,9 +98,8 @@ void StreamState::cancel() noexcept {
     if (is_sent) call_->context().TryCancel();
     changed_.notify_all();
   }
-  if (is_sent) leave(false);
-  // Last, so that the call that ends this one at the gateway is not behind the next one.
   lease_.release();
+  if (is_sent) leave(false);
 }
 
 const v1::ConverseStreamResponse* StreamState::next() {
@@ -218,6 +217,7 @@ std::optional<Error> StreamState::status() {
 
 void StreamState::end(std::optional<Error> error) {
   is_over_ = true;
+  lease_.release();
   if (error) {
     // cancel() may be between ending the connection's call, which brought this error, and leaving.
     const bool is_cancelled = [this] {
@@ -229,7 +229,6 @@ void StreamState::end(std::optional<Error> error) {
   }
   // Whatever is cancelled from now on has ended.
   is_left_ = true;
-  lease_.release();
   if (!error) return log_.succeed();
   Error::Fields fields = error->fields();
   fields.output_started = fields.output_started || fold_.has_output();

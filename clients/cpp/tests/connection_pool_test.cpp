@@ -68,6 +68,30 @@ TEST_F(Pool, OpensConnectionsAndThenCallsWaitInOrder) {
   EXPECT_EQ(opened_, 2);
 }
 
+TEST_F(Pool, HasAConnectionForCancellationsWhenAllAreFull) {
+  const auto pool = make({2, 1});
+  using detail::LeaseKind;
+  const ConnectionLease first(pool);
+  const auto in_first = std::make_unique<ConnectionLease>(pool, LeaseKind::kCancellation);
+  EXPECT_EQ(&in_first->connection(), &first.connection());
+  ConnectionLease waiting(pool);
+  auto spare = std::make_unique<ConnectionLease>(pool, LeaseKind::kCancellation);
+  EXPECT_NE(&spare->connection(), &first.connection());
+  const ConnectionLease also_spare(pool, LeaseKind::kCancellation);
+  EXPECT_EQ(&also_spare.connection(), &spare->connection());
+  EXPECT_EQ(opened_, 2);
+  // It is not for other calls.
+  spare.reset();
+  EXPECT_FALSE(waiting.is_ready());
+  in_first->release();
+  EXPECT_TRUE(waiting.is_ready());
+  EXPECT_EQ(&waiting.connection(), &first.connection());
+  pool->close();
+  EXPECT_EQ(&ConnectionLease(pool, LeaseKind::kCancellation).connection(),
+            &also_spare.connection());
+  EXPECT_EQ(opened_, 2);
+}
+
 TEST_F(Pool, OfAChannelThatWasPassedTakesAllCalls) {
   const auto pool =
       std::make_shared<ConnectionPool>(channel(), nullptr, log_, detail::PoolLimits{1, 1});
@@ -140,7 +164,7 @@ class WaitingStream : public Pool {
   milliseconds idle_timeout_{100};
   std::shared_ptr<ConnectionPool> pool_ = make({1, 1});
   std::shared_ptr<detail::CallCanceller> canceller_ =
-      std::make_shared<detail::CallCanceller>(v1::CallService::NewStub(channel()));
+      std::make_shared<detail::CallCanceller>(pool_);
   std::atomic<bool> is_silent_{false};
 };
 
@@ -202,6 +226,24 @@ TEST_F(WaitingStream, BeginsWhenAnotherIsCancelledAndStillExists) {
   auto second = open();
   first->cancel();
   EXPECT_EQ(second->finish().model(), "m");
+}
+
+TEST_F(WaitingStream, DoesNotDelayTheCancellationOfTheOneThatIsLeft) {
+  server_.stream = [](int, grpc::ServerContext& context, auto&&, tests::EventWriter& writer) {
+    auto event = tests::started();
+    event.mutable_started()->set_resumable(true);
+    writer.Write(event);
+    tests::Server::wait_for_cancel(context);
+    return grpc::Status::OK;
+  };
+  auto first = open();
+  EXPECT_NE(first->next(), nullptr);
+  auto second = open();
+  first->cancel();
+  EXPECT_NE(second->next(), nullptr);
+  canceller_->finish();
+  EXPECT_EQ(server_.cancelled_ids(), std::vector<std::string>{"r"});
+  EXPECT_EQ(opened_, 2);
 }
 
 TEST_F(WaitingStream, EndsWithTheClientAndOneThatRunsDoesNot) {
