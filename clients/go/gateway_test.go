@@ -161,7 +161,7 @@ func (g *gateway) UploadMedia(
 	}
 }
 
-func play(t *testing.T) *gateway {
+func play(t *testing.T, options ...grpc.ServerOption) *gateway {
 	t.Helper()
 	t.Setenv("DASHGATE_ADDR", "")
 	t.Setenv("DASHGATE_API_KEY", "")
@@ -178,7 +178,7 @@ func play(t *testing.T) *gateway {
 		came:   make(chan struct{}, 100),
 		ended:  make(chan struct{}, 100),
 	}
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(messageLimit))
+	server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(messageLimit))...)
 	dashgatev1.RegisterConversationServiceServer(server, played)
 	dashgatev1.RegisterMediaServiceServer(server, played)
 	dashgatev1.RegisterCallServiceServer(server, played)

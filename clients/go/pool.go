@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
 const (
@@ -50,6 +52,8 @@ type pool struct {
 
 	lock  sync.Mutex
 	lanes []*lane
+	// spare is for calls that end others while all lanes are full; it is opened when it is needed.
+	spare *lane
 	// waiting are the calls that wait for the end of another one, in their order: each a channel that
 	// receives its connection, and is closed with the pool.
 	waiting list.List
@@ -69,9 +73,9 @@ func newPool(dial func() (*grpc.ClientConn, error)) (*pool, error) {
 // take returns the connection for a call, for which it may have to wait. The function must be called
 // when the call has ended.
 func (p *pool) take(
-	ctx context.Context, options []grpc.CallOption,
+	ctx context.Context, method string,
 ) (*grpc.ClientConn, func(), error) {
-	taken, turn := p.free(slices.Contains(options, grpc.CallOption(unqueued{})))
+	taken, turn := p.free(method == dashgatev1.CallService_CancelCall_FullMethodName)
 	if turn != nil {
 		var isOpen bool
 		select {
@@ -87,33 +91,50 @@ func (p *pool) take(
 	return taken.conn, sync.OnceFunc(func() { p.release(taken) }), nil
 }
 
-// free returns the connection with the fewest calls, or a place among the calls that wait, unless it
-// must not wait.
-func (p *pool) free(atOnce bool) (*lane, *list.Element) {
+// free returns the connection with the fewest calls, or a place among the calls that wait. A call that
+// ends another one does not wait for it.
+func (p *pool) free(endsCall bool) (*lane, *list.Element) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	best := slices.MinFunc(p.lanes, func(one, other *lane) int { return one.calls - other.calls })
-	if best.calls >= p.perLane && len(p.lanes) < p.most && !p.closed {
-		// The first one had the same settings, so there is no error.
-		if conn, err := p.dial(); err == nil {
-			best = &lane{conn: conn}
-			p.lanes = append(p.lanes, best)
-		}
-	}
 	// A connection that is closed refuses the call.
-	if best.calls >= p.perLane && !p.closed && !atOnce {
-		return nil, p.waiting.PushBack(make(chan *lane, 1))
+	if best.calls >= p.perLane && !p.closed {
+		if best = p.another(endsCall); best == nil {
+			return nil, p.waiting.PushBack(make(chan *lane, 1))
+		}
 	}
 	best.calls++
 	return best, nil
+}
+
+// another returns a further connection while all are full, or nil if the call has to wait.
+func (p *pool) another(endsCall bool) *lane {
+	isFull := len(p.lanes) >= p.most
+	switch {
+	case isFull && !endsCall:
+		return nil
+	case isFull && p.spare != nil:
+		return p.spare
+	}
+	conn, err := p.dial()
+	if err != nil {
+		// The first one had the same settings, so there is no error.
+		return nil
+	}
+	opened := &lane{conn: conn}
+	if isFull {
+		p.spare = opened
+	} else {
+		p.lanes = append(p.lanes, opened)
+	}
+	return opened
 }
 
 // release gives the place of a call that has ended to the one that waits longest.
 func (p *pool) release(ended *lane) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	// One that did not wait for its place has none to give.
-	if next := p.waiting.Front(); next != nil && ended.calls <= p.perLane {
+	if next := p.waiting.Front(); next != nil && ended != p.spare {
 		p.waiting.Remove(next).(chan *lane) <- ended
 		return
 	}
@@ -139,7 +160,7 @@ func (p *pool) leave(turn *list.Element) {
 func (p *pool) Invoke(
 	ctx context.Context, method string, request, response any, options ...grpc.CallOption,
 ) error {
-	conn, ended, err := p.take(ctx, options)
+	conn, ended, err := p.take(ctx, method)
 	if err != nil {
 		return err
 	}
@@ -151,7 +172,7 @@ func (p *pool) Invoke(
 func (p *pool) NewStream(
 	ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	conn, ended, err := p.take(ctx, options)
+	conn, ended, err := p.take(ctx, method)
 	if err != nil {
 		return nil, err
 	}
@@ -168,9 +189,6 @@ func (p *pool) NewStream(
 	return stream, err
 }
 
-// unqueued is an option of a call that does not wait for others: gRPC sends it.
-type unqueued struct{ grpc.EmptyCallOption }
-
 // onBegin is an option of a streaming call: run is called when the call has a connection.
 type onBegin struct {
 	grpc.EmptyCallOption
@@ -178,7 +196,11 @@ type onBegin struct {
 }
 
 // Target is the address.
-func (p *pool) Target() string { return p.lanes[0].conn.Target() }
+func (p *pool) Target() string {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	return p.lanes[0].conn.Target()
+}
 
 // Close closes the connections, and ends the calls that wait for one.
 func (p *pool) Close() error {
@@ -188,8 +210,12 @@ func (p *pool) Close() error {
 	for turn := p.waiting.Front(); turn != nil; turn = p.waiting.Front() {
 		close(p.waiting.Remove(turn).(chan *lane))
 	}
+	lanes := p.lanes
+	if p.spare != nil {
+		lanes = append(slices.Clone(lanes), p.spare)
+	}
 	var errs []error
-	for _, lane := range p.lanes {
+	for _, lane := range lanes {
 		errs = append(errs, lane.conn.Close())
 	}
 	return errors.Join(errs...)

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -188,10 +190,10 @@ func TestAConnectionOfACallThatWasLeftIsGivenOn(t *testing.T) {
 	client, running := full(t, play(t))
 	defer running.Close()
 	pool := client.owned
-	atOnce, _ := pool.free(true)
+	spare, _ := pool.free(true)
 	_, first := pool.free(false)
 	_, second := pool.free(false)
-	pool.release(atOnce)
+	pool.release(spare)
 	equal(t, "those that wait", pool.waiting.Len(), 2)
 	pool.release(pool.lanes[0])
 	// The first has the connection now, and is left at the same moment.
@@ -200,6 +202,37 @@ func TestAConnectionOfACallThatWasLeftIsGivenOn(t *testing.T) {
 	pool.leave(first)
 	pool.leave(second)
 	equal(t, "calls", pool.lanes[0].calls, 1)
+}
+
+func TestTheEndOfACallNeedsNoPlaceInThePool(t *testing.T) {
+	played := play(t, grpc.MaxConcurrentStreams(1))
+	client, running := full(t, played)
+	defer running.Close()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := client.Converse(t.Context(), ask(), WithRequestID("waits"))
+		ended <- err
+	}()
+	queued(t, client, 1)
+	for _, requestID := range []string{"a", "b"} {
+		if err := client.CancelCall(t.Context(), requestID, WithTimeout(limit)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "cancelled", played.ends(t, 2), []string{"a", "b"})
+	// The connection for it takes no other calls.
+	queued(t, client, 1)
+	equal(t, "calls", played.names, []string{"running"})
+	equal(t, "connections", len(client.owned.lanes), 1)
+	running.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	_ = client.Close()
+	idle(t, client)
+	if state := client.owned.spare.conn.GetState(); state != connectivity.Shutdown {
+		t.Error(state)
+	}
 }
 
 func TestNothingIsLeftOfCallsThatLeaveAtAnyTime(t *testing.T) {

@@ -36,9 +36,9 @@ func (c *Client) CancelCall(ctx context.Context, requestID string, options ...Ca
 	return err
 }
 
-func (c *Client) cancelCall(ctx context.Context, requestID string, options ...grpc.CallOption) error {
+func (c *Client) cancelCall(ctx context.Context, requestID string) error {
 	request := &dashgatev1.CancelCallRequest{RequestId: requestID}
-	if _, _, failed := unary(ctx, c.Calls().CancelCall, request, requestID, options...); failed != nil {
+	if _, _, failed := unary(ctx, c.Calls().CancelCall, request, requestID); failed != nil {
 		return failed
 	}
 	return nil
@@ -51,8 +51,7 @@ func (c *Client) leave(ctx context.Context, requestID string) {
 		defer c.leavings.end()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 		defer cancel()
-		// The calls that wait may take longer than the limit.
-		_ = c.cancelCall(unrecorded(ctx), requestID, unqueued{})
+		_ = c.cancelCall(unrecorded(ctx), requestID)
 	}()
 }
 
