@@ -195,9 +195,9 @@ impl Client {
         (ModelServiceClient::new(transport), counted)
     }
 
-    /// The service for the cancellation of a call, counted, when there is a place for it.
-    pub(crate) async fn calls(&self) -> Counting<CallServiceClient<Transport>> {
-        let (transport, counted) = self.0.connections.take().await;
+    /// The service for the cancellation of a call, which does not wait for a place.
+    pub(crate) fn calls(&self) -> Counting<CallServiceClient<Transport>> {
+        let (transport, counted) = self.0.connections.take_ending();
         (CallServiceClient::new(transport), counted)
     }
 

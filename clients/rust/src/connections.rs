@@ -2,7 +2,7 @@
 //! takes at once. Calls beyond all of them wait, in their order.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::{Handle, Id};
@@ -93,6 +93,8 @@ struct Limits {
 #[derive(Debug, Default)]
 struct Lanes {
     open: Vec<Lane>,
+    /// For the calls that end others while all of a runtime are full.
+    spare: Vec<Lane>,
     opened: usize,
 }
 
@@ -135,6 +137,15 @@ impl Connections {
         }
     }
 
+    /// Returns what a call is sent to that ends another one. It does not wait for what it ends. Must be
+    /// called on a Tokio runtime.
+    pub(crate) fn take_ending(&self) -> (Transport, Counted) {
+        match self {
+            Self::Given(_, transport) => (transport.clone(), Counted::default()),
+            Self::Own(pool) => pool.try_take().unwrap_or_else(|_| pool.spare()),
+        }
+    }
+
     /// Returns what a call is sent to that does not count. Must be called on a Tokio runtime.
     pub(crate) fn transport(&self) -> Transport {
         match self {
@@ -159,13 +170,14 @@ impl Pool {
         self.limits = Limits { calls, connections };
     }
 
+    /// How many connections were opened so far.
+    #[cfg(test)]
+    pub(crate) fn opened(&self) -> usize {
+        self.lanes().opened
+    }
+
     async fn take(&self) -> (Transport, Counted) {
-        let taken = self.lane(|lane| {
-            let place = Arc::clone(&lane.places).try_acquire_owned();
-            let taken = place.map(|place| lane.taken(Some(place)));
-            taken.map_err(|_| Arc::clone(&lane.places))
-        });
-        match taken {
+        match self.try_take() {
             Ok(taken) => taken,
             Err(places) => {
                 // It is never closed.
@@ -175,11 +187,39 @@ impl Pool {
         }
     }
 
-    /// Uses the connection with the fewest calls.
-    fn lane<T>(&self, of: impl FnOnce(&Lane) -> T) -> T {
+    /// Returns the places if none is free.
+    fn try_take(&self) -> Result<(Transport, Counted), Arc<Semaphore>> {
+        self.lane(|lane| {
+            let place = Arc::clone(&lane.places).try_acquire_owned();
+            let taken = place.map(|place| lane.taken(Some(place)));
+            taken.map_err(|_| Arc::clone(&lane.places))
+        })
+    }
+
+    fn spare(&self) -> (Transport, Counted) {
+        let mut lanes = self.lanes();
+        let runtime = current();
+        if let Some(lane) = lanes.spare.iter().find(|lane| lane.runtime == runtime) {
+            return lane.taken(None);
+        }
+        let lane = self.open(&mut lanes, runtime, Arc::new(Semaphore::new(0)));
+        let taken = lane.taken(None);
+        lanes.spare.push(lane);
+        taken
+    }
+
+    /// Those whose runtimes go on.
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.open.retain(|lane| !lane.is_dead());
-        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
+        lanes.spare.retain(|lane| !lane.is_dead());
+        lanes
+    }
+
+    /// Uses the connection with the fewest calls.
+    fn lane<T>(&self, of: impl FnOnce(&Lane) -> T) -> T {
+        let mut lanes = self.lanes();
+        let runtime = current();
         let own = lanes.open.iter().filter(|lane| lane.runtime == runtime);
         let fewest = own.clone().min_by_key(|lane| lane.calls());
         if let Some(lane) = fewest
@@ -192,20 +232,28 @@ impl Pool {
             || Arc::new(Semaphore::new(calls.saturating_mul(connections))),
             |lane| Arc::clone(&lane.places),
         );
+        let lane = self.open(&mut lanes, runtime, places);
+        let result = of(&lane);
+        lanes.open.push(lane);
+        result
+    }
+
+    fn open(&self, lanes: &mut Lanes, runtime: Option<Id>, places: Arc<Semaphore>) -> Lane {
+        lanes.opened += 1;
+        self.log.connection(lanes.opened, &self.target);
         let channel = self.endpoint.connect_lazy();
-        let lane = Lane {
+        Lane {
             transport: layered(&channel, self.layers.iter()),
             channel,
             calls: Arc::default(),
             runtime,
             places,
-        };
-        let result = of(&lane);
-        lanes.open.push(lane);
-        lanes.opened += 1;
-        self.log.connection(lanes.opened, &self.target);
-        result
+        }
     }
+}
+
+fn current() -> Option<Id> {
+    Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
 /// The channel with layers, the innermost first.

@@ -110,7 +110,7 @@ impl Leave {
         *request.metadata_mut() = std::mem::take(&mut self.metadata);
         request.set_timeout(LIMIT);
         runtime.spawn(async move {
-            let mut service = client.call_service();
+            let (mut service, _counted) = client.calls();
             // If it fails, the gateway ends the call.
             let _ended = timeout(LIMIT, service.cancel_call(request)).await;
             drop(counted);

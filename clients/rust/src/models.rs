@@ -81,7 +81,7 @@ impl Method for CancelCallRequest {
     }
 
     async fn send(client: &Client, request: Request<Self>) -> Result<(), Status> {
-        let (mut service, _counted) = client.calls().await;
+        let (mut service, _counted) = client.calls();
         service.cancel_call(request).await?;
         Ok(())
     }

@@ -137,6 +137,45 @@ async fn the_idle_timeout_does_not_run_while_a_stream_waits_to_be_resumed() {
     assert!(begin.elapsed() > idle * 2);
 }
 
+#[tokio::test]
+async fn a_call_that_ends_another_one_does_not_wait() {
+    let gateway = Gateway::start(|_, seen| match seen.method.as_str() {
+        "CancelCall" => Reply::of([v1::CancelCallResponse::default()]),
+        _ => Reply::of(begun()).hanging(),
+    })
+    .await;
+    let client = narrow(&gateway, LONG);
+    let mut first = client.stream(question()).request_id("1").await.unwrap();
+    first.next().await.unwrap().unwrap();
+    let second = tokio::spawn(client.stream(question()).into_future());
+    yielded().await;
+    let limit = Duration::from_secs(20);
+    for id in ["2", "3"] {
+        client.cancel_call(id).timeout(limit).await.unwrap();
+    }
+    // Its connection takes no other call.
+    assert_eq!(
+        gateway.methods(),
+        ["ConverseStream", "CancelCall", "CancelCall"]
+    );
+    drop(first);
+    let second = second.await.unwrap().unwrap();
+    client.settle().await;
+    let cancelled = |seen: &support::Seen| seen.decoded::<v1::CancelCallRequest>().request_id;
+    let seen = gateway.seen();
+    let mut ends: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.method == "CancelCall")
+        .collect();
+    assert_eq!(cancelled(ends.pop().unwrap()), "1");
+    assert_eq!(ends.len(), 2);
+    let Connections::Own(pool) = &client.0.connections else {
+        panic!("given");
+    };
+    assert_eq!(pool.opened(), 2);
+    drop(second);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_of_calls_that_leave_at_any_time() {
     let gateway = Gateway::start(|_, seen| match seen.method.as_str() {
