@@ -40,6 +40,9 @@ final class ConnectionPool extends Channel {
 
   // Guarded by this, as is the content.
   private final List<Lane> lanes = new ArrayList<>();
+  /** For calls that end others while all are full; null before it is needed. */
+  private Lane spare;
+
   private final Set<PooledCall<?, ?>> waiting = new LinkedHashSet<>();
   /** Calls that wait do not begin any more. */
   private boolean closing;
@@ -105,6 +108,9 @@ final class ConnectionPool extends Channel {
     synchronized (this) {
       closing = true;
       all = new ArrayList<>(lanes);
+      if (spare != null) {
+        all.add(spare);
+      }
       left = new ArrayList<>(waiting);
       waiting.clear();
     }
@@ -117,10 +123,23 @@ final class ConnectionPool extends Channel {
   }
 
   private Lane add() {
-    Lane lane = new Lane(open.get());
+    Lane lane = open(lanes.size() + 1);
     lanes.add(lane);
-    log.connecting(lanes.size());
     return lane;
+  }
+
+  private Lane open(int number) {
+    Lane lane = new Lane(open.get());
+    log.connecting(number);
+    return lane;
+  }
+
+  /** Returns a lane where no other call can take the place of one that ends calls. */
+  private Lane spare() {
+    if (spare == null) {
+      spare = open(lanes.size() + 1);
+    }
+    return spare;
   }
 
   /** Returns a place for a call; null if the call waits, which begins later. */
@@ -129,7 +148,9 @@ final class ConnectionPool extends Channel {
     if (best.calls >= callsPerConnection && !closing) {
       if (lanes.size() < maxConnections) {
         best = add();
-      } else if (!atOnce) {
+      } else if (atOnce) {
+        best = spare();
+      } else {
         waiting.add(call);
         return null;
       }
@@ -144,7 +165,7 @@ final class ConnectionPool extends Channel {
     PooledCall<?, ?> next;
     synchronized (this) {
       Iterator<PooledCall<?, ?>> first = waiting.iterator();
-      if (!first.hasNext() || closing || lane.calls > callsPerConnection) {
+      if (!first.hasNext() || closing || lane == spare) {
         lane.calls--;
         return;
       }

@@ -27,6 +27,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -147,13 +148,29 @@ class WaitingCallTest {
   @Test
   void aStreamThatIsLeftEndsItsCallWithoutWaiting() throws Exception {
     gateway.stream = (request, out) -> out.onNext(resumable());
-    AnswerStream stream = client.stream(QUESTION);
-    stream.next();
-    CompletableFuture<Answer> second = client.converseAsync(QUESTION);
-    stream.close();
-    assertEquals(stream.requestId(), gateway.cancelCalls.poll(20, TimeUnit.SECONDS));
-    answer(next());
-    second.join();
+    AtomicInteger connections = new AtomicInteger();
+    try (DashgateClient full =
+        gateway
+            .client()
+            .limits(1, 1)
+            .configureChannel(it -> connections.incrementAndGet())
+            .build()) {
+      AnswerStream stream = full.stream(QUESTION);
+      stream.next();
+      CompletableFuture<Answer> second = full.converseAsync(QUESTION);
+      CompletableFuture<Answer> third = full.converseAsync(QUESTION);
+      stream.close();
+      assertEquals(stream.requestId(), gateway.cancelCalls.poll(20, TimeUnit.SECONDS));
+      // The second call has the place of the stream, and a gateway would take no other there.
+      assertEquals(2, connections.get());
+      StreamObserver<ConverseResponse> running = next();
+      assertTrue(calls.isEmpty());
+      answer(running);
+      second.join();
+      answer(next());
+      third.join();
+      assertEquals(2, connections.get());
+    }
   }
 
   @Test
