@@ -89,9 +89,10 @@ final class Leaving {
         });
   }
 
-  /** Waits for them. */
+  /** Waits for them, also in a thread that is interrupted: it is not for long. */
   void finish() {
     Deadline limit = Deadline.after(LIMIT_SECONDS, TimeUnit.SECONDS);
+    boolean isInterrupted = false;
     // A stream that is being left adds its call before it is removed.
     while (!left.isEmpty() && !limit.isExpired()) {
       try {
@@ -101,9 +102,12 @@ final class Leaving {
         // The gateway ends the calls by itself.
         continue;
       } catch (InterruptedException e) {
-        Thread.currentThread().interrupt();
-        return;
+        // Otherwise what an interrupted thread leaves would go on, and cost.
+        isInterrupted = true;
       }
+    }
+    if (isInterrupted) {
+      Thread.currentThread().interrupt();
     }
   }
 }

@@ -18,7 +18,7 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** A stream that two threads leave at once. */
+/** Streams that are left while other threads, or the owner of the thread, are in the way. */
 @Timeout(60)
 class LeavingTest {
   private static final Set<Thread.State> STATES =
@@ -57,6 +57,21 @@ class LeavingTest {
       second.join();
       assertEquals(stream.requestId(), gateway.cancelCalls.poll());
       assertTrue(gateway.cancelCalls.isEmpty());
+    }
+  }
+
+  @Test
+  void aThreadThatIsInterruptedWaitsToo() throws IOException {
+    try (FakeGateway gateway = new FakeGateway()) {
+      gateway.stream = (request, out) -> out.onNext(started());
+      DashgateClient client = gateway.client().build();
+      AnswerStream stream = client.stream(new Conversation("m").user("Hello?"));
+      stream.next();
+      Thread.currentThread().interrupt();
+      stream.close();
+      client.close();
+      assertTrue(Thread.interrupted());
+      assertEquals(stream.requestId(), gateway.cancelCalls.poll());
     }
   }
 
