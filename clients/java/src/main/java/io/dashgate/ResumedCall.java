@@ -200,7 +200,7 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
     pause
         .completeOnTimeout(
             true, ResumeBackoff.inTime(delay, deadline), TimeUnit.MILLISECONDS)
-        .thenAcceptAsync(this::again);
+        .thenAcceptAsync(this::again, Background.THREADS);
     return true;
   }
 
@@ -214,6 +214,7 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
   private void open() {
     Status broken;
     Metadata trailers;
+    ClientCall<ConverseStreamRequest, ConverseStreamResponse> failed;
     synchronized (this) {
       if (isCancelled) {
         return;
@@ -226,13 +227,15 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
         current.sendMessage(request.toBuilder().setAfterSequence(progress.sequence()).build());
         current.halfClose();
         return;
-      } catch (IllegalStateException e) {
-        // The client was closed.
+      } catch (Throwable e) {
+        // The client was closed, or an interceptor failed. Without its end, the call would have none.
         broken = fault;
         trailers = faultTrailers;
+        failed = current;
       }
     }
     end(broken, trailers);
+    failed.cancel("it could not be begun", null);
   }
 
   private void end(Status status, Metadata trailers) {

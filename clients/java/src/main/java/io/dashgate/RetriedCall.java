@@ -141,7 +141,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     pause = new CompletableFuture<>();
     pause
         .completeOnTimeout(true, wait.get().toNanos(), TimeUnit.NANOSECONDS)
-        .thenAcceptAsync(this::again);
+        .thenAcceptAsync(this::again, Background.THREADS);
     return true;
   }
 
@@ -152,6 +152,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   }
 
   private void startAgain() {
+    ClientCall<Q, A> failed;
     synchronized (this) {
       if (cancelled != null) {
         return;
@@ -161,12 +162,17 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
         attempt = calls.get();
         repeat();
         return;
-      } catch (IllegalStateException e) {
-        // The client was closed.
-        cancelled = Status.CANCELLED.withDescription(e.getMessage());
+      } catch (Throwable e) {
+        // The client was closed, or an interceptor failed. Without its end, the call would have none.
+        cancelled =
+            e instanceof IllegalStateException
+                ? Status.CANCELLED.withDescription(e.getMessage())
+                : Status.fromThrowable(e);
+        failed = attempt;
       }
     }
     end(cancelled, new Metadata());
+    failed.cancel("it could not be begun", null);
   }
 
   /** Does with a new attempt what was done with the first one. */

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.dashgate.v1.ConverseResponse;
+import io.dashgate.v1.ConverseStreamResponse;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientCall;
@@ -18,6 +19,8 @@ import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import java.io.IOException;
 import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -27,6 +30,9 @@ import org.junit.jupiter.api.Timeout;
 @Timeout(60)
 class InterceptorTest {
   private static final Conversation QUESTION = new Conversation("m").user("Hello?");
+
+  /** The threads of the attempts. */
+  private final List<String> threads = new CopyOnWriteArrayList<>();
 
   private final List<String> seen = new CopyOnWriteArrayList<>();
   private FakeGateway gateway;
@@ -69,6 +75,35 @@ class InterceptorTest {
   }
 
   @Test
+  void endsTheCallIfItFailsAtALaterAttempt() {
+    gateway.converse =
+        (request, out) -> out.onError(FakeGateway.pushedBack(Status.UNAVAILABLE, "1"));
+    gateway.stream =
+        (request, out) -> {
+          ConverseStreamResponse.Builder event = FakeGateway.started().toBuilder();
+          event.getStartedBuilder().setResumable(true);
+          out.onNext(event.setSequence(1).build());
+          out.onError(Status.UNAVAILABLE.asException());
+        };
+    for (boolean early : List.of(true, false)) {
+      threads.clear();
+      try (DashgateClient client = gateway.client().intercept(new Failing(early)).build()) {
+        DashgateException fault =
+            assertThrows(DashgateException.class, () -> client.converse(QUESTION));
+        assertEquals(Status.Code.UNKNOWN, fault.code());
+        assertTrue(fault.getMessage().contains("no token"), fault.getMessage());
+        threads.remove(0);
+        DashgateException lost =
+            assertThrows(DashgateException.class, () -> client.stream(QUESTION).finalAnswer());
+        assertEquals(Status.Code.UNAVAILABLE, lost.code());
+      }
+      // The threads of the common pool may all wait for calls like these.
+      assertEquals("dashgate-background", threads.get(0));
+      assertEquals("dashgate-background", threads.get(2));
+    }
+  }
+
+  @Test
   void replacesSingleOptionsAndKeepsTheOthers() {
     try (DashgateClient client =
         gateway
@@ -93,6 +128,35 @@ class InterceptorTest {
     assertThrows(IllegalArgumentException.class, one::build);
     assertThrows(IllegalArgumentException.class, other::build);
     channel.shutdownNow();
+  }
+
+  /** Fails from the second attempt of a call on. */
+  private final class Failing implements ClientInterceptor {
+    private final Set<String> begun = ConcurrentHashMap.newKeySet();
+    private final boolean early;
+
+    Failing(boolean early) {
+      this.early = early;
+    }
+
+    @Override
+    public <Q, A> ClientCall<Q, A> interceptCall(
+        MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
+      boolean fails = !begun.add(method.getBareMethodName());
+      threads.add(Thread.currentThread().getName());
+      if (fails && early) {
+        throw new IllegalArgumentException("no token");
+      }
+      return new SimpleForwardingClientCall<>(next.newCall(method, options)) {
+        @Override
+        public void start(Listener<A> responses, Metadata headers) {
+          super.start(responses, headers);
+          if (fails) {
+            throw new IllegalArgumentException("no token");
+          }
+        }
+      };
+    }
   }
 
   private final class Named implements ClientInterceptor {
