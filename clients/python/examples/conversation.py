@@ -4,6 +4,7 @@ import pathlib
 import sys
 
 import dashgate
+from dashgate import v1
 
 SAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "sentence-en.wav"
 
@@ -17,7 +18,8 @@ def main(recording: str) -> None:
         print(answer.text)
 
         conversation.append(answer).user("And who says it?")
-        print(client.converse(conversation).text)
+        options = v1.GenerationOptions(temperature=0.2, max_tokens=500)
+        print(client.converse(conversation, options=options).text)
         # endregion
 
         # region upload
