@@ -9,7 +9,8 @@
 //	conversation.User(audio, dashgate.Text("What is said in this audio?"))
 //	answer, err := client.Converse(ctx, conversation)
 //
-// The messages of the schema are in the package dashgatev1.
+// The messages of the schema are in the package dashgatev1, which is imported as
+// github.com/dashgate/dashgate/clients/go/dashgate/v1.
 package dashgate
 
 // Version is the version of this module, as sent in the user agent.

@@ -7,7 +7,10 @@ import (
 	"log"
 	"os"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/dashgate/dashgate/clients/go"
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
 func main() {
@@ -43,7 +46,8 @@ func talk(ctx context.Context, client *dashgate.Client, path string) error {
 	fmt.Println(answer.Text())
 
 	conversation.Append(answer).User(dashgate.Text("And who says it?"))
-	answer, err = client.Converse(ctx, conversation)
+	options := &dashgatev1.GenerationOptions{Temperature: proto.Float64(0.2), MaxTokens: proto.Int32(500)}
+	answer, err = client.Converse(ctx, conversation, dashgate.WithOptions(options))
 	if err != nil {
 		return err
 	}
