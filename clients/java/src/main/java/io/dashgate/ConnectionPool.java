@@ -13,6 +13,7 @@ import java.util.Iterator;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 
@@ -32,6 +33,12 @@ final class ConnectionPool extends Channel {
 
   /** The longest delay between attempts to connect; that of grpc-java is two minutes. */
   private static final long RECONNECT_NANOS = TimeUnit.SECONDS.toNanos(5);
+
+  /**
+   * Netty counts a call that was left until its end is sent. What begins earlier on a connection
+   * that is full is only sent with what follows, which may be the next heartbeat.
+   */
+  private static final long LEAVING_MILLIS = 100;
 
   private final Supplier<ManagedChannel> open;
   private final CallLog log;
@@ -145,12 +152,12 @@ final class ConnectionPool extends Channel {
   /** Returns a place for a call; null if the call waits, which begins later. */
   synchronized Lane take(PooledCall<?, ?> call, boolean atOnce) {
     Lane best = lanes.stream().min(Comparator.comparingInt(lane -> lane.calls)).orElseThrow();
-    if (best.calls >= callsPerConnection && !closing) {
-      if (lanes.size() < maxConnections) {
+    if (best.calls >= callsPerConnection) {
+      if (lanes.size() < maxConnections && !closing) {
         best = add();
       } else if (atOnce) {
         best = spare();
-      } else {
+      } else if (!closing) {
         waiting.add(call);
         return null;
       }
@@ -160,8 +167,26 @@ final class ConnectionPool extends Channel {
     return best;
   }
 
-  /** Takes the place of a call that has ended. The first one that waits gets it. */
-  void release(Lane lane) {
+  /**
+   * Takes the place of a call that has ended. The first one that waits gets it.
+   *
+   * @param isLeft the call may have been ended by this side
+   */
+  void release(Lane lane, boolean isLeft) {
+    boolean mustPause;
+    synchronized (this) {
+      mustPause = isLeft && lane.calls >= callsPerConnection;
+    }
+    if (mustPause) {
+      CompletableFuture.delayedExecutor(
+              LEAVING_MILLIS, TimeUnit.MILLISECONDS, Background.THREADS)
+          .execute(() -> pass(lane));
+    } else {
+      pass(lane);
+    }
+  }
+
+  private void pass(Lane lane) {
     PooledCall<?, ?> next;
     synchronized (this) {
       Iterator<PooledCall<?, ?>> first = waiting.iterator();

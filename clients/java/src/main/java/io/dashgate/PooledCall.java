@@ -84,14 +84,15 @@ final class PooledCall<Q, A> extends ClientCall<Q, A> {
       isCounted.set(true);
       stopWaiting();
       isBeginning = end == null;
+      CallRecord record = options.getOption(CallRecord.OPTION);
+      if (isBeginning && record != null) {
+        // If it is left from now on, it must be ended at the gateway.
+        record.sent();
+      }
     }
     if (!isBeginning) {
-      release();
+      release(false);
       return;
-    }
-    CallRecord record = options.getOption(CallRecord.OPTION);
-    if (record != null) {
-      record.sent();
     }
     Context before = context.attach();
     try {
@@ -99,7 +100,7 @@ final class PooledCall<Q, A> extends ClientCall<Q, A> {
       begun.start(new Counted(listener), headers);
       doPending(begun);
     } catch (RuntimeException | Error e) {
-      release();
+      release(true);
       throw e;
     } finally {
       context.detach(before);
@@ -165,7 +166,7 @@ final class PooledCall<Q, A> extends ClientCall<Q, A> {
   public void cancel(String message, Throwable cause) {
     Consumer<ClientCall<Q, A>> action =
         it -> {
-          release();
+          release(true);
           it.cancel(message, cause);
         };
     ClientCall<Q, A> begun = call;
@@ -246,9 +247,9 @@ final class PooledCall<Q, A> extends ClientCall<Q, A> {
     Background.THREADS.execute(() -> context.run(() -> listener.onClose(end, new Metadata())));
   }
 
-  private void release() {
+  private void release(boolean isLeft) {
     if (isCounted.compareAndSet(true, false)) {
-      pool.release(lane);
+      pool.release(lane, isLeft);
     }
   }
 
@@ -268,7 +269,8 @@ final class PooledCall<Q, A> extends ClientCall<Q, A> {
 
     @Override
     public void onClose(Status status, Metadata trailers) {
-      release();
+      // Errors may be those of this side, such as a deadline.
+      release(!status.isOk());
       super.onClose(status, trailers);
     }
   }

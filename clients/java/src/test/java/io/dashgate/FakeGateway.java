@@ -23,7 +23,6 @@ import io.dashgate.v1.UploadMediaResponse;
 import io.grpc.Context;
 import io.grpc.Deadline;
 import io.grpc.ForwardingServerCall.SimpleForwardingServerCall;
-import io.grpc.Grpc;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Metadata;
 import io.grpc.Server;
@@ -32,6 +31,7 @@ import io.grpc.ServerCallHandler;
 import io.grpc.ServerCredentials;
 import io.grpc.ServerInterceptor;
 import io.grpc.Status;
+import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
@@ -96,8 +96,18 @@ final class FakeGateway implements AutoCloseable {
   }
 
   FakeGateway(ServerCredentials credentials) throws IOException {
+    this(credentials, Integer.MAX_VALUE);
+  }
+
+  /** A server that takes so many calls at once on a connection. */
+  static FakeGateway limited(int calls) throws IOException {
+    return new FakeGateway(InsecureServerCredentials.create(), calls);
+  }
+
+  private FakeGateway(ServerCredentials credentials, int calls) throws IOException {
     server =
-        Grpc.newServerBuilderForPort(0, credentials)
+        NettyServerBuilder.forPort(0, credentials)
+            .maxConcurrentCallsPerConnection(calls)
             .addService(store)
             .addService(new Media())
             .addService(new Cancellations())

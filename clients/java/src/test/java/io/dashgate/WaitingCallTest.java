@@ -174,6 +174,29 @@ class WaitingCallTest {
   }
 
   @Test
+  void beginAtOnceWhenACallIsLeft() throws Exception {
+    try (FakeGateway limited = FakeGateway.limited(1);
+        DashgateClient full = limited.client().limits(1, 1).build()) {
+      limited.stream = (request, out) -> out.onNext(FakeGateway.started());
+      for (int at = 0; at < 10; at++) {
+        AnswerStream stream = full.stream(QUESTION);
+        stream.next();
+        CompletableFuture<Answer> next = full.converseAsync(QUESTION);
+        stream.close();
+        // Nothing else is sent or received on the connection, which could let it begin.
+        next.get(5, TimeUnit.SECONDS);
+      }
+      for (int at = 0; at < 10; at++) {
+        AnswerStream late =
+            full.stream(QUESTION, CallSettings.create().timeout(Duration.ofMillis(200)));
+        CompletableFuture<Answer> next = full.converseAsync(QUESTION);
+        assertThrows(DashgateException.class, late::finalAnswer);
+        next.get(5, TimeUnit.SECONDS);
+      }
+    }
+  }
+
+  @Test
   void uploadsWaitToo() throws Exception {
     CompletableFuture<Answer> running = client.converseAsync(QUESTION);
     StreamObserver<ConverseResponse> first = next();
