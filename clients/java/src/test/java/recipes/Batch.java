@@ -45,6 +45,7 @@ public final class Batch {
     Conversation conversation = new Conversation("qwen-audio-turbo");
     conversation.user(Contents.audio(file), "What is said in this audio?");
     // A second run soon after the first one gets the same answers, and does not pay for them.
+    // The names must differ, and be ASCII without spaces; otherwise, leave the id out.
     CallSettings settings = CallSettings.create().requestId("transcribe-" + file.getFileName());
     try {
       return client.converse(conversation, settings).text();
