@@ -24,6 +24,7 @@ namespace {
 // Also of a pipe, because a shell passes the output of a command as one.
 std::string read_pem(const std::filesystem::path& path) {
   if (path.empty()) return {};
+  detail::check_path(path);
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string pem = file ? detail::read_all(file) : std::string();

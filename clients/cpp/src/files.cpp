@@ -13,6 +13,11 @@ void throw_unreadable(const std::filesystem::path& path, int error) {
       std::error_code(error == 0 ? EIO : error, std::generic_category()));
 }
 
+void check_path(const std::filesystem::path& path) {
+  const auto& name = path.native();
+  if (name.find('\0') != name.npos) throw_unreadable(path, EINVAL);
+}
+
 std::string read_all(std::istream& media) {
   std::string bytes;
   constexpr std::size_t kPiece = 256 * 1024;

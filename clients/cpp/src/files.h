@@ -13,6 +13,9 @@ namespace dashgate::detail {
 // Reads a stream to its end, or until it is bad.
 std::string read_all(std::istream& media);
 
+// Throws what throw_unreadable() does if the system would read the path only up to a NUL.
+void check_path(const std::filesystem::path& path);
+
 // Returns the path of a `file:` URI. Throws std::invalid_argument if it names another machine.
 std::filesystem::path path_of_uri(std::string_view uri);
 

@@ -10,6 +10,29 @@
 namespace dashgate::detail {
 namespace {
 
+// Far more than messages have. The parser of protobuf takes minutes for some hundred thousand.
+constexpr std::size_t kDeepest = 100;
+
+// Returns whether lists and objects are within each other more often than that.
+bool is_too_deep(std::string_view json) {
+  std::size_t depth = 0;
+  char quote = 0;  // of the text that has begun: the parser takes both kinds
+  for (std::size_t at = 0; at < json.size(); ++at) {
+    const char letter = json[at];
+    if (quote != 0) {
+      if (letter == '\\') ++at;
+      if (letter == quote) quote = 0;
+    } else if (letter == '"' || letter == '\'') {
+      quote = letter;
+    } else if (letter == '[' || letter == '{') {
+      if (++depth > kDeepest) return true;
+    } else if ((letter == ']' || letter == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return false;
+}
+
 // What the parser of protobuf reports has three lines: the reason, the text, and a mark below it.
 // Other errors may have a text in their reason.
 bool is_of_parser(const std::string& error) {
@@ -34,6 +57,7 @@ std::string to_json(const google::protobuf::Message& message) {
 }
 
 void from_json(std::string_view json, google::protobuf::Message& message) {
+  if (is_too_deep(json)) throw std::invalid_argument("dashgate: the JSON is nested too deeply");
   const auto status =
       google::protobuf::util::JsonStringToMessage({json.data(), json.size()}, &message);
   if (status.ok()) return;

@@ -17,6 +17,7 @@ constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 constexpr std::size_t kPiece = 256 * 1024;
 
 int open_for_reading(const std::filesystem::path& path) {
+  check_path(path);
   int opened = -1;
   do {
     opened = open(path.c_str(), kFlags);

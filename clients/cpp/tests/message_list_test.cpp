@@ -190,6 +190,24 @@ TEST(MessageList, WhatIsUnknownIsRefusedWithItsPlace) {
   refusal_of_list("{}");
 }
 
+TEST(MessageList, ThatIsDeepIsRefusedAtOnce) {
+  const std::size_t depth = 1000 * 1000;
+  const auto within = [&](const std::string& begin, const std::string& end) {
+    std::string list = R"([{"role":"user","content":)";
+    for (std::size_t level = 0; level < depth; ++level) list += begin;
+    for (std::size_t level = 0; level < depth; ++level) list += end;
+    return list + "}]";
+  };
+  const std::string refusal = "dashgate: the JSON is nested too deeply";
+  EXPECT_EQ(refusal_of_list(within("[", "]")), refusal);
+  EXPECT_EQ(refusal_of_list(within(R"({"a":)", "}")), refusal);
+  EXPECT_EQ(refusal_of_list(within(R"({'"':)", "}")), refusal);
+  EXPECT_THROW(Conversation::from_json(within("[", "]")), std::invalid_argument);
+  // Brackets of texts are none.
+  const std::string text = R"([{"role":"user","content":"\"[)" + std::string(depth, '{') + "\"}]";
+  EXPECT_EQ(Conversation::from_messages("m", text).raw().messages_size(), 1);
+}
+
 TEST(Conversation, IsWrittenAndReadAsJson) {
   Conversation conversation("m", "be brief");
   conversation.user(dashgate::audio(dashgate::Source::bytes("ID3")), "what?");

@@ -7,6 +7,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "folder.h"
 #include "server.h"
@@ -55,6 +56,17 @@ TEST_F(OddFiles, AreNotAttached) {
     expect_refused(path, [&] { dashgate::video(std::vector<dashgate::Source>{path}); });
     expect_refused(path, [&] { dashgate::audio("file://" + path.string()); });
   }
+}
+
+// The system would read the name up to there.
+TEST_F(OddFiles, ANameWithANulIsNoFile) {
+  std::ofstream(folder_ / "private") << "secret";
+  const std::filesystem::path path((folder_ / "private").string() + '\0' + ".wav");
+  expect_refused(path, [&] { dashgate::audio(path); });
+  expect_refused(path, [&] { dashgate::audio(path.string()); });
+  expect_refused(path, [&] { dashgate::TlsOptions::from_files(path, {}, {}); });
+  expect_refused(path,
+                 [&] { dashgate::audio("file://" + (folder_ / "private").string() + "%00.wav"); });
 }
 
 TEST_F(OddFiles, AreNotUploaded) {
