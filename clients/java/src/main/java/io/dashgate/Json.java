@@ -40,6 +40,7 @@ final class Json {
    * @param place what the text is, for errors
    */
   static <B extends Message.Builder> B read(String place, String text, B into) {
+    JsonText.check(place, text);
     try {
       JsonFormat.parser().merge(text, into);
       return into;
@@ -53,6 +54,7 @@ final class Json {
   /** Reads any JSON. */
   static Value value(String place, String text) {
     Value.Builder value = Value.newBuilder();
+    JsonText.check(place, text);
     try {
       JsonFormat.parser().merge(text, value);
       return value.build();

@@ -29,7 +29,7 @@ final class JsonNode {
 
   /** Returns the root of values of Java: maps, collections, texts, numbers, booleans and null. */
   static JsonNode of(String place, Object value) {
-    return new JsonNode(place, value(place, value));
+    return new JsonNode(place, value(place, value, 0));
   }
 
   /** Returns the JSON text. */
@@ -132,14 +132,15 @@ final class JsonNode {
     return codePoint >= Character.MIN_SURROGATE && codePoint <= Character.MAX_SURROGATE;
   }
 
-  private static void put(String place, Object key, Object item, Struct.Builder fields) {
+  private static void put(
+      String place, Object key, Object item, int depth, Struct.Builder fields) {
     if (!(key instanceof CharSequence)) {
       throw new IllegalArgumentException(place + ": has a key that is no text");
     }
-    fields.putFields(key.toString(), value(place + "." + key, item));
+    fields.putFields(key.toString(), value(place + "." + key, item, depth));
   }
 
-  private static Value value(String place, Object value) {
+  private static Value value(String place, Object value, int depth) {
     Value.Builder built = Value.newBuilder();
     if (value == null) {
       return built.setNullValue(NullValue.NULL_VALUE).build();
@@ -153,16 +154,21 @@ final class JsonNode {
     if (value instanceof Boolean) {
       return built.setBoolValue((Boolean) value).build();
     }
+    if (depth == JsonText.MAX_DEPTH) {
+      // Perhaps it is in itself.
+      throw new IllegalArgumentException(
+          place.split("[.\\[]", 2)[0] + ": has a value in more than " + depth + " others");
+    }
     if (value instanceof Collection) {
       ListValue.Builder list = ListValue.newBuilder();
       for (Object item : (Collection<?>) value) {
-        list.addValues(value(place + "[" + list.getValuesCount() + "]", item));
+        list.addValues(value(place + "[" + list.getValuesCount() + "]", item, depth + 1));
       }
       return built.setListValue(list).build();
     }
     if (value instanceof Map) {
       Struct.Builder fields = Struct.newBuilder();
-      ((Map<?, ?>) value).forEach((key, item) -> put(place, key, item, fields));
+      ((Map<?, ?>) value).forEach((key, item) -> put(place, key, item, depth + 1, fields));
       return built.setStructValue(fields).build();
     }
     throw new IllegalArgumentException(

@@ -225,6 +225,38 @@ class MessageListTest {
   }
 
   @Test
+  void isOneValueOfJson() {
+    List<String> wrong =
+        List.of(
+            "", " ", "[] []", "[]x", "[", "[1,]", "[,1]", "{\"a\":1,}", "{\"a\"}", "{a:1}", "['a']",
+            "[/**/]", "[01]", "[1.]", "[.5]", "[+1]", "[NaN]", "[TRUE]", "[\"\n\"]", "[\"\\x\"]",
+            "[\"\\u12\"]", "[\"a]", "\uFEFF[]", "[".repeat(101) + "]".repeat(101));
+    for (String text : wrong) {
+      assertThrows(IllegalArgumentException.class, () -> JsonText.check("$", text), text);
+      assertThrows(
+          IllegalArgumentException.class, () -> Conversation.fromMessages("m", text), text);
+      assertThrows(IllegalArgumentException.class, () -> Conversation.fromJson(text), text);
+    }
+    List<String> right =
+        List.of(
+            " [ ] ", "{}", "-0.5e+10", "\"\\u00e9\\n\\/\"", "{\"a\":[1,{\"\":null}],\"b\":true}",
+            "[".repeat(100) + "]".repeat(100), "\"" + "ab\\n".repeat(1_000_000) + "\"");
+    right.forEach(text -> JsonText.check("$", text));
+  }
+
+  @Test
+  void isNotInItself() {
+    Map<String, Object> message = new HashMap<>(Map.of("role", "user"));
+    message.put("content", List.of(message));
+    String error =
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> Conversation.fromMessages("m", List.of(message)))
+            .getMessage();
+    assertEquals("messages: has a value in more than 100 others", error);
+  }
+
+  @Test
   void isWrittenAndReadAsJson() {
     Conversation conversation = new Conversation("m", "Be brief.").user(image("oss://a"));
     Conversation copy = Conversation.fromJson(conversation.toJson());

@@ -82,7 +82,8 @@ class StructuredCallTest extends GatewayTest {
   @Test
   void namesThePlaceOfWhatIsWrongAndQuotesNoValue() {
     Map<String, String> wrong = new LinkedHashMap<>();
-    wrong.put("sesame", "$: must be an object");
+    wrong.put("sesame", "$: is no JSON, see line 1 column 1");
+    wrong.put("\"sesame\"", "$: must be an object");
     wrong.put("{\"turn\":", "$: is no JSON, see line 1 column 9");
     wrong.put("{\"turn\":true}", "$.turn: must be an integer");
     wrong.put("{\"turn\":1.5}", "$.turn: must be an integer");
