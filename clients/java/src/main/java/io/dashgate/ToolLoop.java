@@ -68,7 +68,7 @@ final class ToolLoop {
   }
 
   /** Leaves the conversation to its owner: all calls have a result, and nothing follows. */
-  private synchronized void leave() {
+  synchronized void leave() {
     isLeft = true;
     if (current != null) {
       current.close();

@@ -127,11 +127,15 @@ public final class ToolStream implements Iterator<ConverseStreamResponse>, AutoC
     return round.requestId();
   }
 
-  /** Cancels the call of the current round if it has not ended; readers get {@code CANCELLED}. */
+  /**
+   * Cancels the call of the current round if it has not ended; readers get {@code CANCELLED}. If
+   * functions run, no other one begins, and all calls have a result.
+   */
   @Override
   public void close() {
     closed = true;
     round.close();
+    loop.leave();
   }
 
   private void begin() {

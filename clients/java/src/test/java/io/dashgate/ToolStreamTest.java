@@ -130,6 +130,19 @@ class ToolStreamTest {
     assertEquals(1, gateway.streamRequests.size());
   }
 
+  @Test
+  void thatIsClosedAfterARoundRunsNoFunction() {
+    ToolStream stream = client.streamTools(conversation, List.of(weather()));
+    while (!stream.next().hasCompleted()) {
+      assertEquals(1, conversation.messages().size());
+    }
+    stream.close();
+    DashgateException fault = assertThrows(DashgateException.class, stream::hasNext);
+    assertEquals(Status.Code.CANCELLED, fault.code());
+    assertEquals(List.of(), called);
+    assertEquals(1, conversation.messages().size());
+  }
+
   private Tool weather() {
     return Tool.of(
         "weather",
