@@ -6,14 +6,21 @@ import java.util.Objects;
 
 /** Checks of arguments; the messages never contain a value that may be a secret. */
 final class Checks {
+  private static final Duration FOR_EVER = Duration.ofDays(36_500);
+
   private Checks() {}
+
+  /** Returns a duration that has nanoseconds: at most a hundred years, which is for ever. */
+  static Duration limited(Duration duration) {
+    return duration.compareTo(FOR_EVER) > 0 ? FOR_EVER : duration;
+  }
 
   static Duration positive(Duration duration, String name) {
     Objects.requireNonNull(duration, name);
     if (duration.isZero() || duration.isNegative()) {
       throw new IllegalArgumentException(name + " must be more than zero, not " + duration);
     }
-    return duration;
+    return limited(duration);
   }
 
   static int notNegative(int number, String name) {

@@ -24,7 +24,7 @@ final class ResumeBackoff {
   static long delayMillis(int attempts, DashgateException error) {
     double spread = 1 - JITTER + 2 * JITTER * ThreadLocalRandom.current().nextDouble();
     long delay = Math.min(FIRST_DELAY_MILLIS << attempts, LONGEST_DELAY_MILLIS);
-    long asked = error.retryAfter().map(Duration::toMillis).orElse(0L);
+    long asked = error.retryAfter().map(Checks::limited).map(Duration::toMillis).orElse(0L);
     return Math.min(Math.max((long) (delay * spread), asked), LONGEST_DELAY_MILLIS);
   }
 

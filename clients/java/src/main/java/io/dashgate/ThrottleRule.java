@@ -54,6 +54,6 @@ final class ThrottleRule implements RetryRule {
 
   private static Duration spread(Duration delay) {
     double factor = 1 + JITTER * ThreadLocalRandom.current().nextDouble();
-    return Duration.ofNanos((long) (delay.toNanos() * factor));
+    return Duration.ofNanos((long) (Checks.limited(delay).toNanos() * factor));
   }
 }

@@ -5,11 +5,14 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.protobuf.Any;
+import com.google.rpc.RetryInfo;
 import io.dashgate.v1.ConverseResponse;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.Heartbeat;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import io.grpc.protobuf.StatusProto;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -137,6 +140,26 @@ class ThrottledCallTest {
     assertTrue(waits.stream().allMatch(it -> it.toMillis() >= 1000 && it.toMillis() <= 1100));
     assertTrue(waits.stream().distinct().count() > 1);
     assertTrue(rule.after(Status.RESOURCE_EXHAUSTED, trailers).isEmpty());
+  }
+
+  @Test
+  void mayHaveToWaitForEver() {
+    com.google.rpc.Status status =
+        com.google.rpc.Status.newBuilder()
+            .setCode(Status.Code.RESOURCE_EXHAUSTED.value())
+            .addDetails(
+                Any.pack(
+                    RetryInfo.newBuilder()
+                        .setRetryDelay(
+                            com.google.protobuf.Duration.newBuilder().setSeconds(Long.MAX_VALUE))
+                        .build()))
+            .build();
+    gateway.converse = (request, out) -> out.onError(StatusProto.toStatusException(status));
+    try (DashgateClient client = gateway.client().maxRetries(3).build()) {
+      DashgateException fault =
+          assertThrows(DashgateException.class, () -> client.converse(QUESTION));
+      assertEquals(Long.MAX_VALUE, fault.retryAfter().orElseThrow().getSeconds());
+    }
   }
 
   @Test
