@@ -66,12 +66,12 @@ public final class CallSettings {
    * Sets the request id (idempotency key): a second call with the same id and content returns the
    * same answer and is not billed. Default: a UUID, the same for all attempts.
    *
-   * @param requestId at most 128 printable ASCII characters
+   * @param requestId at most 128 printable ASCII characters; empty for the default
    * @return these settings with the request id
    */
   public CallSettings requestId(String requestId) {
     CallSettings copy = copy();
-    copy.requestId = Objects.requireNonNull(requestId, "requestId");
+    copy.requestId = Objects.requireNonNull(requestId, "requestId").isEmpty() ? null : requestId;
     return copy;
   }
 

@@ -186,9 +186,12 @@ final class Calls {
     String requestId = requestId(settings);
     Metadata headers = headers(settings, requestId);
     CallRecord record = running.record(MediaServiceGrpc.getUploadMediaMethod(), requestId);
-    ClientCall<UploadMediaRequest, UploadMediaResponse> call =
-        call(MediaServiceGrpc.getUploadMediaMethod(), options, record);
-    return new UploadExchange(call, record, model, upload).begin(headers);
+    return Futures.begin(
+        () -> {
+          ClientCall<UploadMediaRequest, UploadMediaResponse> call =
+              call(MediaServiceGrpc.getUploadMediaMethod(), options, record);
+          return new UploadExchange(call, record, model, upload).begin(headers);
+        });
   }
 
   /** Makes a unary call whose request has no field for the request id. */
@@ -208,12 +211,16 @@ final class Calls {
   private <Q, A> CompletableFuture<A> queryAsync(
       MethodDescriptor<Q, A> method, Q request, CallSettings settings, CallOptions options) {
     String requestId = requestId(settings);
+    Metadata headers = headers(settings, requestId);
     CallRecord record = running.record(method, requestId);
-    UnaryExchange<Q, A> exchange =
-        new UnaryExchange<>(call(method, options, record), record);
-    CompletableFuture<A> response = exchange.begin(headers(settings, requestId));
-    exchange.sendOnly(request);
-    return response;
+    return Futures.begin(
+        () -> {
+          UnaryExchange<Q, A> exchange =
+              new UnaryExchange<>(call(method, options, record), record);
+          CompletableFuture<A> response = exchange.begin(headers);
+          exchange.sendOnly(request);
+          return response;
+        });
   }
 
   /** Returns what opens the streams of a session, which have one deadline. */
@@ -278,9 +285,11 @@ final class Calls {
 
   /** Returns the request id that the caller chose, also in the metadata; null for none. */
   private static String givenId(CallSettings settings) {
-    return settings.requestId() == null
-        ? settings.metadata().get(REQUEST_ID)
-        : settings.requestId();
+    if (settings.requestId() != null) {
+      return settings.requestId();
+    }
+    String given = settings.metadata().get(REQUEST_ID);
+    return given == null || given.isEmpty() ? null : given;
   }
 
   private ResumedCall streamCall(
@@ -344,6 +353,9 @@ final class Calls {
     // Metadata of the call takes precedence; two keys would be invalid.
     own.keys().forEach(name -> headers.discardAll(ascii(name)));
     headers.merge(own);
+    if ("".equals(headers.get(REQUEST_ID))) {
+      headers.discardAll(REQUEST_ID);
+    }
     return headers;
   }
 

@@ -108,6 +108,10 @@ final class ConnectionPool extends Channel {
     closing = true;
   }
 
+  synchronized boolean isClosed() {
+    return closing;
+  }
+
   /** Closes all channels, and waits for a limited time. */
   void close(long seconds) throws InterruptedException {
     List<Lane> all;

@@ -200,7 +200,8 @@ public final class DashgateClientBuilder {
     // Around each attempt: retries are outside.
     Channel used =
         ClientInterceptors.intercept(
-            ClientInterceptors.interceptForward(owned, List.copyOf(interceptors)), new Retries());
+            ClientInterceptors.interceptForward(owned, List.copyOf(interceptors)),
+            new Retries(owned::isClosed));
     return new DashgateClient(new Calls(used, owned, entries, key, defaults, log));
   }
 

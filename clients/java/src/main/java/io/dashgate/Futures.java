@@ -3,6 +3,7 @@ package io.dashgate;
 import io.grpc.Context;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
+import java.util.function.Supplier;
 
 /** Futures whose results follow from those of others. */
 final class Futures {
@@ -28,6 +29,15 @@ final class Futures {
         });
     mapped.whenComplete((value, fault) -> source.cancel(false));
     return mapped;
+  }
+
+  /** Returns the future of a call. An exception that the call begins with is one of the future. */
+  static <T> CompletableFuture<T> begin(Supplier<CompletableFuture<T>> call) {
+    try {
+      return call.get();
+    } catch (RuntimeException e) {
+      return CompletableFuture.failedFuture(e);
+    }
   }
 
   /** Returns a future of the same result, whose completion does not cancel the source. */

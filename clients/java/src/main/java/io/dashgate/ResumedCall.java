@@ -228,7 +228,7 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
         current.halfClose();
         return;
       } catch (Throwable e) {
-        // The client was closed, or an interceptor failed. Without its end, the call would have none.
+        // The client was closed, or an interceptor failed: the call must end.
         broken = fault;
         trailers = faultTrailers;
         failed = current;

@@ -163,7 +163,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
         repeat();
         return;
       } catch (Throwable e) {
-        // The client was closed, or an interceptor failed. Without its end, the call would have none.
+        // The client was closed, or an interceptor failed: the call must end.
         cancelled =
             e instanceof IllegalStateException
                 ? Status.CANCELLED.withDescription(e.getMessage())

@@ -9,6 +9,7 @@ import io.grpc.ClientInterceptor;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import java.util.Set;
+import java.util.function.BooleanSupplier;
 
 /** Retries the calls of ConversationService and ModelService as the policy allows. */
 final class Retries implements ClientInterceptor {
@@ -19,7 +20,11 @@ final class Retries implements ClientInterceptor {
   private static final Set<String> SERVICES =
       Set.of(ConversationServiceGrpc.SERVICE_NAME, ModelServiceGrpc.SERVICE_NAME);
 
-  private final RetryPolicy policy = new RetryPolicy();
+  private final RetryPolicy policy;
+
+  Retries(BooleanSupplier isClosed) {
+    policy = new RetryPolicy(isClosed);
+  }
 
   @Override
   public <Q, A> ClientCall<Q, A> interceptCall(

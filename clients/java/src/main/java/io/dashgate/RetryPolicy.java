@@ -5,6 +5,7 @@ import io.grpc.Status;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.function.BooleanSupplier;
 
 /**
  * The retry policy of {@code clients/service-config.json}, implemented here because grpc-java
@@ -24,7 +25,14 @@ final class RetryPolicy {
   /** The relative variation of a delay, so that clients do not retry at the same time. */
   private static final double JITTER = 0.2;
 
+  /** Whether the client was closed, after which no attempt can succeed. */
+  private final BooleanSupplier isClosed;
+
   private double tokens = MAX_TOKENS;
+
+  RetryPolicy(BooleanSupplier isClosed) {
+    this.isClosed = isClosed;
+  }
 
   /** The delays of one call. */
   final class Pauses implements RetryRule {
@@ -33,7 +41,7 @@ final class RetryPolicy {
 
     @Override
     public Optional<Duration> after(Status status, Metadata trailers) {
-      if (status.getCode() != RETRYABLE) {
+      if (status.getCode() != RETRYABLE || isClosed.getAsBoolean()) {
         return Optional.empty();
       }
       boolean allowed = take();

@@ -19,11 +19,14 @@ import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import java.io.IOException;
 import java.time.Duration;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -165,7 +168,49 @@ class DashgateClientTest {
     }
     assertEquals(stream.requestId(), cancelled);
     assertThrows(IllegalStateException.class, () -> client.converse(question()));
+    assertTrue(client.getModelAsync("m", CallSettings.create()).isCompletedExceptionally());
     assertTrue(client.owned().isTerminated());
+    // A call of a stub is not retried, which would take 8 seconds.
+    long start = System.nanoTime();
+    StatusRuntimeException closed =
+        assertThrows(
+            StatusRuntimeException.class,
+            () ->
+                ConversationServiceGrpc.newBlockingStub(client.channel())
+                    .converse(ConverseRequest.getDefaultInstance()));
+    assertEquals(Status.Code.UNAVAILABLE, closed.getStatus().getCode());
+    assertTrue(TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - start) < 300);
+  }
+
+  @Test
+  void takesTimesThatNeverEnd() {
+    Duration forever = ChronoUnit.FOREVER.getDuration();
+    try (DashgateClient client =
+        gateway.client().timeout(forever).idleTimeout(forever).build()) {
+      client.converse(question());
+      client.stream(question()).finalAnswer();
+      client.streamAsync(question(), event -> {}).join();
+      client.getModel("m", CallSettings.create().timeout(forever));
+    }
+  }
+
+  @Test
+  void takesAnEmptyRequestIdForNone() {
+    CallSettings empty = CallSettings.create().requestId("");
+    CallSettings header = CallSettings.create().metadata("x-request-id", "");
+    try (DashgateClient client = gateway.client().build()) {
+      for (CallSettings settings : List.of(empty, header)) {
+        client.converse(question(), settings);
+        client.stream(question(), settings).finalAnswer();
+        client.getModel("m", settings);
+      }
+    }
+    gateway.requests.forEach(it -> assertEquals(36, it.getRequestId().length()));
+    gateway.streamRequests.forEach(it -> assertEquals(36, it.getRequestId().length()));
+    gateway.headers.stream()
+        .map(it -> it.get(FakeGateway.key("x-request-id")))
+        .filter(Objects::nonNull)
+        .forEach(it -> assertEquals(36, it.length()));
   }
 
   @Test
