@@ -22,6 +22,8 @@ enum Medium {
     Bytes { bytes: Bytes, mime_type: String },
 }
 
+const UNKNOWN: &str = "not text, image_url, input_audio, video_url or video";
+
 /// Returns a text part.
 pub(crate) fn text(text: &str) -> Content {
     of(Kind::Text(text.to_owned()))
@@ -31,6 +33,9 @@ pub(crate) fn text(text: &str) -> Content {
 pub(crate) fn content(value: &Value, place: &str) -> Result<Content, Error> {
     let mut fields = Fields::of(value, place)?;
     let kind = match fields.text("type")? {
+        Some(kind) if ["audio", "image"].contains(&kind.as_str()) => {
+            return Err(invalid(&fields.place("type"), UNKNOWN));
+        }
         Some(kind) => kind,
         // DashScope's parts have no type.
         None => {
@@ -47,25 +52,22 @@ pub(crate) fn content(value: &Value, place: &str) -> Result<Content, Error> {
                 .text("text")?
                 .ok_or_else(|| invalid(&fields.place("text"), "missing"))?,
         ),
-        "image_url" => Kind::Image(as_image(url(&mut fields, "image_url")?)),
-        "video_url" => Kind::Video(as_video(url(&mut fields, "video_url")?)),
+        "image_url" => Kind::Image(as_image(url(&mut fields, "image_url", "image")?)),
+        "video_url" => Kind::Video(as_video(url(&mut fields, "video_url", "video")?)),
         "input_audio" => Kind::Audio(input_audio(&mut fields)?),
-        "audio" => Kind::Audio(as_audio(direct(&mut fields, "audio")?)),
-        "image" => Kind::Image(as_image(direct(&mut fields, "image")?)),
+        "audio" => Kind::Audio(as_audio(direct(&mut fields, "audio", "audio")?)),
+        "image" => Kind::Image(as_image(direct(&mut fields, "image", "image")?)),
         "video" => Kind::Video(frames_or_video(&mut fields)?),
-        _ => {
-            let known = "not text, image_url, input_audio, video_url or video";
-            return Err(invalid(&fields.place("type"), known));
-        }
+        _ => return Err(invalid(&fields.place("type"), UNKNOWN)),
     };
     fields.end()?;
     Ok(of(kind))
 }
 
 /// `{"image_url": {"url": ...}}`
-fn url(fields: &mut Fields<'_>, name: &'static str) -> Result<Medium, Error> {
+fn url(fields: &mut Fields<'_>, name: &'static str, kind: &str) -> Result<Medium, Error> {
     let mut inner = fields.object(name)?;
-    let medium = direct(&mut inner, "url")?;
+    let medium = direct(&mut inner, "url", kind)?;
     if name == "image_url" {
         // DashScope has no choice of the detail.
         inner.take("detail");
@@ -75,12 +77,12 @@ fn url(fields: &mut Fields<'_>, name: &'static str) -> Result<Medium, Error> {
 }
 
 /// `{"image": ...}`
-fn direct(fields: &mut Fields<'_>, name: &'static str) -> Result<Medium, Error> {
+fn direct(fields: &mut Fields<'_>, name: &'static str, kind: &str) -> Result<Medium, Error> {
     let place = fields.place(name);
     let uri = fields
         .text(name)?
         .ok_or_else(|| invalid(&place, "missing"))?;
-    medium(&uri, &place)
+    medium(&uri, &place, kind, "")
 }
 
 fn input_audio(fields: &mut Fields<'_>) -> Result<Audio, Error> {
@@ -89,20 +91,24 @@ fn input_audio(fields: &mut Fields<'_>) -> Result<Audio, Error> {
     let data = inner
         .text("data")?
         .ok_or_else(|| invalid(&place, "missing"))?;
-    let format = inner.text("format")?.unwrap_or_default();
+    let name = format!(".{}", inner.text("format")?.unwrap_or_default());
     inner.end()?;
     if is_uri(&data) {
-        return Ok(as_audio(medium(&data, &place)?));
+        return Ok(as_audio(medium(&data, &place, "audio", &name)?));
     }
     let bytes = base64(&data, &place)?;
-    let mime_type = match sniff::mime_type(&[], &format!(".{format}"), "audio") {
-        "" => sniff::mime_type(&bytes, "", "audio"),
-        known => known,
-    };
     Ok(as_audio(Medium::Bytes {
-        mime_type: mime_type.to_owned(),
+        mime_type: type_of(&bytes, "audio", &name),
         bytes,
     }))
+}
+
+/// The type of bytes without one: that of the extension, else what the bytes look like.
+fn type_of(bytes: &[u8], kind: &str, name: &str) -> String {
+    match sniff::mime_type(&[], name, kind) {
+        "" => sniff::mime_type(bytes, "", kind).to_owned(),
+        known => known.to_owned(),
+    }
 }
 
 fn frames_or_video(fields: &mut Fields<'_>) -> Result<Video, Error> {
@@ -111,7 +117,7 @@ fn frames_or_video(fields: &mut Fields<'_>) -> Result<Video, Error> {
         .take("video")
         .ok_or_else(|| invalid(&place, "missing"))?;
     if let Some(uri) = value.as_str() {
-        return Ok(as_video(medium(uri, &place)?));
+        return Ok(as_video(medium(uri, &place, "video", "")?));
     }
     let uris = list(value, &place)?;
     if uris.is_empty() {
@@ -123,7 +129,7 @@ fn frames_or_video(fields: &mut Fields<'_>) -> Result<Video, Error> {
         let uri = frame
             .as_str()
             .ok_or_else(|| invalid(&place, "not a text"))?;
-        frames.push(as_image(medium(uri, &place)?));
+        frames.push(as_image(medium(uri, &place, "image", "")?));
     }
     Ok(Video {
         source: Some(video::Source::Frames(VideoFrames { frames })),
@@ -149,7 +155,8 @@ fn before<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
     end.eq_ignore_ascii_case(suffix).then_some(rest)
 }
 
-fn medium(uri: &str, place: &str) -> Result<Medium, Error> {
+/// Reads a URI. Without a type of its own, data have that of the name.
+fn medium(uri: &str, place: &str, medium: &str, name: &str) -> Result<Medium, Error> {
     if !is_uri(uri) {
         let problem = "not a URI with http:, https:, oss: or data:";
         return Err(invalid(place, problem));
@@ -162,15 +169,29 @@ fn medium(uri: &str, place: &str) -> Result<Medium, Error> {
         .ok_or_else(|| invalid(place, "a data: URI without a comma"))?;
     let (mime_type, bytes) = match before(kind, ";base64") {
         Some(mime_type) => (mime_type, base64(data, place)?),
-        None => (kind, percent_decode_str(data).collect::<Vec<u8>>().into()),
+        None => (kind, unescaped(data, place)?),
     };
     if bytes.is_empty() {
         return Err(invalid(place, "no data"));
     }
-    Ok(Medium::Bytes {
-        bytes,
-        mime_type: mime_type.to_owned(),
-    })
+    let mime_type = match mime_type {
+        // Without a type, there may be parameters.
+        absent if absent.is_empty() || absent.starts_with(';') => type_of(&bytes, medium, name),
+        given => given.to_owned(),
+    };
+    Ok(Medium::Bytes { bytes, mime_type })
+}
+
+/// Decodes the escapes of a URI.
+fn unescaped(text: &str, place: &str) -> Result<Bytes, Error> {
+    let is_escape = |after: &str| {
+        let digits = after.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(invalid(place, "a data: URI with % without two digits"));
+    }
+    Ok(percent_decode_str(text).collect::<Vec<u8>>().into())
 }
 
 /// Decodes base64 with or without its padding.

@@ -118,6 +118,14 @@ fn what_is_not_known_is_refused_with_its_place() {
             user(json!([{"video": []}])),
             "messages[0].content[0].video: no images",
         ),
+        (
+            user(json!([{"type": "image", "image": "https://x"}])),
+            "messages[0].content[0].type: not text, image_url, input_audio, video_url or video",
+        ),
+        (
+            image("data:image/png,%6z"),
+            "messages[0].content[0].image_url.url: a data: URI with % without two digits",
+        ),
         (user(json!([null])), "messages[0].content[0]: not an object"),
         (
             json!([{"role": "assistant", "tool_calls": [{"function": {}}]}]),
@@ -199,6 +207,28 @@ fn data_uris_become_bytes() {
     assert_eq!(
         content[1]["audio"],
         json!({"mimeType": "audio/wav", "data": "AAE="})
+    );
+}
+
+#[test]
+fn the_type_of_data_is_that_of_the_uri_then_of_the_format() {
+    let part =
+        |data: &str| json!({"type": "input_audio", "input_audio": {"data": data, "format": "mp3"}});
+    let messages = json_of(json!([{"role": "user", "content": [
+        part("UklGRiQAAABXQVZF"),
+        part("data:,%61"),
+        part("data:audio/flac,a"),
+        {"audio": "data:;base64,UklGRiQAAABXQVZF"},
+        {"audio": "data:;charset=x,a"},
+    ]}]));
+    let types = messages[0]["content"].as_array().unwrap().iter();
+    let types: Vec<_> = types
+        .map(|part| part["audio"]["mimeType"].as_str())
+        .collect();
+    let mpeg = Some("audio/mpeg");
+    assert_eq!(
+        types,
+        [mpeg, mpeg, Some("audio/flac"), Some("audio/wav"), None]
     );
 }
 
