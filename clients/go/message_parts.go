@@ -1,6 +1,7 @@
 package dashgate
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -127,7 +128,7 @@ func parseMedia(place string, kind mediaKind, value json.RawMessage) (*dashgatev
 	if err != nil {
 		return nil, err
 	}
-	return mediaPart(place, kind, uri)
+	return mediaPart(place, kind, uri, "")
 }
 
 // parseVideo reads a video: a URI, or a list of URIs of its frames.
@@ -164,15 +165,15 @@ func parseInputAudio(fields messageFields) (*dashgatev1.Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	place := inner.at("data")
+	place, name := inner.at("data"), "audio."+format
 	if isURI(text) {
-		return mediaPart(place, audioKind, text)
+		return mediaPart(place, audioKind, text, name)
 	}
 	data, isValid := decodeBase64(text)
 	if !isValid || len(data) == 0 {
 		return nil, fmt.Errorf("%s: must be base64 or an http:, https:, oss: or data: URI", place)
 	}
-	return fromData(audioKind, data, "audio."+format, nil), nil
+	return typedData(audioKind, data, "", name), nil
 }
 
 // isText is whether a JSON value is a text.
@@ -192,8 +193,9 @@ func cutSuffixFold(text, suffix string) (string, bool) {
 	return text[:at], true
 }
 
-// mediaPart returns a part from a URI. The bytes of data: URIs are decoded.
-func mediaPart(place string, kind mediaKind, uri string) (*dashgatev1.Content, error) {
+// mediaPart returns a part from a URI. The bytes of data: URIs are decoded; without a type, the
+// extension of the name gives it.
+func mediaPart(place string, kind mediaKind, uri, name string) (*dashgatev1.Content, error) {
 	if !isURI(uri) {
 		return nil, fmt.Errorf("%s: must be an http:, https:, oss: or data: URI", place)
 	}
@@ -206,11 +208,13 @@ func mediaPart(place string, kind mediaKind, uri string) (*dashgatev1.Content, e
 	if !hasData {
 		return nil, fmt.Errorf("%s: must have its data after a comma", place)
 	}
-	// The text may be escaped also as base64.
-	unescaped, err := url.PathUnescape(text)
-	data, isValid := []byte(unescaped), err == nil
-	if isValid && isBase64 {
-		data, isValid = decodeBase64(unescaped)
+	var data []byte
+	var isValid bool
+	if isBase64 {
+		data, isValid = decodeBase64(text)
+	} else {
+		unescaped, err := url.PathUnescape(text)
+		data, isValid = []byte(unescaped), err == nil
 	}
 	if !isValid {
 		return nil, fmt.Errorf("%s: cannot be decoded", place)
@@ -218,11 +222,21 @@ func mediaPart(place string, kind mediaKind, uri string) (*dashgatev1.Content, e
 	if len(data) == 0 {
 		return nil, fmt.Errorf("%s: has no data", place)
 	}
+	if strings.HasPrefix(mimeType, ";") {
+		// Parameters without a type.
+		mimeType = ""
+	}
+	return typedData(kind, data, mimeType, name), nil
+}
+
+// typedData returns a part of bytes. Without a type, the extension of the name gives it, else the
+// bytes do.
+func typedData(kind mediaKind, data []byte, mimeType, name string) *dashgatev1.Content {
 	var options []MediaOption
-	if mimeType != "" {
+	if mimeType = cmp.Or(mimeType, sniff(nil, name, string(kind))); mimeType != "" {
 		options = append(options, WithMIMEType(mimeType))
 	}
-	return fromData(kind, data, "", options), nil
+	return fromData(kind, data, "", options)
 }
 
 // decodeBase64 decodes base64 with or without padding, and without the line breaks that

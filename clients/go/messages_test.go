@@ -175,7 +175,18 @@ func TestSchemesAndBase64OfMessages(t *testing.T) {
 		{"image": {"uri": "HTTPS://x"}}, {"image": {"uri": "Oss://x"}}, {"image": {"data": "aGk=", "mimeType": "image/png"}},
 		{"image": {"data": "YQ=="}}, {"audio": {"data": "aGk="}}, {"audio": {"data": "aGk="}}
 	]}]`)
-	for _, wrong := range []string{"aGk==", "aG k", "aGk\\n", "a", "a===", "aGk=aGk=", "-_-_", "=", "===="} {
+	messagesAre(t, `[{"role": "user", "content": [
+		{"type": "input_audio", "input_audio": {"data": "UklGRiQAAABXQVZF", "format": "mp3"}},
+		{"type": "input_audio", "input_audio": {"data": "data:;base64,UklGRiQAAABXQVZF", "format": "mp3"}},
+		{"type": "input_audio", "input_audio": {"data": "data:audio/flac;base64,aGk=", "format": "mp3"}},
+		{"audio": "data:;base64,UklGRiQAAABXQVZF"}, {"image": "data:;charset=x,%61"}
+	]}]`, `[{"role": "ROLE_USER", "content": [
+		{"audio": {"data": "UklGRiQAAABXQVZF", "mimeType": "audio/mpeg"}},
+		{"audio": {"data": "UklGRiQAAABXQVZF", "mimeType": "audio/mpeg"}},
+		{"audio": {"data": "aGk=", "mimeType": "audio/flac"}},
+		{"audio": {"data": "UklGRiQAAABXQVZF", "mimeType": "audio/wav"}}, {"image": {"data": "YQ=="}}
+	]}]`)
+	for _, wrong := range []string{"aGk%3D", "aGk==", "aG k", "aGk\\n", "a", "a===", "aGk=aGk=", "-_-_", "=", "===="} {
 		for _, part := range []string{
 			`{"type":"input_audio","input_audio":{"data":"` + wrong + `"}}`, `{"image":"data:image/png;base64,` + wrong + `"}`,
 		} {
