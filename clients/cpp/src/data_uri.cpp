@@ -69,9 +69,9 @@ std::optional<DataUri> parse_data_uri(std::string_view uri) {
   const bool is_base64 = type.size() >= kBase64.size() &&
                          equals_in_any_case(type.substr(type.size() - kBase64.size()), kBase64);
   if (is_base64) type.remove_suffix(kBase64.size());
-  std::optional<std::string> bytes = unescape(rest);
-  if (bytes && is_base64) bytes = decode_base64(*bytes);
+  std::optional<std::string> bytes = is_base64 ? decode_base64(rest) : unescape(rest);
   if (!bytes) return std::nullopt;
+  if (type.substr(0, 1) == ";") type = {};  // parameters without a type
   return DataUri{std::string(type), *std::move(bytes)};
 }
 

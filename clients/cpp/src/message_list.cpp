@@ -1,5 +1,7 @@
 #include "message_list.h"
 
+#include <cmath>
+#include <limits>
 #include <stdexcept>
 
 #include "json.h"
@@ -27,15 +29,19 @@ void read_content(const Located& content, v1::Message& message) {
   for (const Located& part : content.items()) *message.add_content() = read_part(part);
 }
 
-v1::ToolCall read_tool_call(const Located& call, int index) {
+v1::ToolCall read_tool_call(const Located& call, int at) {
   call.check_keys({"id", "type", "index", "function"});
+  const auto type = call.find("type");
+  if (type && type->text() != "function") type->refuse("it is not function");
   const Located function = call.at("function");
   function.check_keys({"name", "arguments"});
   v1::ToolCall read;
-  read.set_index(index);
-  read.set_id(call.at("id").text());
-  if (const auto type = call.find("type")) read.set_type(type->text());
+  const auto index = call.find("index");
+  read.set_index(index ? index->index() : at);
+  if (const auto id = call.find("id")) read.set_id(id->text());
+  read.set_type("function");
   read.set_name(function.at("name").text());
+  if (read.name().empty()) function.at("name").refuse("it is empty");
   if (const auto arguments = function.find("arguments")) read.set_arguments(arguments->text());
   return read;
 }
@@ -69,6 +75,15 @@ const std::string& Located::text() const {
   if (!is_text()) refuse("it is not a text");
   if (!is_utf8(value_.string_value())) refuse("it is not Unicode");
   return value_.string_value();
+}
+
+int Located::index() const {
+  const double number = value_.number_value();
+  if (value_.kind_case() != Value::kNumberValue || number < 0 ||
+      number > std::numeric_limits<int>::max() || number != std::floor(number)) {
+    refuse("it is not an integer of 0 or more");
+  }
+  return static_cast<int>(number);
 }
 
 std::vector<Located> Located::items() const {

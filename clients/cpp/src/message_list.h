@@ -28,6 +28,8 @@ class Located {
   bool is_text() const;
   bool is_list() const;
   const std::string& text() const;
+  // Returns an integer of 0 or more.
+  int index() const;
   // Returns the items of a list.
   std::vector<Located> items() const;
   // Returns the value of a key; nothing if there is none, or null.

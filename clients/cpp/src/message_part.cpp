@@ -18,11 +18,12 @@ bool is_remote(std::string_view uri) {
                      [uri](std::string_view scheme) { return has_scheme(uri, scheme); });
 }
 
-// Sets bytes and their type; without a type, it is detected.
+// Sets bytes and their type; without a type, it is that of the name, or detected.
 template <class Medium>
 void set_bytes(Medium& medium, std::string bytes, std::string type, const std::string& name,
                const char* kind) {
-  if (type.empty()) type = sniff(bytes, name, kind);
+  if (type.empty()) type = sniff({}, name, kind);
+  if (type.empty()) type = sniff(bytes, {}, kind);
   medium.set_data(std::move(bytes));
   medium.set_mime_type(std::move(type));
 }
@@ -43,7 +44,9 @@ void read_uri(Medium& medium, const Located& from, const char* kind, const std::
   }
 }
 
-void read_frames(v1::Video& video, const Located& list) {
+// Reads a URI, or a list of those of images.
+void read_video(v1::Video& video, const Located& list) {
+  if (list.is_text()) return read_uri(video, list, "video");
   v1::VideoFrames& frames = *video.mutable_frames();
   const std::vector<Located> items = list.items();
   if (items.empty()) list.refuse("it has no images");
@@ -60,9 +63,7 @@ void read_input_audio(v1::Audio& audio, const Located& input) {
   std::optional<std::string> bytes = decode_base64(data.text());
   if (!bytes) data.refuse("it is neither base64 nor a URI");
   if (bytes->empty()) data.refuse("it has no data");
-  // The format says what the bytes are.
-  set_bytes(audio, *std::move(bytes), format ? sniff({}, name, "audio") : std::string(), name,
-            "audio");
+  set_bytes(audio, *std::move(bytes), {}, name, "audio");
 }
 
 // Reads the URL of a part such as `{"type": "image_url", "image_url": {"url": "..."}}`.
@@ -90,7 +91,7 @@ v1::Content read_typed(const Located& part, const Located& of_type) {
   } else if (type == "input_audio") {
     read_input_audio(*content.mutable_audio(), part.at(type));
   } else if (type == "video") {
-    read_frames(*content.mutable_video(), part.at(type));
+    read_video(*content.mutable_video(), part.at(type));
   } else {
     of_type.refuse("it is not text, image_url, input_audio, video_url or video");
   }
@@ -116,11 +117,7 @@ v1::Content read_part(const Located& part) {
   if (text) content.set_text(text->text());
   if (audio) read_uri(*content.mutable_audio(), *audio, "audio");
   if (image) read_uri(*content.mutable_image(), *image, "image");
-  if (video && video->is_list()) {
-    read_frames(*content.mutable_video(), *video);
-  } else if (video) {
-    read_uri(*content.mutable_video(), *video, "video");
-  }
+  if (video) read_video(*content.mutable_video(), *video);
   return content;
 }
 

@@ -36,11 +36,13 @@ TEST(Base64, IsDecodedWithOrWithoutItsPadding) {
 
 TEST(DataUri, HasATypeAndBytes) {
   EXPECT_EQ(parse_data_uri("data:audio/wav;base64,aGk=")->bytes, "hi");
-  EXPECT_EQ(parse_data_uri("data:audio/wav;base64,aGk%3D")->mime_type, "audio/wav");
+  EXPECT_EQ(parse_data_uri("data:audio/wav;base64,aGk=")->mime_type, "audio/wav");
+  EXPECT_EQ(parse_data_uri("data:;charset=x,a")->mime_type, "");
   EXPECT_EQ(parse_data_uri("data:;base64,aGk=")->mime_type, "");
   EXPECT_EQ(parse_data_uri("data:text/plain,a%20b")->bytes, "a b");
   EXPECT_EQ(parse_data_uri("DATA:audio/wav;BASE64,aGk")->bytes, "hi");
-  for (const char* wrong : {"data:audio/wav", "data:,%2", "data:;base64,?", "file:a,"}) {
+  for (const char* wrong :
+       {"data:audio/wav", "data:,%2", "data:;base64,?", "data:;base64,aGk%3D", "file:a,"}) {
     EXPECT_FALSE(parse_data_uri(wrong)) << wrong;
   }
 }
@@ -84,6 +86,29 @@ TEST(MessageList, OfDashScope) {
   EXPECT_EQ(user.content(2).video().frames().frames_size(), 1);
   EXPECT_EQ(user.content(3).video().uri(), "https://x/a.mp4");
   EXPECT_EQ(user.content(4).text(), "what?");
+}
+
+TEST(MessageList, AToolCallHasATypeAndAnIndex) {
+  const auto conversation =
+      Conversation::from_messages("m", R"([{"role": "assistant", "tool_calls": [
+        {"function": {"name": "f"}}, {"id": "c", "index": 7, "function": {"name": "g"}}]}])");
+  const auto& calls = conversation.raw().messages(0).tool_calls();
+  EXPECT_EQ(calls[0].ShortDebugString(), R"(type: "function" name: "f")");
+  EXPECT_EQ(calls[1].ShortDebugString(), R"(index: 7 id: "c" type: "function" name: "g")");
+}
+
+TEST(MessageList, TheTypeOfDataIsThatOfTheUriThenOfTheFormat) {
+  const auto conversation = Conversation::from_messages("m", R"([{"role": "user", "content": [
+    {"type": "input_audio", "input_audio": {"data": "UklGRiQAAABXQVZF", "format": "mp3"}},
+    {"type": "input_audio", "input_audio": {"data": "data:,a", "format": "mp3"}},
+    {"type": "input_audio", "input_audio": {"data": "data:audio/flac,a", "format": "mp3"}},
+    {"audio": "data:;base64,UklGRiQAAABXQVZF"}, {"type": "video", "video": "https://x"}]}])");
+  const auto& content = conversation.raw().messages(0).content();
+  EXPECT_EQ(content[0].audio().mime_type(), "audio/mpeg");
+  EXPECT_EQ(content[1].audio().mime_type(), "audio/mpeg");
+  EXPECT_EQ(content[2].audio().mime_type(), "audio/flac");
+  EXPECT_EQ(content[3].audio().mime_type(), "audio/wav");
+  EXPECT_EQ(content[4].video().uri(), "https://x");
 }
 
 TEST(MessageList, AKeyWhoseValueIsNullIsAbsent) {
@@ -157,6 +182,9 @@ TEST(MessageList, WhatIsUnknownIsRefusedWithItsPlace) {
   const auto part = [](const std::string& json) {
     return R"([{"role": "user", "content": "a"}, {"role": "user", "content": [)" + json + "]}]";
   };
+  const auto call = [](const std::string& json) {
+    return R"([{"role": "assistant", "tool_calls": [{)" + json + "}]}]";
+  };
   const std::vector<std::pair<std::string, std::string>> refusals{
       {R"([{"role": "judge"}])", "messages[0].role"},
       {R"([{"content": "a"}])", "messages[0]: it has no role"},
@@ -181,6 +209,12 @@ TEST(MessageList, WhatIsUnknownIsRefusedWithItsPlace) {
       {part(R"({"type": "video", "video": []})"), "messages[1].content[0].video"},
       {R"([{"role": "assistant", "tool_calls": [{"id": "c"}]}])",
        "messages[0].tool_calls[0]: it has no function"},
+      {call(R"("function": {"name": ""})"), "messages[0].tool_calls[0].function.name"},
+      {call(R"("function": {"name": "f"}, "type": "code")"), "messages[0].tool_calls[0].type"},
+      {call(R"("function": {"name": "f"}, "index": "0")"), "messages[0].tool_calls[0].index"},
+      {call(R"("function": {"name": "f"}, "index": -1)"), "messages[0].tool_calls[0].index"},
+      {call(R"("function": {"name": "f"}, "index": 0.5)"), "messages[0].tool_calls[0].index"},
+      {call(R"("function": {"name": "f"}, "index": 1e10)"), "messages[0].tool_calls[0].index"},
   };
   for (const auto& [messages, place] : refusals) {
     EXPECT_NE(refusal_of_list(messages).find(place), std::string::npos)
