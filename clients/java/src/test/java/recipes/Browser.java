@@ -40,7 +40,8 @@ public final class Browser {
         for (ConverseStreamResponse event : stream.events()) {
           // Heartbeats become comments: a browser that leaves is noticed while the model thinks.
           String text = event.getDelta().getText();
-          send(body, text.isEmpty() ? ":" : "data: " + text.replace("\n", "\ndata: "));
+          String lines = text.replaceAll("\r\n?|\n", "\ndata: ");
+          send(body, text.isEmpty() ? ":" : "data: " + lines);
         }
         send(body, "event: done\ndata: " + stream.finalAnswer().rawFinishReason());
       } catch (DashgateException e) {

@@ -74,8 +74,13 @@ class RecipesTest {
       HttpServer server = serve(client);
       try {
         assertEquals(":\n\ndata: Hello\n\n:\n\nevent: done\ndata: \n\n", get(server));
-        gateway.stream = (request, out) -> out.onError(Status.DATA_LOSS.asException());
-        assertEquals("event: error\ndata: DATA_LOSS \n\n", get(server));
+        gateway.stream =
+            (request, out) -> {
+              out.onNext(FakeGateway.text("of\r\nthree\rlines\n"));
+              out.onError(Status.DATA_LOSS.asException());
+            };
+        String lines = "data: of\ndata: three\ndata: lines\ndata: \n\n";
+        assertEquals(lines + "event: error\ndata: DATA_LOSS \n\n", get(server));
       } finally {
         server.stop(0);
       }
