@@ -213,6 +213,24 @@ def test_a_stream_that_was_left_cancels_no_task(gateway: Gateway) -> None:
     assert asyncio.run(left()).code is grpc.StatusCode.CANCELLED
 
 
+@pytest.mark.parametrize("is_loop", [False, True])
+def test_a_stream_whose_reader_was_cancelled_cancels_no_other(
+    gateway: Gateway, is_loop: bool
+) -> None:
+    gateway.events, gateway.silent = [STARTED], True
+
+    async def left() -> Error:
+        async with AsyncClient(gateway.address) as client:
+            stream = client.stream_tools(ASK, []) if is_loop else client.stream(ASK)
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(stream.final(), 0.1)
+            with pytest.raises(Error) as caught:
+                await stream.final()
+            return caught.value
+
+    assert asyncio.run(left()).code is grpc.StatusCode.CANCELLED
+
+
 def test_closed_loops_keep_no_channel(gateway: Gateway) -> None:
     client = AsyncClient(gateway.address)
 

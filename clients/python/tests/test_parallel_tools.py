@@ -9,12 +9,13 @@ import time
 from concurrent.futures import CancelledError as FutureCancelledError
 from typing import Any
 
+import grpc
 import pytest
 from callers import Caller
 from gateway import LIMIT, Gateway, answer
 from test_tools import asks, results, streamed
 
-from dashgate import AsyncClient, Client, Conversation, Tool
+from dashgate import AsyncClient, Client, Conversation, Error, Tool
 from dashgate._tools import MOST_AT_ONCE, ToolRounds
 
 FAILED = '{"error":"the function failed"}'
@@ -221,4 +222,62 @@ def test_leaving_a_loop_while_its_functions_run(gateway: Gateway) -> None:
         loop = client.stream_tools(conversation, [Tool("a", "", "", leave)])
         with pytest.raises(FutureCancelledError):
             loop.final()
-    assert results(conversation) == ["1", '{"error":"there is no tool b"}']
+    assert results(conversation) == ["1", NOT_RUN]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_leaving_a_loop_of_asyncio_while_its_functions_run(
+    gateway: Gateway, parallel: bool
+) -> None:
+    gateway.events = streamed(*["a"] * (MOST_AT_ONCE + 1))
+    conversation = Conversation("m").user("go")
+
+    async def main() -> None:
+        async with AsyncClient(gateway.address) as client:
+
+            async def leave(_: str) -> str:
+                loop.cancel()
+                return "1"
+
+            tools = [Tool("a", "", "", leave)]
+            loop = client.stream_tools(conversation, tools, parallel=parallel)
+            with pytest.raises(Error) as caught:
+                await loop.final()
+            assert caught.value.code is grpc.StatusCode.CANCELLED
+
+    asyncio.run(main())
+    assert results(conversation) == ["1"] + [NOT_RUN] * MOST_AT_ONCE
+
+
+def test_a_loop_that_was_left_runs_no_function(gateway: Gateway) -> None:
+    gateway.events = streamed("a")
+    ran: list[str] = []
+
+    def function(arguments: str) -> str:
+        ran.append(arguments)
+        return "1"
+
+    tool = Tool("a", "", "", function)
+    conversation = Conversation("m").user("go")
+    with Client(gateway.address) as client:
+        loop = client.stream_tools(conversation, [tool])
+        for event in loop:
+            if event.HasField("completed"):
+                break
+        with pytest.raises(FutureCancelledError):
+            loop.final()
+
+    async def main() -> None:
+        async with AsyncClient(gateway.address) as client:
+            loop = client.stream_tools(conversation, [tool])
+            async for event in loop:
+                if event.HasField("completed"):
+                    break
+            # The end of the iterator comes with the next turn of the event loop.
+            loop.cancel()
+            with pytest.raises(Error):
+                await loop.final()
+
+    asyncio.run(main())
+    assert not ran
+    assert len(conversation.raw.messages) == 1

@@ -48,6 +48,8 @@ class ToolRounds:
         self._max_rounds = max_rounds
         self._rounds = 0
         self._parallel = parallel
+        self.is_left = False
+        """Set when the loop is left, by any thread: no other function begins."""
         conversation.declare(*self._tools.values())
 
     def calls(self, answer: Answer) -> Sequence[v1.ToolCall]:
@@ -68,6 +70,8 @@ class ToolRounds:
                 self._run_in_threads(calls, outcomes)
             return
         for at in range(len(calls)):
+            if self._skips(calls[at:]):
+                return
             with self._answered(calls, at) as call:
                 self._conversation.tool_result(call, _checked(call, self._result(call)))
 
@@ -86,8 +90,17 @@ class ToolRounds:
                 )
             return
         for at in range(len(calls)):
+            if self._skips(calls[at:]):
+                return
             with self._answered(calls, at) as call:
                 self._conversation.tool_result(call, await self._result_async(call))
+
+    def _skips(self, calls: Sequence[v1.ToolCall]) -> bool:
+        """Answer calls whose functions are not run, if the loop is left."""
+        if self.is_left:
+            for call in calls:
+                self._conversation.tool_result(call, _NOT_RUN)
+        return self.is_left
 
     def _run_in_threads(self, calls: Sequence[v1.ToolCall], outcomes: _Outcomes) -> None:
         threads = ThreadPoolExecutor(min(len(calls), MOST_AT_ONCE), "dashgate-tool")
@@ -103,6 +116,8 @@ class ToolRounds:
             raise
 
     def _note(self, call: v1.ToolCall, at: int, outcomes: _Outcomes) -> None:
+        if self.is_left:
+            return
         outcomes[at] = None
         try:
             outcomes[at] = _checked(call, self._result(call))
@@ -113,6 +128,8 @@ class ToolRounds:
         self, call: v1.ToolCall, at: int, outcomes: _Outcomes, places: asyncio.Semaphore
     ) -> None:
         async with places:
+            if self.is_left:
+                return
             outcomes[at] = None
             try:
                 outcomes[at] = await self._result_async(call)

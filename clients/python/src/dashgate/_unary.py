@@ -189,3 +189,18 @@ def closed_error(request_id: str) -> Error:
     return Error(
         grpc.StatusCode.CANCELLED, "the client was closed during the call", request_id=request_id
     )
+
+
+def left_error(request_id: str) -> Error:
+    """Return the error of a stream that is read after it was left."""
+    return Error(
+        grpc.StatusCode.CANCELLED, "the stream was left before its end", request_id=request_id
+    )
+
+
+def once_only(fault: BaseException, request_id: str) -> BaseException:
+    """Return what a stream that has failed raises when it is read again.
+
+    A cancellation, or what ended the program, was that of the first reader.
+    """
+    return fault if isinstance(fault, Exception) else left_error(request_id)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, TypeAlias, cast
 
-import grpc
 import grpc.aio
 
 from dashgate import v1
@@ -18,7 +17,13 @@ from dashgate._failure import from_rpc
 from dashgate._headers import header_texts
 from dashgate._leaving import SentMetadata
 from dashgate._resume import Resumption
-from dashgate._unary import closed_error, is_cancelled_task, raise_if_cancelled_there
+from dashgate._unary import (
+    closed_error,
+    is_cancelled_task,
+    left_error,
+    once_only,
+    raise_if_cancelled_there,
+)
 from dashgate.answer import Answer
 from dashgate.errors import Error
 
@@ -134,7 +139,7 @@ class AsyncStream:
 
     async def _next(self) -> v1.ConverseStreamResponse | None:
         if self._fault is not None:
-            raise self._fault
+            raise once_only(self._fault, self.request_id)
         if self._ended:
             return None
         try:
@@ -163,11 +168,7 @@ class AsyncStream:
             # The task was not cancelled: asyncio would take it for cancelled.
             if not self._cancelled.is_set():
                 raise closed_error(self.request_id) from None
-            raise Error(
-                grpc.StatusCode.CANCELLED,
-                "the stream was left before its end",
-                request_id=self.request_id,
-            ) from None
+            raise left_error(self.request_id) from None
 
     async def _begun(self) -> _Call:
         """Return the call, which begins now if something had to precede it."""

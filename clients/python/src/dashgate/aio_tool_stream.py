@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
-import grpc
-
 from dashgate import v1
 from dashgate._tools import ToolRounds
+from dashgate._unary import left_error, once_only
 from dashgate.aio_stream import AsyncStream
 from dashgate.answer import Answer
-from dashgate.errors import Error
 
 
 class AsyncToolStream:
@@ -26,7 +24,6 @@ class AsyncToolStream:
         self._rounds = rounds
         self._answer: Answer | None = None
         self._fault: BaseException | None = None
-        self._cancelled = False
         self.current = begin()
         """The stream of the current round."""
         self._events = aiter(self.current)
@@ -57,7 +54,7 @@ class AsyncToolStream:
     def cancel(self) -> None:
         """Cancel the call, if it has not ended. Readers get an `Error` with `CANCELLED`."""
         if self._answer is None:
-            self._cancelled = True
+            self._rounds.is_left = True
             self.current.cancel()
 
     async def close(self) -> None:
@@ -77,7 +74,7 @@ class AsyncToolStream:
 
     async def _next(self) -> v1.ConverseStreamResponse | None:
         if self._fault is not None:
-            raise self._fault
+            raise once_only(self._fault, self.current.request_id)
         while self._answer is None:
             try:
                 event = await anext(self._events, None)
@@ -93,16 +90,16 @@ class AsyncToolStream:
 
     async def _end_round(self) -> None:
         answer = await self.current.final()
+        self._check_left()
         calls = self._rounds.calls(answer)
         if not calls:
             self._answer = answer
             return
         await self._rounds.run_async(calls)
-        if self._cancelled:
-            raise Error(
-                grpc.StatusCode.CANCELLED,
-                "the stream was left before its end",
-                request_id=self.current.request_id,
-            )
+        self._check_left()
         self.current = self._begin()
         self._events = aiter(self.current)
+
+    def _check_left(self) -> None:
+        if self._rounds.is_left:
+            raise left_error(self.current.request_id)

@@ -24,7 +24,6 @@ class ToolStream:
         self._rounds = rounds
         self._answer: Answer | None = None
         self._fault: BaseException | None = None
-        self._cancelled = False
         self.current = begin()
         """The stream of the current round."""
         self._events = iter(self.current)
@@ -51,13 +50,13 @@ class ToolStream:
 
     def cancel(self) -> None:
         """Cancel the call, from any thread. Readers get `concurrent.futures.CancelledError`."""
-        self._cancelled = True
+        self._rounds.is_left = True
         self.current.cancel()
 
     def close(self) -> None:
         """Close the stream, and cancel the call if it has not ended."""
         if self._answer is None:
-            self._cancelled = True
+            self._rounds.is_left = True
         self.current.close()
 
     def __enter__(self) -> ToolStream:
@@ -73,7 +72,9 @@ class ToolStream:
 
     def _next(self) -> v1.ConverseStreamResponse | None:
         if self._fault is not None:
-            raise self._fault
+            # What ended the program, or a task, does not do so again.
+            is_error = isinstance(self._fault, Exception)
+            raise self._fault if is_error else concurrent.futures.CancelledError
         while self._answer is None:
             try:
                 event = next(self._events, None)
@@ -88,12 +89,16 @@ class ToolStream:
 
     def _end_round(self) -> None:
         answer = self.current.final()
+        self._check_left()
         calls = self._rounds.calls(answer)
         if not calls:
             self._answer = answer
             return
         self._rounds.run(calls)
-        if self._cancelled:
-            raise concurrent.futures.CancelledError
+        self._check_left()
         self.current = self._begin()
         self._events = iter(self.current)
+
+    def _check_left(self) -> None:
+        if self._rounds.is_left:
+            raise concurrent.futures.CancelledError
