@@ -1,4 +1,4 @@
-"""Tests of interceptors, channel options and the log, in both clients."""
+"""Tests of interceptors, channel options, times and the log, in both clients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 from callers import ASK, Caller
-from gateway import FAILURE, INFO, LIMIT, Gateway, fail
+from gateway import COMPLETED, FAILURE, INFO, LIMIT, STARTED, Gateway, fail, text
 from google.rpc import error_details_pb2
 
 from dashgate import AsyncClient, Client, Error
@@ -305,3 +305,11 @@ def test_the_log_is_off_or_on_standard_error(
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_a_repr_has_the_address(kind: Any) -> None:
     assert repr(kind("h")) == f"{kind.__name__}(h:50051)"
+
+
+@pytest.mark.parametrize("forever", [3.1e9, 1e12, 1e300, float("inf")])
+def test_times_may_be_as_long_as_they_like(gateway: Gateway, call: Caller, forever: float) -> None:
+    gateway.events = [STARTED, text("1"), COMPLETED]
+    options = {"timeout": forever, "idle_timeout": forever}
+    assert call.on(options, "stream", ASK).text == "1"
+    call("converse", ASK, timeout=forever)

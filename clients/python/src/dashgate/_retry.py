@@ -8,6 +8,7 @@ import grpc
 
 from dashgate._backoff import Deadline
 from dashgate._log import CallLog
+from dashgate._settings import FOREVER
 from dashgate.errors import Error, forbids_retry
 
 # So that callers that were throttled together do not come back together.
@@ -65,12 +66,13 @@ class Retries:
         if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             if error.retry_after is None or self._left <= 0:
                 return None
-            return error.retry_after * random.uniform(1, 1 + _JITTER)  # noqa: S311
+            delay = error.retry_after * random.uniform(1, 1 + _JITTER)  # noqa: S311
+            return min(delay, FOREVER)
         if error.code is not grpc.StatusCode.UNAVAILABLE or not self._retries_unavailable:
             return None
         if self._attempts == _ATTEMPTS or forbids_retry(error):
             return None
         if error.retry_after is not None:
-            return error.retry_after
+            return min(error.retry_after, FOREVER)
         backoff = min(_FIRST_BACKOFF * 2.0 ** (self._attempts - 1), _LONGEST_BACKOFF)
         return backoff * random.uniform(1 - _BACKOFF_JITTER, 1 + _BACKOFF_JITTER)  # noqa: S311

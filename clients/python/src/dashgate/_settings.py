@@ -19,6 +19,10 @@ UNARY_TIMEOUT = 600.0
 IDLE_TIMEOUT = 60.0
 
 
+# A hundred years: what is longer has no end. Neither gRPC nor threads can wait so long.
+FOREVER = 3.2e9
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of a client."""
@@ -53,7 +57,7 @@ class Settings:
         return cls(
             api_key=api_key,
             timeout=timeout,
-            idle_timeout=IDLE_TIMEOUT if idle_timeout is None else idle_timeout,
+            idle_timeout=_idle(idle_timeout),
             metadata=dict(metadata or {}),
             max_retries=_count(max_retries),
         )
@@ -86,7 +90,13 @@ def _first(*values: float | None) -> float | None:
 def _finite(timeout: float | None) -> float | None:
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout is {timeout}; it must be more than 0 seconds")
-    return None if timeout == float("inf") else timeout
+    return None if timeout is not None and timeout > FOREVER else timeout
+
+
+def _idle(timeout: float | None) -> float:
+    if timeout is None:
+        return IDLE_TIMEOUT
+    return float("inf") if timeout > FOREVER else timeout
 
 
 def _count(max_retries: int) -> int:

@@ -53,7 +53,7 @@ class AsyncUploading:
                 raise _late()
             yield
         finally:
-            if acquiring.done():
+            if acquiring.done() and not acquiring.cancelled():
                 lock.release()
             else:
                 acquiring.cancel()
