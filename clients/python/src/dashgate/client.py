@@ -111,6 +111,11 @@ class Client(MediaCalls, ModelCalls, LiveCalls):
     ) -> Answer:
         """Return the next answer when complete. The default deadline is 10 minutes.
 
+        `options` are the generation options, such as `v1.GenerationOptions(temperature=0.2)`.
+        `request_id` is the idempotency key: a second call with the same id and content returns the
+        same answer and is not billed; default: a new UUID. `timeout` is the deadline in seconds,
+        with all retries. `max_retries` is how often the call is made again if it is throttled.
+
         `expected_turn` and `history` are for stored conversations: the latest turn that the caller
         knows, by default the conversation's `last_turn`, and which part of the history is sent.
         """
