@@ -13,7 +13,7 @@ import (
 // region chat
 
 // Chat answers each line, with tools, while the answers are written. The conversation has all messages,
-// also the calls of the tools and their results.
+// also the calls of the tools and their results, but not those of a line that failed.
 func Chat(ctx context.Context, client *dashgate.Client, in io.Reader, out io.Writer) error {
 	clock, err := dashgate.NewTool("clock", "The time in a time zone.", timeIn)
 	if err != nil {
@@ -22,11 +22,16 @@ func Chat(ctx context.Context, client *dashgate.Client, in io.Reader, out io.Wri
 	conversation := dashgate.NewConversation("qwen3.6-plus").System("Answer in one sentence.")
 	lines := bufio.NewScanner(in)
 	for ; lines.Scan(); fmt.Fprintln(out) {
+		before := len(conversation.Raw.Messages)
 		conversation.User(dashgate.Text(lines.Text()))
 		stream := client.StreamTools(ctx, conversation, []dashgate.Tool{clock})
 		for text, err := range stream.TextDeltas() {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if err != nil {
-				return err
+				text = err.Error()
+				conversation.Raw.Messages = conversation.Raw.Messages[:before] // The line can be asked again.
 			}
 			fmt.Fprint(out, text)
 		}
