@@ -9,7 +9,7 @@ import org.springframework.context.annotation.Configuration;
 /** One client for all controllers and services. */
 @Configuration
 public class ClientConfiguration {
-  /** Running calls are cancelled when the application stops. */
+  /** Closed with the application, which cancels the calls that are left. */
   @Bean(destroyMethod = "close")
   public DashgateClient dashgateClient(@Value("${dashgate.target}") String target) {
     return DashgateClient.builder().target(target).build();
