@@ -23,11 +23,21 @@ func TestTargets(t *testing.T) {
 		equal(t, target, got.address, want)
 	}
 	for _, wrong := range []string{
-		":1", "ftp://h:1", "h:1/path", "h:x", "unix:", "k@h:1", "https://", "dns:///",
-		"dns://server/h:1", "ipv4:10.0.0.1:1,10.0.0.2:1", "xds:///h:1",
+		":1", "ftp://h:1", "h:1/path", "h:x", "h:", "h:99999", "h:1 ", "unix:", "unix://h", "https://", "dns:///",
+		"dns://server/h:1", "ipv4:10.0.0.1:1,10.0.0.2:1", "h:1,g:2", "h,g", "xds:///h:1",
 	} {
 		if _, err := parseTarget(wrong); err == nil || !strings.Contains(err.Error(), targetForms) {
 			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
+
+func TestAnErrorHasNoPasswordOfATarget(t *testing.T) {
+	for _, target := range []string{
+		"me:secret@h:1", "http://me:secret@h", "http://me:sec ret@h", "dns:///me:secret@h", "xds://secret@h",
+	} {
+		if _, err := New(target); err == nil || strings.Contains(err.Error(), "ret") {
+			t.Errorf("%s: %v", target, err)
 		}
 	}
 }

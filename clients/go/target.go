@@ -1,9 +1,11 @@
 package dashgate
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -20,13 +22,18 @@ const targetForms = "give host:port, http://host:port, https://host:port, dns://
 
 // parseTarget parses a target. The port is optional.
 func parseTarget(target string) (endpoint, error) {
+	if strings.Contains(target, "@") && !strings.HasPrefix(target, "unix:") {
+		return endpoint{}, errors.New("the target has a name or a password: use WithAPIKey")
+	}
 	for _, scheme := range []string{"dns", "ipv4", "ipv6"} {
 		if rest, ok := strings.CutPrefix(target, scheme+":"); ok {
 			return parseNamed(target, scheme, rest)
 		}
 	}
 	if path, ok := strings.CutPrefix(target, "unix:"); ok {
-		if path == "" {
+		// What follows two slashes is an authority, which there is none of.
+		authority, hasAuthority := strings.CutPrefix(path, "//")
+		if path == "" || hasAuthority && !strings.HasPrefix(authority, "/") {
 			return endpoint{}, fmt.Errorf("target %q has no path; %s", target, targetForms)
 		}
 		return endpoint{target, "unix"}, nil
@@ -44,13 +51,16 @@ func parseTarget(target string) (endpoint, error) {
 	if !known {
 		return endpoint{}, fmt.Errorf("target %q begins with %s://; %s", target, parsed.Scheme, targetForms)
 	}
-	more := parsed.User != nil || strings.Trim(parsed.Path, "/") != "" ||
-		parsed.RawQuery != "" || parsed.Fragment != ""
+	more := strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" || parsed.Fragment != "" ||
+		strings.Contains(parsed.Host, ",")
 	if more {
 		return endpoint{}, fmt.Errorf("target %q is more than a host and a port; %s", target, targetForms)
 	}
-	if parsed.Port() != "" {
+	if parsed.Port() != "" || strings.HasSuffix(parsed.Host, ":") {
 		port = parsed.Port()
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return endpoint{}, fmt.Errorf("target %q has no valid port; %s", target, targetForms)
 	}
 	if parsed.Hostname() == "" {
 		return endpoint{}, fmt.Errorf("target %q needs a host; %s", target, targetForms)
