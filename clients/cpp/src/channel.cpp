@@ -9,12 +9,14 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <fstream>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "data_uri.h"
 #include "files.h"
 #include "service_config.h"
 
@@ -66,26 +68,45 @@ std::optional<std::string_view> behind(std::string_view text, std::string_view p
   return text.substr(prefix.size());
 }
 
+// Returns the text after a scheme, whose letters may have any case.
+std::optional<std::string_view> behind_scheme(std::string_view text, std::string_view scheme) {
+  if (!has_scheme(text, scheme)) return std::nullopt;
+  return text.substr(scheme.size());
+}
+
 [[noreturn]] void refuse(const std::string& target, const std::string& why) {
+  // A password must not be in an error.
+  if (target.find('@') != std::string::npos && !behind(target, "unix:")) {
+    throw std::invalid_argument("dashgate: the target holds a name or password; use api_key");
+  }
   throw std::invalid_argument(
       "dashgate: target `" + target + "` " + why +
       "; it is host:port, http://host:port, https://host:port, dns:///host:port or unix:/path");
+}
+
+bool is_port(std::string_view text) {
+  unsigned port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  return error == std::errc() && end == text.data() + text.size() && port <= 65535;
 }
 
 // Returns the authority of a URL, with the port if it has none.
 std::string read_authority(const std::string& target, std::string_view rest, const char* port) {
   if (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
   if (rest.empty()) refuse(target, "names no host");
-  if (rest.find_first_of("/?#") != std::string_view::npos) refuse(target, "has a path");
-  if (rest.find('@') != std::string_view::npos) {
-    throw std::invalid_argument("dashgate: the target holds a name or password; use api_key");
+  // Spaces and control characters.
+  if (std::any_of(rest.begin(), rest.end(),
+                  [](char letter) { return letter >= 0 && letter <= ' '; })) {
+    refuse(target, "has a space");
   }
+  if (rest.find_first_of("/?#") != std::string_view::npos) refuse(target, "has a path");
+  if (rest.find('@') != std::string_view::npos) refuse(target, "has a name");
   const std::size_t after_host = rest.front() == '[' ? rest.find(']') : 0;
   if (after_host == std::string_view::npos) refuse(target, "has a bracket that is not closed");
   const std::size_t colon = rest.find(':', after_host);
   if (colon == std::string_view::npos) return std::string(rest) + ":" + port;
   if (colon != rest.rfind(':')) refuse(target, "has an IPv6 address without brackets");
-  if (colon + 1 == rest.size()) refuse(target, "names no port");
+  if (!is_port(rest.substr(colon + 1))) refuse(target, "names no valid port");
   return std::string(rest);
 }
 
@@ -186,11 +207,11 @@ class SharedFactory final : public grpc::experimental::ClientInterceptorFactoryI
 
 Target read_target(const std::string& target, std::optional<TlsOptions> tls) {
   if (tls) check_tls(*tls);
-  if (const auto rest = behind(target, "http://")) {
+  if (const auto rest = behind_scheme(target, "http://")) {
     if (tls) refuse(target, "is plaintext, and TLS options are given");
     return {read_authority(target, *rest, kPort), std::nullopt};
   }
-  if (const auto rest = behind(target, "https://")) {
+  if (const auto rest = behind_scheme(target, "https://")) {
     if (!tls) tls.emplace();
     return {read_authority(target, *rest, kTlsPort), std::move(tls)};
   }
@@ -204,7 +225,12 @@ Target read_target(const std::string& target, std::optional<TlsOptions> tls) {
     }
   }
   if (target.empty()) refuse(target, "is empty");
-  if (behind(target, "unix:")) return {target, std::move(tls)};
+  if (const auto path = behind(target, "unix:")) {
+    // What follows two slashes is an authority, which there is none of.
+    const auto authority = behind(*path, "//");
+    if (path->empty() || (authority && !behind(*authority, "/"))) refuse(target, "names no path");
+    return {target, std::move(tls)};
+  }
   if (target.find("://") != std::string::npos) {
     refuse(target, "has a scheme that is not known here");
   }

@@ -42,7 +42,7 @@ std::string value_of(const tests::Seen& seen, const std::string& name) {
 TEST(Target, IsReadInItsForms) {
   EXPECT_EQ(read_target("h:1", std::nullopt).address, "h:1");
   EXPECT_FALSE(read_target("h:1", std::nullopt).tls);
-  EXPECT_EQ(read_target("http://h:1/", std::nullopt).address, "h:1");
+  EXPECT_EQ(read_target("HTTP://h:1/", std::nullopt).address, "h:1");
   EXPECT_EQ(read_target("http://h", std::nullopt).address, "h:50051");
   EXPECT_EQ(read_target("http://[::1]", std::nullopt).address, "[::1]:50051");
   EXPECT_EQ(read_target("https://[::1]:7", std::nullopt).address, "[::1]:7");
@@ -58,8 +58,10 @@ TEST(Target, IsReadInItsForms) {
   EXPECT_EQ(read_target("h", std::nullopt).address, "h:50051");
   EXPECT_EQ(read_target("[::1]", std::nullopt).address, "[::1]:50051");
   EXPECT_EQ(read_target("ipv4:10.0.0.1", std::nullopt).address, "10.0.0.1:50051");
-  for (const char* wrong : {"dns:///", "dns:///h:", "dns://server/h:1", "xds:///h:1", "h:", "::1",
-                            "h/path", "h:1,g:1", "ipv4:10.0.0.1:1,10.0.0.2:1"}) {
+  for (const char* wrong :
+       {"dns:///", "dns:///h:", "dns://server/h:1", "xds:///h:1", "h:", "::1", "h/path", "h:1,g:1",
+        "ipv4:10.0.0.1:1,10.0.0.2:1", "h:x", "h:-1", "h:99999", "h:1 ", " h:1", "h:1\n",
+        "unix:", "unix://h", "vsock:1:2", "unix-abstract:x"}) {
     EXPECT_THROW(read_target(wrong, std::nullopt), std::invalid_argument) << wrong;
   }
 }
@@ -79,8 +81,11 @@ TEST(Target, ContradictionsAreRefused) {
   refusal_of([] { read_target("http://", std::nullopt); });
   refusal_of([] { read_target("https://h/v1", std::nullopt); });
   refusal_of([] { read_target("https://[::1", std::nullopt); });
-  EXPECT_EQ(refusal_of([] { read_target("https://me:pass@h", std::nullopt); }).find("pass@"),
-            std::string::npos);
+  for (const char* target : {"https://me:pass@h", "h://me:pass@h", "http://me:pass@h/v1",
+                             "me:pass@h", "me:pass@h,g", "dns:///me:pass@h"}) {
+    const auto refusal = refusal_of([&] { read_target(target, std::nullopt); });
+    EXPECT_EQ(refusal.find("pass@"), std::string::npos) << refusal;
+  }
   dashgate::TlsOptions half;
   half.client_key = "-----BEGIN PRIVATE KEY-----";
   refusal_of([&] { read_target("h:1", half); });
