@@ -183,6 +183,12 @@ impl ClientBuilder {
     }
 
     fn client(self, target: String, connections: Connections, log: Level) -> Result<Client, Error> {
+        let idle_timeout = self.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT);
+        if idle_timeout.is_zero() {
+            return Err(Error::of_argument(
+                "the idle timeout must be more than zero",
+            ));
+        }
         let mut metadata = MetadataMap::new();
         for (name, value) in &self.metadata {
             let (name, value) = entry(name, value)?;
@@ -200,7 +206,7 @@ impl ClientBuilder {
             connections,
             metadata,
             timeout: self.timeout,
-            idle_timeout: self.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT),
+            idle_timeout,
             max_retries: self.max_retries,
             credit: Credit::full(),
             leaving: Leaving::none(),

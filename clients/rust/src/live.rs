@@ -12,7 +12,6 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 use tonic::Code;
 
 use crate::call_metadata::CallMetadata;
@@ -21,6 +20,7 @@ use crate::error::Error;
 use crate::live_input::Input;
 use crate::live_progress::Position;
 use crate::live_stream::{Link, Protocol, begin};
+use crate::terms::deadline;
 use crate::v1;
 use crate::v1::converse_live_request;
 
@@ -107,7 +107,7 @@ where
                 client: self.client,
                 setup: self.setup,
                 metadata,
-                deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+                deadline: timeout.and_then(deadline),
                 request_id: request_id.clone(),
             })
             .await?;

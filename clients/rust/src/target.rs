@@ -46,11 +46,19 @@ pub(crate) fn parse(target: &str) -> Result<Address, Error> {
 
 /// The error of a target that is not accepted.
 pub(crate) fn invalid(target: &str) -> Error {
+    if target.contains('@') && !target.starts_with("unix:") {
+        return Error::of_argument("the target has a name or a password: use api_key");
+    }
     Error::of_argument(format!("{target:?} is no target; one is {FORMS}"))
 }
 
 fn address(target: &str) -> Option<Address> {
-    if target.starts_with("unix:") {
+    if let Some(path) = target.strip_prefix("unix:") {
+        // What follows two slashes is an authority, which there is none of.
+        let authority = path.strip_prefix("//");
+        if path.is_empty() || authority.is_some_and(|rest| !rest.starts_with('/')) {
+            return None;
+        }
         return Some(Address {
             uri: target.to_owned(),
             is_https: false,
@@ -137,6 +145,9 @@ mod tests {
             ("h:", None),
             ("h:99999", None),
             ("h:http", None),
+            ("unix:", None),
+            ("unix://h", None),
+            ("unix:///run/s", Some("unix:///run/s")),
             ("a b", None),
             ("http://h/path", None),
             ("dns:///", None),
@@ -147,6 +158,14 @@ mod tests {
         ] {
             let uri = address(target).map(|address| address.uri);
             assert_eq!(uri.as_deref(), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn an_error_has_no_password_of_a_target() {
+        for target in ["me:secret@h:1", "http://secret@h", "dns:///me:secret@h"] {
+            let error = parse(target).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

@@ -33,6 +33,15 @@ pub(crate) struct Answered<T> {
     pub(crate) retries_left: u32,
 }
 
+/// No clock and no header has a deadline that is later: it is none.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// The end of a call that begins now.
+pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
+    let timeout = Some(timeout).filter(|timeout| *timeout <= LONGEST)?;
+    Instant::now().checked_add(timeout)
+}
+
 impl Terms {
     /// The settings of a call without retries of throttling.
     pub(crate) fn new(
@@ -46,7 +55,7 @@ impl Terms {
             client,
             method,
             metadata,
-            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            deadline: timeout.and_then(deadline),
             request_id,
             max_retries: 0,
         }

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::files;
 use crate::media::{file_path, named};
 use crate::sniff;
-use crate::terms::Terms;
+use crate::terms::{Terms, deadline};
 use crate::v1::upload_media_request::Payload;
 use crate::v1::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
 
@@ -169,7 +169,7 @@ impl Upload {
 
     async fn run(self) -> Result<UploadMediaResponse, Error> {
         let timeout = self.timeout.unwrap_or_else(|| self.client.whole_timeout());
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = deadline(timeout);
         let metadata = self.client.metadata(&self.metadata)?;
         let (description, source) = (self.description, self.source);
         send(&self.client, metadata, deadline, description, source).await

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use dashgate_client::v1::ErrorReason;
 use dashgate_client::{Client, Code, Error};
-use support::{Gateway, Reply, question};
+use support::{Gateway, Reply, answer, question};
 
 /// The errors of every kind of call at an address.
 async fn errors(client: &Client) -> Vec<(&'static str, Error)> {
@@ -86,4 +86,16 @@ async fn the_text_of_an_error_has_each_part_once() {
     assert!(text.starts_with("DEADLINE_EXCEEDED: "), "{text}");
     assert_eq!(text.matches("DEADLINE_EXCEEDED").count(), 1, "{text}");
     assert_eq!(text.matches("r-2").count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn a_timeout_may_be_of_any_length() {
+    let gateway = Gateway::start(|_, _| Reply::of([answer("done")])).await;
+    for seconds in [99_999_999 * 3600 + 1, 1 << 40, u64::MAX] {
+        let client = gateway.builder().timeout(Duration::from_secs(seconds));
+        let answer = client.build().unwrap().converse(question()).await.unwrap();
+        assert_eq!(answer.text(), "done");
+    }
+    let error = gateway.builder().idle_timeout(Duration::ZERO).build();
+    assert_eq!(error.unwrap_err().code(), Code::InvalidArgument);
 }
