@@ -2,6 +2,7 @@ package recipes;
 
 import io.dashgate.Conversation;
 import io.dashgate.DashgateClient;
+import io.dashgate.DashgateException;
 import io.dashgate.Tool;
 import io.dashgate.ToolStream;
 import java.io.PrintStream;
@@ -23,6 +24,7 @@ public final class Chat {
             arguments -> "{\"state\":\"shipped\"}");
     Conversation conversation = new Conversation("qwen3.6-plus", "You help customers of a shop.");
     while (lines.hasNextLine()) {
+      Conversation before = Conversation.of(conversation.raw()); // A copy.
       conversation.user(lines.nextLine());
       // Answers and results are appended to the conversation.
       try (ToolStream answer = client.streamTools(conversation, List.of(orders))) {
@@ -31,6 +33,9 @@ public final class Chat {
           out.flush();
         }
         out.println();
+      } catch (DashgateException e) {
+        conversation = before; // The line can be asked again.
+        out.println(e.code() + " " + e.rawReason());
       }
     }
   }
