@@ -264,6 +264,21 @@ def test_an_upload_is_not_used_in_its_last_hour() -> None:
     assert known.uri(upload) == "oss://a"
 
 
+def test_a_stream_that_was_left_before_it_was_read_uploads_nothing(
+    gateway: Gateway, file: pathlib.Path
+) -> None:
+    async def main() -> Error:
+        async with AsyncClient(gateway.address) as client:
+            stream = client.stream(Conversation("m").user(dashgate.audio(file)))
+            await stream.close()
+            with pytest.raises(Error) as caught:
+                await stream.final()
+            return caught.value
+
+    assert asyncio.run(main()).code is grpc.StatusCode.CANCELLED
+    assert not gateway.requests
+
+
 def test_leaving_a_stream_ends_its_upload(gateway: Gateway, file: pathlib.Path) -> None:
     came, over = threading.Event(), threading.Event()
 

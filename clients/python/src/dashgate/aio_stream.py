@@ -174,10 +174,16 @@ class AsyncStream:
         """Return the call, which begins now if something had to precede it."""
         if self._call is None:
             assert self._prepare is not None
+            self._check_left()
             self._preparing = asyncio.ensure_future(self._prepare())
             await self._preparing
+            self._check_left()
             self._call = self._open()
         return self._call
+
+    def _check_left(self) -> None:
+        if self._cancelled.is_set():
+            raise left_error(self.request_id)
 
     async def _read(self) -> v1.ConverseStreamResponse | None:
         call = await self._begun()
