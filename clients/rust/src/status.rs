@@ -32,8 +32,9 @@ pub(crate) fn failed(
 }
 
 /// Converts the status of a connection that could not be opened, or broke: tonic reports the latter
-/// as `CANCELLED` or `UNKNOWN`. A status of the gateway has no source; one of a connection has, and so
-/// has the error of a layer, which is left as it is.
+/// as `CANCELLED` or `UNKNOWN`, and as `INTERNAL` if a replica that ends has not taken the call. A
+/// status of the gateway has no source; one of a connection has, and so has the error of a layer,
+/// which is left as it is.
 fn of_connection(status: Status, target: &str) -> Status {
     if status.code() == Code::Unknown && status.message().starts_with(NOT_READY) {
         return Status::unavailable(format!("{target}: {}", status.message()));
@@ -45,6 +46,9 @@ fn of_connection(status: Status, target: &str) -> Status {
     let message = match status.code() {
         Code::Unavailable => format!("{target}: {cause}"),
         Code::Cancelled | Code::Unknown => format!("{target}: the connection broke: {cause}"),
+        Code::Internal if has_cause(&status, is_end) => {
+            format!("{target}: the connection ended: {cause}")
+        }
         _ => return status,
     };
     let mut named = Status::unavailable(message);
@@ -104,6 +108,12 @@ fn has_cause(status: &Status, is_kind: fn(&(dyn StdError + 'static)) -> bool) ->
 /// Whether an error is that of tonic's own timer.
 fn is_clock(error: &(dyn StdError + 'static)) -> bool {
     error.is::<TimeoutExpired>()
+}
+
+/// Whether an error is the orderly end of a connection, by GOAWAY.
+fn is_end(error: &(dyn StdError + 'static)) -> bool {
+    let error = error.downcast_ref::<h2::Error>();
+    error.is_some_and(|error| error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
 }
 
 /// Whether an error is that of a connection.

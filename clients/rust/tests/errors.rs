@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use dashgate_client::v1::ErrorReason;
 use dashgate_client::{Client, Code, Error};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
 use support::{Gateway, Reply, answer, question};
 
 /// The errors of every kind of call at an address.
@@ -48,6 +51,37 @@ async fn errors_of_connections_name_the_address_and_may_be_retried() {
         assert_eq!(error.retry_after(), None, "{call}: {error}");
         assert!(!error.request_id().is_empty(), "{call}: {error}");
     }
+}
+
+/// A replica that ends: it reads a call, and closes the connection with GOAWAY.
+async fn going_away() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            connection.write_all(&settings).await.unwrap();
+            let mut received = Vec::new();
+            // The acknowledgement of the settings follows the preface; then comes the call.
+            while received.len() < 200 {
+                connection.read_buf(&mut received).await.unwrap();
+            }
+            // No call was processed, and the code is NO_ERROR.
+            let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            connection.write_all(&goaway).await.unwrap();
+            connection.read_to_end(&mut received).await.ok();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_call_that_a_replica_did_not_take_may_be_retried() {
+    let client = Client::builder().target(going_away().await);
+    let client = client.build().unwrap();
+    let error = client.cancel_call("r").await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+    assert!(error.retryable(), "{error}");
 }
 
 #[tokio::test]
