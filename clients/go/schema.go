@@ -32,6 +32,8 @@ type typeSchema struct {
 type schemaProperty struct {
 	name   string
 	schema *typeSchema
+	// depth is how many embedded structs the field is in.
+	depth int
 }
 
 // schemaProperties keep the order of the fields, in which a model writes them.
@@ -71,14 +73,18 @@ var (
 
 // schemaOf returns the schema of a type. outer are the structs that it is in.
 func schemaOf(of reflect.Type, outer []reflect.Type) (*typeSchema, error) {
+	// A decoder has the address of a value, and so the methods of its pointer.
+	methods := reflect.PointerTo(of)
 	switch {
 	case of == timeType:
 		return &typeSchema{Type: "string", Format: "date-time"}, nil
 	case of == numberType:
 		return &typeSchema{Type: "number"}, nil
-	case of.Implements(marshalerType):
+	case of.Kind() == reflect.Pointer:
+		// What it points to decides, and it may be null.
+	case methods.Implements(marshalerType):
 		return &typeSchema{isNullable: true}, nil
-	case of.Implements(textType):
+	case methods.Implements(textType):
 		return &typeSchema{Type: "string"}, nil
 	}
 	if of.Name() != "" && of.Kind() != reflect.Struct {
@@ -133,11 +139,11 @@ func structSchema(of reflect.Type, outer []reflect.Type) (*typeSchema, error) {
 		return nil, containsItself(of)
 	}
 	schema := &typeSchema{Type: "object", AdditionalProperties: false, Properties: schemaProperties{}}
-	return schema, schema.addFields(of, append(slices.Clip(outer), of))
+	return schema, schema.addFields(of, append(slices.Clip(outer), of), 0)
 }
 
 // addFields adds the fields of a struct as encoding/json writes them.
-func (s *typeSchema) addFields(of reflect.Type, outer []reflect.Type) error {
+func (s *typeSchema) addFields(of reflect.Type, outer []reflect.Type, depth int) error {
 	for field := range fields(of) {
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
 		embedded := field.Type
@@ -152,7 +158,7 @@ func (s *typeSchema) addFields(of reflect.Type, outer []reflect.Type) error {
 			if slices.Contains(outer, embedded) {
 				return fmt.Errorf("%v contains itself, which its JSON Schema cannot express", embedded)
 			}
-			if err := s.addFields(embedded, append(slices.Clip(outer), embedded)); err != nil {
+			if err := s.addFields(embedded, append(slices.Clip(outer), embedded), depth+1); err != nil {
 				return err
 			}
 			continue
@@ -174,12 +180,25 @@ func (s *typeSchema) addFields(of reflect.Type, outer []reflect.Type) error {
 			schema.Type = "string"
 		}
 		isOptional := slices.Contains(flags, "omitempty") || slices.Contains(flags, "omitzero")
-		if !isOptional && !schema.isNullable {
-			s.Required = append(s.Required, name)
-		}
-		s.Properties = append(s.Properties, schemaProperty{name, schema})
+		s.add(schemaProperty{name, schema, depth}, !isOptional && !schema.isNullable)
 	}
 	return nil
+}
+
+// add adds a property. Of two with one name, the one in fewer embedded structs counts.
+func (s *typeSchema) add(property schemaProperty, isRequired bool) {
+	isSame := func(other schemaProperty) bool { return other.name == property.name }
+	if at := slices.IndexFunc(s.Properties, isSame); at >= 0 {
+		if s.Properties[at].depth <= property.depth {
+			return
+		}
+		s.Properties = slices.Delete(s.Properties, at, at+1)
+		s.Required = slices.DeleteFunc(s.Required, func(name string) bool { return name == property.name })
+	}
+	s.Properties = append(s.Properties, property)
+	if isRequired {
+		s.Required = append(s.Required, property.name)
+	}
 }
 
 // addEnum limits a text, or the texts of a list.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math/big"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -162,6 +164,36 @@ func TestSchemaOfEachType(t *testing.T) {
 		`"Plain":{"type":"object","additionalProperties":false}},`+
 		`"required":["id","tags","flag","share","at","data","pair","scores","number","as_text","Plain"],`+
 		`"additionalProperties":false}`)
+	_, text, err = derivedSchema(reflect.TypeFor[struct {
+		When    *time.Time
+		Address *netip.Addr
+		Own     netip.Addr
+		Large   big.Int
+	}]())
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "schema", text, `{"type":"object","properties":{"When":{"type":"string","format":"date-time"},`+
+		`"Address":{"type":"string"},"Own":{"type":"string"},"Large":{}},"required":["Own"],"additionalProperties":false}`)
+	type base struct {
+		ID    int
+		Other string
+	}
+	for _, shadowed := range []reflect.Type{
+		reflect.TypeFor[struct {
+			base
+			ID *string `json:"ID"`
+		}](),
+		reflect.TypeFor[struct {
+			ID *string
+			base
+		}](),
+	} {
+		_, text, err := derivedSchema(shadowed)
+		if err != nil || strings.Count(text, `"ID"`) != 1 || !strings.Contains(text, `"ID":{"type":"string"}`) {
+			t.Error(text, err)
+		}
+	}
 	type recursive struct{ Next []recursive }
 	for _, wrong := range []reflect.Type{
 		reflect.TypeFor[recursive](), reflect.TypeFor[chan int](), reflect.TypeFor[map[int]string](),
