@@ -191,10 +191,10 @@ def closed_error(request_id: str) -> Error:
     )
 
 
-def left_error(request_id: str) -> Error:
-    """Return the error of a stream that is read after it was left."""
+def left_error(request_id: str, what: str = "stream") -> Error:
+    """Return the error of a stream, or a session, that is used after it was left."""
     return Error(
-        grpc.StatusCode.CANCELLED, "the stream was left before its end", request_id=request_id
+        grpc.StatusCode.CANCELLED, f"the {what} was left before its end", request_id=request_id
     )
 
 

@@ -16,6 +16,7 @@ from dashgate import v1
 from dashgate._aio_writing import has_connected, has_written
 from dashgate._failure import from_rpc
 from dashgate._live import Progress, Request, Response, finished_error, over_error
+from dashgate._unary import left_error
 from dashgate.errors import Error
 
 _Self = TypeVar("_Self", bound="_AsyncSession[Any, Any]")
@@ -93,7 +94,7 @@ class _AsyncSession(Generic[Request, Response]):
             await self._done_writing(call)
 
     def cancel(self) -> None:
-        """Leave the session at once. Readers get `asyncio.CancelledError`.
+        """Leave the session at once. Readers get an `Error` with `CANCELLED`.
 
         If the session has not ended, the gateway ends it when the time to resume it is over, 30
         seconds by default.
@@ -215,7 +216,7 @@ class _AsyncSession(Generic[Request, Response]):
         async with self._changing:
             if self._call is None:
                 if self._closed.is_set():
-                    raise asyncio.CancelledError
+                    raise left_error(self.request_id, "session")
                 await self._dial()
             return self._call
 
@@ -247,7 +248,7 @@ class _AsyncSession(Generic[Request, Response]):
             if self._fault is not None:
                 raise self._fault
             if self._closed.is_set():
-                raise asyncio.CancelledError
+                raise left_error(self.request_id, "session")
             if self._call is not call:
                 return
             code, details = await call.code(), await call.details()
@@ -271,7 +272,7 @@ class _AsyncSession(Generic[Request, Response]):
                 if not self._closed.is_set():
                     await self._dial()
                     return
-            raise asyncio.CancelledError from None
+            raise left_error(self.request_id, "session") from None
 
 
 async def _write(call: Any, request: Any, *, connects: bool) -> bool:
