@@ -99,6 +99,6 @@ export class Fields {
     if (value !== undefined && !Array.isArray(value)) {
       throw this.error(key, "expected a list");
     }
-    return value;
+    return value && Array.from(value as unknown[]);
   }
 }

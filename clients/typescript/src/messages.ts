@@ -27,7 +27,8 @@ export function parseMessages(messages: string | readonly unknown[]): Message[] 
   if (!Array.isArray(list)) {
     throw new TypeError("messages: expected a list");
   }
-  return list.map((one, at) => message(new Fields(one, `messages[${at}]`)));
+  // Not `map`, which leaves out what a list has no value for.
+  return Array.from(list as unknown[], (one, at) => message(new Fields(one, `messages[${at}]`)));
 }
 
 function listOf(text: string): unknown {

@@ -179,6 +179,10 @@ export class ToolRounds {
     if (typeof result !== "string") {
       throw new TypeError(`the tool ${name} returned no text`);
     }
+    // No call could send the conversation any more.
+    if (/\p{Surrogate}/u.test(result)) {
+      throw new TypeError(`the tool ${name} returned a text with a surrogate without its pair`);
+    }
     return result;
   }
 

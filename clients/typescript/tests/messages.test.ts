@@ -97,6 +97,8 @@ test("whatever is unknown, or names a file, is refused with its place", () => {
     ["[1", "messages: "],
     [{}, "messages: "],
     [["a"], "messages[0]: "],
+    [new Array(1), "messages[0]: "],
+    [[{ role: "user", content: new Array(1) }], "messages[0].content[0]: "],
     [[{ content: "a" }], "messages[0].role: "],
     [[{ role: "judge", content: "a" }], "messages[0].role: "],
     [[{ role: "user", content: 1 }], "messages[0].content: "],

@@ -116,13 +116,20 @@ for (const parallel of [false, true]) {
       deepEqual(ended, { reason: value });
       deepEqual(results(conversation), unanswered);
     }
-    await using gateway = await calling("a", "b");
-    using client = new Client(gateway.address);
-    const conversation = new Conversation("m").user("go");
-    const silent = tool("a", () => undefined as unknown as string);
-    const loop = client.runTools(conversation, [silent, tool("b", () => "b ran")], { parallel });
-    await rejects(loop, { message: "the tool a returned no text" });
-    deepEqual(results(conversation), unanswered);
+    const returned: [unknown, string][] = [
+      [undefined, "the tool a returned no text"],
+      // It could not be sent, and neither could the conversation.
+      ["\ud800", "the tool a returned a text with a surrogate without its pair"],
+    ];
+    for (const [value, message] of returned) {
+      await using gateway = await calling("a", "b");
+      using client = new Client(gateway.address);
+      const conversation = new Conversation("m").user("go");
+      const wrong = tool("a", () => value as string);
+      const loop = client.runTools(conversation, [wrong, tool("b", () => "b ran")], { parallel });
+      await rejects(loop, { message });
+      deepEqual(results(conversation), unanswered);
+    }
   });
 }
 
