@@ -3,6 +3,7 @@ package dashgate
 import (
 	"context"
 	"runtime"
+	"strings"
 	"sync"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
@@ -72,7 +73,9 @@ func (r *toolRound) runAll(ctx context.Context) {
 func (r *toolRound) runOne(ctx context.Context, at int) error {
 	result := &r.results[at]
 	result.hasBegun = true
-	result.text, result.err = r.run(ctx, r.calls[at])
+	text, err := r.run(ctx, r.calls[at])
+	// Of a file, for example: protobuf refuses it, and the conversation could not be continued.
+	result.text, result.err = strings.ToValidUTF8(text, "\uFFFD"), err
 	result.hasEnded = true
 	return result.err
 }

@@ -36,6 +36,20 @@ func (g *gateway) first(response *dashgatev1.ConverseResponse) {
 	}
 }
 
+func TestAResultThatIsNotUTF8IsRepaired(t *testing.T) {
+	for _, isParallel := range []bool{false, true} {
+		played := play(t)
+		played.first(many(2))
+		tool := Tool{Name: "f", Function: func(context.Context, string) (string, error) { return "caf\xe9 \xff\xfe!", nil }}
+		conversation := ask()
+		_, err := played.client(t).RunTools(t.Context(), conversation, []Tool{tool}, WithParallel(isParallel))
+		if err != nil {
+			t.Error(err)
+		}
+		equal(t, "results", results(conversation), []string{"0=caf\uFFFD \uFFFD!", "1=caf\uFFFD \uFFFD!"})
+	}
+}
+
 func TestAtMost16FunctionsRunAtOnce(t *testing.T) {
 	played := play(t)
 	played.first(many(50))
