@@ -19,6 +19,9 @@ void from_json(std::string_view json, google::protobuf::Message& message);
 // Returns whether a text is UTF-8, in which no surrogate is.
 bool is_utf8(std::string_view text);
 
+// Returns a text whose bytes that are not UTF-8 are replaced by U+FFFD, one for each run of them.
+std::string repair_utf8(std::string text);
+
 // Returns a text as a JSON string.
 std::string quote(std::string_view text);
 

@@ -70,7 +70,8 @@ bool ToolLoop::take(const Answer& answer) {
 
 std::string ToolLoop::run(const v1::ToolCall& call) const {
   for (const Tool& tool : tools_) {
-    if (tool.name == call.name()) return tool.function(call.arguments());
+    // What is no UTF-8, of a file for example, would spoil the conversation.
+    if (tool.name == call.name()) return repair_utf8(tool.function(call.arguments()));
   }
   return error_result("there is no tool " + call.name());
 }

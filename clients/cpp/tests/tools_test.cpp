@@ -63,6 +63,26 @@ TEST(Tools, AreCalledUntilTheModelHasEnough) {
   EXPECT_EQ(server.seen().at(1).request_id, "mine-2");
 }
 
+TEST(Tools, AResultThatIsNotUtf8IsRepaired) {
+  tests::Server server;
+  server.converse = [&](int number, grpc::ServerContext&, const v1::ConverseRequest&,
+                        v1::ConverseResponse& response) {
+    response.add_choices();
+    if (number % 2 == 1) ask_for(response, "c", "read");
+    return grpc::Status::OK;
+  };
+  const Client client(server.options());
+  const auto read = [](const std::string&) { return std::string("caf\xe9 \xff\xfe! \xc3\xa9"); };
+  for (const bool is_parallel : {false, true}) {
+    dashgate::Conversation conversation = tests::question();
+    dashgate::ToolOptions options;
+    options.parallel = is_parallel;
+    client.run_tools(conversation, {{"read", "", "{}", read}}, options);
+    EXPECT_EQ(conversation.raw().messages(2).content(0).text(),
+              "caf\xef\xbf\xbd \xef\xbf\xbd! \xc3\xa9");
+  }
+}
+
 TEST(Tools, EndAfterTheRounds) {
   tests::Server server;
   server.converse = [](int, grpc::ServerContext&, auto&&, v1::ConverseResponse& response) {
