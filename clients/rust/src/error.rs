@@ -330,7 +330,7 @@ impl fmt::Display for Error {
         write!(to, ": {}", self.message())?;
         let id = self.request_id();
         if !id.is_empty() && !self.message().contains(id) {
-            write!(to, " [request id {id}]")?;
+            write!(to, " (request id {id})")?;
         }
         Ok(())
     }

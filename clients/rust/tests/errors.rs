@@ -106,7 +106,7 @@ async fn the_text_of_an_error_has_each_part_once() {
     let error = call.await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "RESOURCE_EXHAUSTED: too many [request id r-1]"
+        "RESOURCE_EXHAUSTED: too many (request id r-1)"
     );
     assert!(error.retryable());
     assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));

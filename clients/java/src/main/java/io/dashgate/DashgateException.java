@@ -339,7 +339,7 @@ public final class DashgateException extends RuntimeException {
       text.append(": ").append(getMessage());
     }
     if (!requestId.isEmpty() && !getMessage().contains(requestId)) {
-      text.append(" (request ").append(requestId).append(')');
+      text.append(" (request id ").append(requestId).append(')');
     }
     return text.toString();
   }
