@@ -89,7 +89,7 @@ class DashgateExceptionTest {
       assertEquals(told, it.status());
       assertEquals(
           "io.dashgate.DashgateException: RESOURCE_EXHAUSTED UPSTREAM_RATE: too fast"
-              + " (request call-1)",
+              + " (request id call-1)",
           it.toString());
     }
     assertEquals("9000", fault.trailers().get(FakeGateway.key("grpc-retry-pushback-ms")));
@@ -118,10 +118,10 @@ class DashgateExceptionTest {
   @Test
   void saysEachPartOnce() {
     assertEquals(
-        "io.dashgate.DashgateException: INTERNAL (request r-1)",
+        "io.dashgate.DashgateException: INTERNAL (request id r-1)",
         DashgateException.from(Status.INTERNAL, null, "r-1").toString());
     assertEquals(
-        "io.dashgate.DashgateException: DEADLINE_EXCEEDED: too late (request r-1)",
+        "io.dashgate.DashgateException: DEADLINE_EXCEEDED: too late (request id r-1)",
         DashgateException.from(
                 Status.DEADLINE_EXCEEDED.withDescription("too late"), null, "r-1")
             .toString());
