@@ -30,6 +30,8 @@ func (t *throttling) next(ctx context.Context, failed *Error) (time.Duration, bo
 		return 0, false
 	}
 	delay := after + time.Duration(float64(after)*retryJitter*rand.Float64())
+	// The longest delays have no jitter: there is no later time.
+	delay = max(delay, after)
 	if deadline, has := ctx.Deadline(); has && time.Until(deadline) <= delay {
 		return 0, false
 	}

@@ -2,6 +2,7 @@ package dashgate
 
 import (
 	"context"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -22,6 +23,18 @@ func throttled(t *testing.T, after time.Duration) error {
 		t.Fatal(err)
 	}
 	return failed.Err()
+}
+
+func TestTheLongestDelayIsNotNegative(t *testing.T) {
+	for _, seconds := range []int64{math.MinInt64, -1, math.MaxInt64} {
+		failed := &Error{Code: codes.ResourceExhausted}
+		failed.addDetail(&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: seconds}})
+		retries := throttling{1}
+		delay, again := retries.next(t.Context(), failed)
+		if !again || delay < 0 || (seconds > 0) != (delay > time.Hour) {
+			t.Error(seconds, delay, again)
+		}
+	}
 }
 
 func TestThrottledCallsAreMadeAgain(t *testing.T) {

@@ -98,7 +98,7 @@ func (e *Error) addDetail(detail any) {
 			e.RequestID = detail.GetRequestId()
 		}
 	case *errdetails.RetryInfo:
-		after := detail.GetRetryDelay().AsDuration()
+		after := max(detail.GetRetryDelay().AsDuration(), 0)
 		e.retryAfter = &after
 	case *errdetails.BadRequest:
 		for _, violation := range detail.GetFieldViolations() {
