@@ -136,9 +136,10 @@ func newClient(settings settings, conn grpc.ClientConnInterface, log *callLog) *
 	}
 }
 
-// Close cancels all calls, also those that wait, and closes the connections, unless the client was created by FromConn.
-// Before, it waits, for at most 2 seconds, until the gateway has ended the calls that were left.
-// Streams that other goroutines leave at the same time are among them.
+// Close cancels all calls, also those that wait, and closes the connections, unless the client was
+// created by FromConn. Before, it waits, for at most 2 seconds, until the gateway has ended the calls
+// that were left. Streams that other goroutines leave at the same time are among them. A client that
+// is closed may be closed again.
 func (c *Client) Close() error {
 	c.leavings.wait(leaveLimit)
 	if c.owned == nil {

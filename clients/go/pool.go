@@ -206,6 +206,9 @@ func (p *pool) Target() string {
 func (p *pool) Close() error {
 	p.lock.Lock()
 	defer p.lock.Unlock()
+	if p.closed {
+		return nil
+	}
 	p.closed = true
 	for turn := p.waiting.Front(); turn != nil; turn = p.waiting.Front() {
 		close(p.waiting.Remove(turn).(chan *lane))

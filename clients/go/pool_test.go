@@ -167,6 +167,9 @@ func TestClosingTheClientEndsCallsThatWait(t *testing.T) {
 	equal(t, "code", failure(t, <-ended).Code, codes.Canceled)
 	running.Close()
 	idle(t, client)
+	if err := client.Close(); err != nil {
+		t.Errorf("closed again: %v", err)
+	}
 }
 
 func TestTheEndOfAStreamDoesNotWaitForOthers(t *testing.T) {
