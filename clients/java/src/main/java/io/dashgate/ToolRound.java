@@ -46,6 +46,10 @@ final class ToolRound {
   private void runInOrder(ToolResults results) {
     for (int at = 0; at < results.calls().size() && results.begin(at); at++) {
       results.set(at, result(results.calls().get(at)));
+      if (Thread.currentThread().isInterrupted()) {
+        // Neither another function nor the model is called.
+        throw interrupted();
+      }
     }
   }
 
@@ -81,7 +85,7 @@ final class ToolRound {
       results.close();
       threads.forEach(Thread::interrupt);
       Thread.currentThread().interrupt();
-      throw DashgateException.own(Status.Code.CANCELLED, "", "the thread was interrupted", "");
+      throw interrupted();
     }
     Stream.of(faults)
         .filter(Objects::nonNull)
@@ -90,6 +94,10 @@ final class ToolRound {
             first -> {
               throw Throwables.raise(first);
             });
+  }
+
+  private static DashgateException interrupted() {
+    return DashgateException.own(Status.Code.CANCELLED, "", "the thread was interrupted", "");
   }
 
   private String result(ToolCall call) {

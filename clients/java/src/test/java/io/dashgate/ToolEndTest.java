@@ -150,6 +150,24 @@ class ToolEndTest extends GatewayTest {
   }
 
   @Test
+  void ofAThreadThatIsInterruptedInOrder() {
+    Tool tool =
+        tool(
+            arguments -> {
+              Thread.currentThread().interrupt();
+              return "done";
+            });
+    asks(3);
+    DashgateException fault =
+        assertThrows(
+            DashgateException.class, () -> client.runTools(conversation, List.of(tool)));
+    assertTrue(Thread.interrupted());
+    assertEquals(Status.Code.CANCELLED, fault.code());
+    assertEquals(List.of("done", NOT_RUN, NOT_RUN), lastResults());
+    assertEquals(1, gateway.requests.size());
+  }
+
+  @Test
   void ofAConsumerThatFails() {
     Exception own = new Exception("undeclared");
     asks(2);
