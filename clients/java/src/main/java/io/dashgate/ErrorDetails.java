@@ -41,9 +41,12 @@ final class ErrorDetails {
     String message = description == null ? status.getCode().name() : description;
     // The cause has the address; the description is only "io exception".
     Throwable cause = status.getCause();
-    return cause == null || cause.getMessage() == null || message.contains(cause.getMessage())
-        ? message
-        : message + ": " + cause.getMessage();
+    if (cause == null) {
+      return message;
+    }
+    // That of a socket that is not there has no message.
+    String why = cause.getMessage() == null ? cause.toString() : cause.getMessage();
+    return message.contains(why) ? message : message + ": " + why;
   }
 
   /** Returns the first detail of this type, unless it cannot be decoded. */

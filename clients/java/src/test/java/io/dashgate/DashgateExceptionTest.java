@@ -18,6 +18,7 @@ import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.ObjectInputStream;
 import java.io.ObjectOutputStream;
@@ -102,6 +103,13 @@ class DashgateExceptionTest {
     DashgateException fault =
         DashgateException.from(status.withDescription("io exception"), null, "sent");
     assertEquals("io exception: refused: host:1", fault.getMessage());
+    Status missing =
+        Status.UNAVAILABLE
+            .withDescription("io exception")
+            .withCause(new FileNotFoundException());
+    assertEquals(
+        "io exception: java.io.FileNotFoundException",
+        DashgateException.from(missing, null, "sent").getMessage());
     assertEquals(ErrorReason.ERROR_REASON_UNSPECIFIED, fault.reason());
     assertEquals("", fault.rawReason());
     assertEquals(Optional.empty(), fault.usage());
