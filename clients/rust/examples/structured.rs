@@ -3,8 +3,6 @@
 
 use std::io::Write;
 
-use dashgate_client::v1::converse_stream_response::Event;
-use dashgate_client::v1::delta::Part;
 use dashgate_client::{Client, Conversation, Tool};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -57,13 +55,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut events = client
         .stream_tools(&mut conversation, &tools)
         .parallel(true);
-    while let Some(event) = events.next().await {
-        if let Some(Event::Delta(delta)) = event?.event
-            && let Some(Part::Text(text)) = delta.part
-        {
-            print!("{text}");
-            std::io::stdout().flush()?;
-        }
+    let mut texts = events.text_deltas();
+    while let Some(text) = texts.next().await {
+        print!("{}", text?);
+        std::io::stdout().flush()?;
     }
     let answer = events.finish().await?;
     println!("\n{:?}", answer.finish_reason());

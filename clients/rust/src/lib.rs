@@ -126,7 +126,7 @@ pub use text_deltas::TextDeltas;
 pub use tls::Tls;
 pub use tonic::Code;
 pub use tool_run::ToolRun;
-pub use tool_stream::ToolStream;
+pub use tool_stream::{ToolStream, ToolTextDeltas};
 pub use tools::{Tool, ToolError};
 pub use transport::Transport;
 pub use upload::{Upload, UploadSource};

@@ -9,7 +9,7 @@ use futures_core::Stream;
 use crate::error::Error;
 use crate::events::Events;
 use crate::v1::converse_stream_response::Event;
-use crate::v1::delta;
+use crate::v1::{ConverseStreamResponse, delta};
 
 /// The text deltas of an answer: also a [`Stream`].
 #[derive(Debug)]
@@ -46,14 +46,21 @@ impl<'a> TextDeltas<'a> {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             };
-            if let Some(Event::Delta(delta)) = event.event
-                && delta.choice_index == 0
-                && let Some(delta::Part::Text(text)) = delta.part
-                && !text.is_empty()
-            {
+            if let Some(text) = text_of(event) {
                 return Poll::Ready(Some(Ok(text)));
             }
         }
+    }
+}
+
+/// The text of an event of the first answer, unless it has none.
+pub(crate) fn text_of(event: ConverseStreamResponse) -> Option<String> {
+    match event.event {
+        Some(Event::Delta(delta)) if delta.choice_index == 0 => match delta.part {
+            Some(delta::Part::Text(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

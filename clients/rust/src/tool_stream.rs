@@ -15,6 +15,8 @@ use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::events::Events;
 use crate::exclusive::Exclusive;
+use crate::headers::Headers;
+use crate::text_deltas::text_of;
 use crate::tool_rounds::Rounds;
 use crate::tool_run::loop_settings;
 use crate::tools::{Tool, ToolError};
@@ -43,13 +45,15 @@ pub struct ToolStream<'a> {
     rounds: Rounds<'a>,
     settings: CallSettings,
     state: State,
+    /// The stream of the latest round. It is kept after its end, for the answer so far.
+    events: Option<Box<Events>>,
 }
 
 enum State {
     /// Before the first call.
     New,
     Opening(Exclusive<Result<Events, Error>>),
-    Reading(Box<Events>),
+    Reading,
     /// The functions of a round run.
     Running(Exclusive<()>),
     /// With the last answer, unless the loop failed.
@@ -67,12 +71,28 @@ impl<'a> ToolStream<'a> {
             rounds: Rounds::new(conversation, tools),
             settings: CallSettings::default(),
             state: State::New,
+            events: None,
         }
     }
 
     /// Returns the next event; `None` after the last one.
     pub async fn next(&mut self) -> Option<Result<ConverseStreamResponse, ToolError>> {
         poll_fn(|context| self.poll_event(context)).await
+    }
+
+    /// Returns a stream of the text deltas of all answers, without empty ones.
+    pub fn text_deltas(&mut self) -> ToolTextDeltas<'_, 'a> {
+        ToolTextDeltas(self)
+    }
+
+    /// Returns the answer of the latest round so far, as [`Events::partial`] does.
+    pub fn partial(&self) -> Option<Answer> {
+        self.events.as_ref()?.partial()
+    }
+
+    /// Returns the metadata of the response of the latest round; `None` before the first response.
+    pub fn headers(&self) -> Option<&Headers> {
+        self.events.as_ref().map(|events| events.headers())
     }
 
     /// Reads the remaining events and returns the last answer.
@@ -106,14 +126,21 @@ impl<'a> ToolStream<'a> {
                     Ok(self.open())
                 }
                 State::Opening(opening) => match ready!(opening.poll(context)) {
-                    Ok(events) => Ok(State::Reading(Box::new(events))),
+                    Ok(events) => {
+                        self.events = Some(Box::new(events));
+                        Ok(State::Reading)
+                    }
                     Err(error) => Err(error.into()),
                 },
-                State::Reading(events) => {
-                    match ready!(Pin::new(&mut **events).poll_next(context)) {
+                State::Reading => {
+                    let event = match &mut self.events {
+                        Some(events) => ready!(events.poll_event(context)),
+                        None => None,
+                    };
+                    match event {
                         Some(Ok(event)) => return Poll::Ready(Some(Ok(event))),
                         Some(Err(error)) => Err(error.into()),
-                        None => match events.partial() {
+                        None => match self.partial() {
                             Some(answer) => self.answered(answer),
                             None => Ok(State::Ended(None)),
                         },
@@ -156,6 +183,39 @@ impl Stream for ToolStream<'_> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_event(context)
+    }
+}
+
+/// The text deltas of a tool loop: also a [`Stream`].
+#[derive(Debug)]
+pub struct ToolTextDeltas<'s, 'a>(&'s mut ToolStream<'a>);
+
+impl ToolTextDeltas<'_, '_> {
+    /// Returns the next text delta; `None` after the last one.
+    pub async fn next(&mut self) -> Option<Result<String, ToolError>> {
+        poll_fn(|context| self.poll_text(context)).await
+    }
+
+    fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<String, ToolError>>> {
+        loop {
+            match ready!(self.0.poll_event(context)) {
+                Some(Ok(event)) => {
+                    if let Some(text) = text_of(event) {
+                        return Poll::Ready(Some(Ok(text)));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Stream for ToolTextDeltas<'_, '_> {
+    type Item = Result<String, ToolError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_text(context)
     }
 }
 

@@ -100,6 +100,32 @@ async fn functions_of_a_round_run_at_the_same_time_and_keep_their_order() {
 }
 
 #[tokio::test]
+async fn a_loop_with_streams_has_the_texts_headers_and_partial_answer_of_a_stream() {
+    let gateway = calling().await;
+    let (client, mut conversation, tools) = (gateway.client(), question(), meeting());
+    let mut stream = client
+        .stream_tools(&mut conversation, &tools)
+        .parallel(true);
+    assert!(stream.partial().is_none() && stream.headers().is_none());
+    stream.next().await.unwrap().unwrap();
+    assert!(stream.partial().is_some() && stream.headers().is_some());
+    let mut texts = Vec::new();
+    let mut deltas = stream.text_deltas();
+    while let Some(text) = deltas.next().await {
+        texts.push(text.unwrap());
+    }
+    assert_eq!(texts.concat(), "done");
+    assert_eq!(stream.partial().unwrap().text(), "done");
+    assert_eq!(stream.finish().await.unwrap().text(), "done");
+    // After an error, too.
+    let gateway = Gateway::start(|_, _| Reply::of(events([])[..1].to_vec())).await;
+    let (client, mut conversation) = (gateway.client(), question());
+    let mut stream = client.stream_tools(&mut conversation, &[]);
+    assert!(stream.finish().await.is_err());
+    assert!(stream.partial().is_some());
+}
+
+#[tokio::test]
 async fn the_error_of_a_function_is_unchanged_and_no_call_stays_unanswered() {
     for (is_parallel, second) in [(false, "the function was not run"), (true, "b ran")] {
         let gateway = calling().await;

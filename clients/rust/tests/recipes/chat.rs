@@ -1,12 +1,12 @@
 //! A chat with tools.
 
+use dashgate_client::v1::delta::Part;
+
 use crate::support::{Gateway, Reply, events, tool_call};
 
 // region
 use std::io::Write;
 
-use dashgate_client::v1::converse_stream_response::Event;
-use dashgate_client::v1::delta::Part;
 use dashgate_client::{Client, Conversation, Tool, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -38,12 +38,10 @@ async fn turn(
     conversation.user(question);
     let tools = [weather()];
     let mut events = client.stream_tools(conversation, &tools).parallel(true);
-    while let Some(event) = events.next().await {
-        if let Some(Event::Delta(delta)) = event?.event
-            && let Some(Part::Text(text)) = delta.part
-        {
-            let _written = write!(screen, "{text}").and_then(|()| screen.flush());
-        }
+    let mut texts = events.text_deltas();
+    while let Some(text) = texts.next().await {
+        let text = text?;
+        let _written = write!(screen, "{text}").and_then(|()| screen.flush());
     }
     Ok(())
 }
