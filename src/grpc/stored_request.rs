@@ -32,8 +32,8 @@ const TURNS: &str = "/turns/";
 
 /// The error of a gateway without a store.
 pub(super) fn no_store() -> Error {
-    let message = "this gateway stores no conversations: set store.url in its configuration, or leave \
-                   conversation.name empty and send all messages";
+    let message = "this gateway stores no conversations: set store.url in its configuration, or \
+                   leave conversation.name empty and send all messages";
     Error::new(Reason::NamedConversation, message)
 }
 
