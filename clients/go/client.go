@@ -98,11 +98,9 @@ func New(target string, options ...ClientOption) (*Client, error) {
 		grpc.WithConnectParams(reconnect),
 	}
 	log := newCallLog(endpoint.address)
-	if log != nil && log.debug {
-		dialed = append(dialed, grpc.WithStatsHandler(log))
-	}
+	dialed = append(dialed, grpc.WithStatsHandler(connStats{log}))
 	dialed = append(dialed, settings.dialOptions...)
-	conn, err := newPool(func() (*grpc.ClientConn, error) {
+	conn, err := newPool(endpoint.address, func() (*grpc.ClientConn, error) {
 		return grpc.NewClient(endpoint.address, dialed...)
 	})
 	if err != nil {
@@ -127,6 +125,7 @@ func FromConn(conn grpc.ClientConnInterface, options ...ClientOption) (*Client, 
 	if named, ok := conn.(interface{ Target() string }); ok {
 		target = named.Target()
 	}
+	conn = givenConn{conn, target}
 	return newClient(settings, conn, newCallLog(target)), nil
 }
 

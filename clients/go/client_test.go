@@ -137,7 +137,7 @@ func TestErrorTellsAll(t *testing.T) {
 		Reason: dashgatev1.ErrorReason_UPSTREAM_RATE, OutputStarted: true, Retryable: true, Model: "m", RequestID: "named", UpstreamCode: "Throttling", UpstreamHTTPStatus: 429,
 		UpstreamRequestID: "up", Attempts: 3, FieldViolations: []FieldViolation{{"a.b", "is wrong"}},
 	})
-	equal(t, "text", err.Error(), "ResourceExhausted UPSTREAM_RATE: it failed (request named)")
+	equal(t, "text", err.Error(), "ResourceExhausted UPSTREAM_RATE: it failed (request id named)")
 }
 
 func TestUnavailableIsRepeatedUnderTheSameName(t *testing.T) {

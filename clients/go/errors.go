@@ -1,7 +1,10 @@
 package dashgate
 
 import (
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -64,17 +67,37 @@ type FieldViolation struct {
 	Description string `json:"description"`
 }
 
-// Error returns code, reason, message and request id.
+// Error returns code, reason, message and request id, each of them once.
 func (e *Error) Error() string {
 	text := e.Code.String()
-	if e.RawReason != "" {
+	if e.RawReason != "" && e.RawReason != codeName(e) {
 		text += " " + e.RawReason
 	}
 	text += ": " + e.Message
-	if e.RequestID != "" {
-		text += " (request " + e.RequestID + ")"
+	if e.RequestID != "" && !hasWord(e.Message, e.RequestID) {
+		text += " (request id " + e.RequestID + ")"
 	}
 	return text
+}
+
+// hasWord is whether a text has a word, which a longer one may contain.
+func hasWord(text, word string) bool {
+	for {
+		before, after, isThere := strings.Cut(text, word)
+		if !isThere {
+			return false
+		}
+		last, _ := utf8.DecodeLastRuneInString(before)
+		next, _ := utf8.DecodeRuneInString(after)
+		if !isOfWord(last) && !isOfWord(next) {
+			return true
+		}
+		text = after
+	}
+}
+
+func isOfWord(char rune) bool {
+	return char == '-' || char == '_' || unicode.IsLetter(char) || unicode.IsDigit(char)
 }
 
 // RetryAfter returns how long to wait before a retry. It is false if the time is not known: Retryable

@@ -107,7 +107,7 @@ func TestErrorHasEachPartOnce(t *testing.T) {
 			}})
 	}
 	_, err := played.client(t).Converse(t.Context(), ask(), WithRequestID("r-1"))
-	equal(t, "text", err.Error(), "InvalidArgument INVALID_REQUEST: it failed (request r-1)")
+	equal(t, "text", err.Error(), "InvalidArgument INVALID_REQUEST: it failed (request id r-1)")
 	written, err := json.Marshal(failure(t, err))
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func (l *live[Request, Response, Event]) recover(failed *Error) {
 		l.record.again("resume", int(l.resumes.Add(1)), delay, failed)
 		select {
 		case <-l.ctx.Done():
-			l.fail(contextError(l.ctx, l.requestID))
+			l.fail(newError(l.ctx, betweenAttempts(l.ctx, failed), responseMetadata{}, l.requestID))
 			return
 		case <-time.After(delay):
 		}

@@ -8,16 +8,15 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
-	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // callLog writes what DASHGATE_LOG enables, to the default logger of log/slog. It is nil for off.
-// Content, keys and the values of metadata are never written. With debug it is a stats handler of the
-// connections.
+// Content, keys and the values of metadata are never written.
 type callLog struct {
 	target string
 	debug  bool
@@ -50,12 +49,6 @@ type callRecord struct {
 	method    string
 	requestID string
 	begun     time.Time
-
-	lock sync.Mutex
-	// attempts is how many gRPC has begun without this package, lastEnd when the latest ended.
-	attempts  int
-	isRunning bool
-	lastEnd   time.Time
 }
 
 type callRecordKey struct{}
@@ -120,49 +113,34 @@ func outcome(err error) string {
 
 // again writes that a call is made again after a delay: a retry, or a resume.
 func (r *callRecord) again(what string, count int, delay time.Duration, failed *Error) {
-	if r == nil || !r.log.debug {
+	if !r.isDebug() {
 		return
 	}
-	r.lock.Lock()
-	r.attempts = 0
-	r.lock.Unlock()
 	r.log.write(slog.LevelDebug, "%s %d of %s in %d ms after %s, request id %s",
 		what, count, r.method, delay.Milliseconds(), outcome(failed), r.requestID)
 }
 
-// TagRPC returns the context, which has the record.
-func (l *callLog) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
-
-// HandleRPC writes the retries that gRPC makes by itself.
-func (l *callLog) HandleRPC(ctx context.Context, event stats.RPCStats) {
-	record, _ := ctx.Value(callRecordKey{}).(*callRecord)
-	if record == nil {
+// retried writes that gRPC makes a call again by itself.
+func (r *callRecord) retried(count int, after time.Duration) {
+	if !r.isDebug() {
 		return
 	}
-	record.lock.Lock()
-	defer record.lock.Unlock()
-	switch event := event.(type) {
-	case *stats.Begin:
-		if record.isRunning {
-			// Without a connection, gRPC replaces an attempt before it is made.
-			return
-		}
-		record.isRunning = true
-		if record.attempts++; record.attempts > 1 {
-			l.write(slog.LevelDebug, "retry %d of %s after %d ms, request id %s", record.attempts-1,
-				record.method, event.BeginTime.Sub(record.lastEnd).Milliseconds(), record.requestID)
-		}
-	case *stats.End:
-		record.isRunning, record.lastEnd = false, event.EndTime
-	}
+	r.log.write(slog.LevelDebug, "retry %d of %s after %d ms, request id %s",
+		count, r.method, after.Milliseconds(), r.requestID)
 }
 
-// TagConn returns the context.
-func (l *callLog) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-
-// HandleConn writes the connections that are opened.
-func (l *callLog) HandleConn(_ context.Context, event stats.ConnStats) {
-	if _, isOpened := event.(*stats.ConnBegin); isOpened {
-		l.write(slog.LevelDebug, "connected to %s", l.target)
+// failed writes why an attempt failed. A message of a server may have content; that of gRPC has the
+// cause.
+func (r *callRecord) failed(attempt int, raw *status.Status, isAnswered bool) {
+	if !r.isDebug() || raw.Code() == codes.Canceled {
+		return
 	}
+	cause := outcome(newError(context.Background(), raw.Err(), responseMetadata{}, ""))
+	if !isAnswered {
+		cause += ": " + printable(raw.Message())
+	}
+	r.log.write(slog.LevelDebug, "attempt %d of %s failed: %s, request id %s",
+		attempt, r.method, cause, r.requestID)
 }
+
+func (r *callRecord) isDebug() bool { return r != nil && r.log.debug }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +47,8 @@ type lane struct {
 // pool is the connections of a client. Another one is opened when all have as many calls as a
 // gateway takes at once. Calls beyond all of them wait.
 type pool struct {
-	dial func() (*grpc.ClientConn, error)
+	dial    func() (*grpc.ClientConn, error)
+	address string
 	// perLane and most are callsPerConnection and maxConnections.
 	perLane, most int
 
@@ -60,13 +62,14 @@ type pool struct {
 	closed  bool
 }
 
-func newPool(dial func() (*grpc.ClientConn, error)) (*pool, error) {
+func newPool(address string, dial func() (*grpc.ClientConn, error)) (*pool, error) {
 	first, err := dial()
 	if err != nil {
 		return nil, err
 	}
 	return &pool{
-		dial: dial, perLane: callsPerConnection, most: maxConnections, lanes: []*lane{{conn: first}},
+		dial: dial, address: strings.TrimPrefix(address, "dns:///"),
+		perLane: callsPerConnection, most: maxConnections, lanes: []*lane{{conn: first}},
 	}, nil
 }
 
@@ -165,7 +168,8 @@ func (p *pool) Invoke(
 		return err
 	}
 	defer ended()
-	return conn.Invoke(ctx, method, request, response, options...)
+	observing, made := observed(ctx, conn, p.address)
+	return made.explain(ctx, conn.Invoke(observing, method, request, response, options...))
 }
 
 // NewStream begins a streaming call.
@@ -182,11 +186,13 @@ func (p *pool) NewStream(
 		}
 	}
 	options = append(slices.Clone(options), grpc.OnFinish(func(error) { ended() }))
-	stream, err := conn.NewStream(ctx, desc, method, options...)
+	observing, made := observed(ctx, conn, p.address)
+	stream, err := conn.NewStream(observing, desc, method, options...)
 	if err != nil {
 		ended()
+		return nil, made.explain(ctx, err)
 	}
-	return stream, err
+	return &observedStream{stream, ctx, made}, nil
 }
 
 // onBegin is an option of a streaming call: run is called when the call has a connection.

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpcmetadata "google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -223,7 +222,7 @@ func (s *Stream) recover(err error) {
 		if delay, again := s.throttling.next(s.ctx, failed); again && !s.received {
 			s.retries++
 			s.record.again("retry", s.retries, delay, failed)
-			if err = s.reopen(delay); err == nil {
+			if err = s.reopen(delay, failed); err == nil {
 				return
 			}
 			continue
@@ -240,17 +239,17 @@ func (s *Stream) recover(err error) {
 		s.state.resumes++
 		s.record.again("resume", s.state.resumes, wait, failed)
 		s.request.AfterSequence = s.state.sequence
-		if err = s.reopen(wait); err == nil {
+		if err = s.reopen(wait, failed); err == nil {
 			return
 		}
 	}
 }
 
-// reopen opens another connection's stream after a delay.
-func (s *Stream) reopen(delay time.Duration) error {
+// reopen opens another connection's stream after a delay, which follows an error.
+func (s *Stream) reopen(delay time.Duration, failed *Error) error {
 	if err := sleep(s.ctx, delay); err != nil {
 		s.events = nil
-		return status.FromContextError(err).Err()
+		return betweenAttempts(s.ctx, failed)
 	}
 	return s.open()
 }
@@ -271,5 +270,9 @@ func (s *Stream) open() error {
 	}
 	events, err := s.client.Conversations().ConverseStream(s.ctx, s.request, options...)
 	s.events, s.metadata = events, responseMetadata{}
+	var late *lateError
+	if errors.As(err, &late) && !late.wasSent && s.state.resumes == 0 && s.retries == 0 {
+		s.begun = false
+	}
 	return err
 }

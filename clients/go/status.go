@@ -18,18 +18,14 @@ const deadlineSlack = 50 * time.Millisecond
 
 // newError converts gRPC's error; requestID is the id that was sent.
 func newError(ctx context.Context, err error, response responseMetadata, requestID string) *Error {
-	raw := status.Convert(err)
-	// gRPC wraps the status of a retried call, and its message is then a chain.
-	var inner interface {
-		error
-		GRPCStatus() *status.Status
-	}
-	if errors.As(err, &inner) {
-		raw = inner.GRPCStatus()
-	}
+	raw := statusOf(err)
 	e := &Error{
 		Code: raw.Code(), Message: raw.Message(), RequestID: requestID, Status: raw,
 		Headers: response.texts(), cause: contextEnd(ctx, raw.Code()),
+	}
+	var late *lateError
+	if errors.As(err, &late) {
+		e.cause = late.Unwrap()
 	}
 	after, isRefused := pushback(response)
 	e.retryAfter = after

@@ -169,7 +169,7 @@ func (s *Stream) ending(err error) error {
 		return truncatedError(s.RequestID)
 	case errors.Is(err, io.EOF):
 		return io.EOF
-	case errors.Is(context.Cause(s.ctx), errIdle):
+	case errors.Is(context.Cause(s.ctx), errIdle) && !errors.As(err, new(*lateError)):
 		return idleError(s.idle, s.RequestID)
 	default:
 		return newError(s.ctx, err, s.metadata, s.RequestID)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -139,25 +138,5 @@ func TestEachFormOfCallWithoutAGateway(t *testing.T) {
 		if err := client.Close(); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-func TestEachFormOfCallToASilentPort(t *testing.T) {
-	silent, err := New(listen(t, func(net.Conn) {}), WithIdleTimeout(time.Minute))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// After the parallel tests.
-	t.Cleanup(func() { _ = silent.Close() })
-	for form, call := range forms {
-		t.Run(form, func(t *testing.T) {
-			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-			defer cancel()
-			failed := failure(t, call(ctx, silent))
-			equal(t, "code", failed.Code, codes.DeadlineExceeded)
-			equal(t, "reason", failed.Reason, dashgatev1.ErrorReason_DEADLINE_EXCEEDED)
-			equal(t, "retryable", failed.Retryable, false)
-		})
 	}
 }
