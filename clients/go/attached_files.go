@@ -35,7 +35,7 @@ func (f attachedFile) isStill(now fs.FileInfo) bool {
 
 // open opens the file if it is the attached one. The error is an *Error if it is another one, or that
 // of the file.
-func (f attachedFile) open(requestID string) (*os.File, error) {
+func (f attachedFile) open(requestID string) (*regularFile, error) {
 	file, info, err := openRegular(f.path)
 	switch {
 	case errors.Is(err, errNotRegular):

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
@@ -60,7 +61,7 @@ func fromReader(kind mediaKind, source io.Reader, options []MediaOption) (*dashg
 }
 
 // openFile opens a file by its path or file: URI.
-func openFile(path string) (*os.File, fs.FileInfo, error) {
+func openFile(path string) (*regularFile, fs.FileInfo, error) {
 	if !strings.HasPrefix(path, "file:") {
 		return openRegular(path)
 	}
@@ -78,7 +79,7 @@ func openFile(path string) (*os.File, fs.FileInfo, error) {
 
 // openRegular opens a file, and nothing else: a pipe or a device may never end. What the path names
 // is known for sure only when it is open, and opening it does not wait.
-func openRegular(path string) (*os.File, fs.FileInfo, error) {
+func openRegular(path string) (*regularFile, fs.FileInfo, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		// Sockets cannot be opened.
@@ -95,5 +96,23 @@ func openRegular(path string) (*os.File, fs.FileInfo, error) {
 		_ = file.Close()
 		return nil, nil, err
 	}
-	return file, info, nil
+	return &regularFile{file}, info, nil
+}
+
+// readLimit is how long a read may wait. Files of disks do not: they are there or the read fails.
+const readLimit = time.Second
+
+// regularFile is a file whose reads do not wait: some files of the kernel, such as /proc/kmsg, look
+// like those of a disk, and have no end.
+type regularFile struct{ *os.File }
+
+func (f *regularFile) Read(buffer []byte) (int, error) {
+	// The files of most systems have no deadlines.
+	_ = f.SetReadDeadline(time.Now().Add(readLimit))
+	return f.File.Read(buffer)
+}
+
+// WriteTo does not hide Read from io.Copy.
+func (f *regularFile) WriteTo(to io.Writer) (int64, error) {
+	return io.Copy(to, struct{ io.Reader }{f})
 }

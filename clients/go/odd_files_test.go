@@ -93,3 +93,18 @@ func TestALargeFileThatBecameAPipeIsNotWaitedFor(t *testing.T) {
 	}
 	equal(t, "calls", len(played.names), 0)
 }
+
+func TestAFileThatOnlyLooksRegularDoesNotWait(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	defer reader.Close()
+	if _, err := writer.WriteString("begun"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fromReader(audioKind, &regularFile{reader}, nil); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error(err)
+	}
+}
