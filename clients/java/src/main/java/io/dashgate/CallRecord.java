@@ -34,6 +34,11 @@ final class CallRecord {
     running.add(call);
   }
 
+  /** Notes that the call has no end, because it could not be started. */
+  void notStarted(Exchange<?, ?> call) {
+    running.remove(call);
+  }
+
   /** Notes the end; {@code fault} is null if the call succeeded. */
   void ended(Exchange<?, ?> call, DashgateException fault) {
     running.remove(call);

@@ -37,15 +37,17 @@ final class ErrorDetails {
 
   /** Returns the description and, if the call did not reach the gateway, why. */
   static String message(Status status) {
-    String description = status.getDescription();
-    String message = description == null ? status.getCode().name() : description;
+    String message = status.getDescription();
     // The cause has the address; the description is only "io exception".
     Throwable cause = status.getCause();
     if (cause == null) {
-      return message;
+      return message == null ? status.getCode().name() : message;
     }
     // That of a socket that is not there has no message.
     String why = cause.getMessage() == null ? cause.toString() : cause.getMessage();
+    if (message == null) {
+      return why;
+    }
     return message.contains(why) ? message : message + ": " + why;
   }
 

@@ -31,7 +31,14 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
 
   final void start(Metadata headers) {
     record.started(this);
-    call.start(this, headers);
+    try {
+      call.start(this, headers);
+    } catch (RuntimeException | Error e) {
+      // An interceptor failed, perhaps when the call had already begun.
+      record.notStarted(this);
+      cancel("the call could not be started");
+      throw e;
+    }
   }
 
   /** Sends the only request of a unary or server-streaming call. */
