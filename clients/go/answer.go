@@ -8,7 +8,8 @@ import (
 )
 
 // Answer is the complete answer of a model. Its methods return values of the first choice, which is
-// the only one unless the options requested more.
+// the only one unless the options requested more. Of an answer that is nil, such as Partial returns
+// before the first event, they are empty.
 type Answer struct {
 	// Raw is the response of the schema.
 	Raw *dashgatev1.ConverseResponse
@@ -52,29 +53,37 @@ func (a *Answer) FinishReason() dashgatev1.FinishReason { return a.first().GetFi
 func (a *Answer) RawFinishReason() string { return a.first().GetRawFinishReason() }
 
 // Choices returns all choices.
-func (a *Answer) Choices() []*dashgatev1.Choice { return a.Raw.GetChoices() }
+func (a *Answer) Choices() []*dashgatev1.Choice { return a.response().GetChoices() }
 
 // Usage returns the usage of the call, as counted by DashScope.
-func (a *Answer) Usage() *dashgatev1.Usage { return a.Raw.GetUsage() }
+func (a *Answer) Usage() *dashgatev1.Usage { return a.response().GetUsage() }
 
 // Timing returns how long the call took, as measured by the gateway.
-func (a *Answer) Timing() *dashgatev1.Timing { return a.Raw.GetTiming() }
+func (a *Answer) Timing() *dashgatev1.Timing { return a.response().GetTiming() }
 
 // Warnings returns the warnings, for example that audio was truncated. Usually empty.
-func (a *Answer) Warnings() []*dashgatev1.Warning { return a.Raw.GetWarnings() }
+func (a *Answer) Warnings() []*dashgatev1.Warning { return a.response().GetWarnings() }
 
 // Model returns the model that answered, after the gateway's mapping.
-func (a *Answer) Model() string { return a.Raw.GetModel() }
+func (a *Answer) Model() string { return a.response().GetModel() }
 
 // RequestID returns the request id, as in the gateway's log.
-func (a *Answer) RequestID() string { return a.Raw.GetRequestId() }
+func (a *Answer) RequestID() string { return a.response().GetRequestId() }
 
 // UpstreamRequestID returns DashScope's request id, for its support.
-func (a *Answer) UpstreamRequestID() string { return a.Raw.GetUpstreamRequestId() }
+func (a *Answer) UpstreamRequestID() string { return a.response().GetUpstreamRequestId() }
 
 func (a *Answer) first() *dashgatev1.Choice {
-	if choices := a.Raw.GetChoices(); len(choices) > 0 {
+	if choices := a.response().GetChoices(); len(choices) > 0 {
 		return choices[0]
 	}
 	return nil
+}
+
+// response returns the response, of which an answer that is nil has none.
+func (a *Answer) response() *dashgatev1.ConverseResponse {
+	if a == nil {
+		return nil
+	}
+	return a.Raw
 }

@@ -13,9 +13,11 @@ import (
 )
 
 func (c *Client) newCall(options []CallOption) call {
-	var call call
+	call := call{nilOption: firstNil(options)}
 	for _, option := range options {
-		option.applyToCall(&call)
+		if option != nil {
+			option.applyToCall(&call)
+		}
 	}
 	for name, value := range call.metadata {
 		if call.requestID == "" && strings.EqualFold(name, requestIDKey) {
@@ -67,6 +69,10 @@ func manage[Request, Response proto.Message](
 	request Request, options []CallOption, more ...grpc.CallOption,
 ) (Response, error) {
 	call := c.newCall(options)
+	if refused := call.refuse(ctx); refused != nil {
+		var none Response
+		return none, refused
+	}
 	ctx, cancel := withTimeout(ctx, call.timeout, c.settings.timeout, unaryTimeout)
 	defer cancel()
 	ctx, record := c.log.begin(c.Outgoing(ctx, call.withRequestID()), name, call.requestID)

@@ -30,6 +30,8 @@ type call struct {
 	parallel   bool
 	repair     bool
 	pageSize   int32
+	// nilOption is the place of the first option that is nil.
+	nilOption string
 
 	expectedTurn *int32
 	history      *dashgatev1.HistoryPolicy

@@ -114,6 +114,9 @@ func New(target string, options ...ClientOption) (*Client, error) {
 // FromConn returns a client that uses an existing connection, which its owner closes. TLS, message
 // limits, retries and keepalive are those of the connection.
 func FromConn(conn grpc.ClientConnInterface, options ...ClientOption) (*Client, error) {
+	if isNil(conn) {
+		return nil, nilArgument("conn", "")
+	}
 	settings, err := newSettings(options)
 	if err != nil {
 		return nil, err
@@ -205,8 +208,14 @@ func (c *Client) GoString() string { return c.String() }
 func newSettings(options []ClientOption) (settings, error) {
 	key := os.Getenv("DASHGATE_API_KEY")
 	s := settings{apiKey: secret{&key}, idleTimeout: idleTimeout}
+	if place := firstNil(options); place != "" {
+		return settings{}, nilArgument(place, "")
+	}
 	for _, option := range options {
 		option.applyToClient(&s)
+	}
+	if place := firstNil(s.dialOptions); place != "" {
+		return settings{}, nilArgument("WithDialOptions: "+place, "")
 	}
 	for _, char := range strings.TrimSpace(s.apiKey.reveal()) {
 		// gRPC would reject the call later, and would print the value.

@@ -141,7 +141,9 @@ func mimeTypeOf(kind mediaKind, head []byte, name string, options []MediaOption)
 func given(options []MediaOption) string {
 	var last string
 	for _, option := range options {
-		last = option.mimeType()
+		if option != nil {
+			last = option.mimeType()
+		}
 	}
 	return last
 }

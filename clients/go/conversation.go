@@ -1,6 +1,8 @@
 package dashgate
 
 import (
+	"google.golang.org/protobuf/proto"
+
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
@@ -18,10 +20,15 @@ func NewConversation(model string) *Conversation {
 	return &Conversation{Raw: &dashgatev1.Conversation{Model: model}}
 }
 
+// Copy returns an independent copy, for example to keep the state before a call.
+func (c *Conversation) Copy() *Conversation {
+	return &Conversation{Raw: proto.CloneOf(c.Raw)}
+}
+
 // Named makes it a stored conversation, conversations/{id}, of which only new messages are sent. Its
 // model may be empty: then it is that of the stored conversation.
 func (c *Conversation) Named(name string) *Conversation {
-	c.Raw.Name = name
+	c.message().Name = name
 	return c
 }
 
@@ -42,8 +49,14 @@ func (c *Conversation) Assistant(content ...*dashgatev1.Content) *Conversation {
 }
 
 // Append appends an answer of the model. The gateway has stored that of a stored conversation: the
-// messages are removed, and the next call expects the turn of this one to be the latest.
+// messages are removed, and the next call expects the turn of this one to be the latest. With nil, the
+// next call fails.
 func (c *Conversation) Append(answer *Answer) *Conversation {
+	if answer == nil {
+		raw := c.message()
+		raw.Messages = append(raw.Messages, nil)
+		return c
+	}
 	if c.Raw.GetName() != "" {
 		// An answer without it is incomplete: nothing was stored, and the messages are sent again.
 		if used := answer.Raw.GetHistoryUsed(); used != nil {
@@ -53,7 +66,8 @@ func (c *Conversation) Append(answer *Answer) *Conversation {
 		return c
 	}
 	if message := answer.Message(); message != nil {
-		c.Raw.Messages = append(c.Raw.Messages, message)
+		raw := c.message()
+		raw.Messages = append(raw.Messages, message)
 	}
 	return c
 }
@@ -63,7 +77,8 @@ func (c *Conversation) LastTurn() int32 { return c.Raw.GetLastTurn() }
 
 // ToolResult appends the result of a tool call.
 func (c *Conversation) ToolResult(call *dashgatev1.ToolCall, result string) *Conversation {
-	c.Raw.Messages = append(c.Raw.Messages, &dashgatev1.Message{
+	raw := c.message()
+	raw.Messages = append(raw.Messages, &dashgatev1.Message{
 		Role:       dashgatev1.Role_ROLE_TOOL,
 		ToolCallId: call.GetId(),
 		Content:    []*dashgatev1.Content{Text(result)},
@@ -73,29 +88,30 @@ func (c *Conversation) ToolResult(call *dashgatev1.ToolCall, result string) *Con
 
 // Declare declares tools that the model may call. A declared tool of the same name is replaced.
 func (c *Conversation) Declare(tools ...Tool) *Conversation {
+	raw := c.message()
 next:
 	for _, tool := range tools {
 		declaration := tool.declaration()
-		for at, old := range c.Raw.GetTools() {
+		for at, old := range raw.GetTools() {
 			if old.GetFunction() != nil && old.GetFunction().GetName() == tool.Name {
-				c.Raw.Tools[at] = declaration
+				raw.Tools[at] = declaration
 				continue next
 			}
 		}
-		c.Raw.Tools = append(c.Raw.Tools, declaration)
+		raw.Tools = append(raw.Tools, declaration)
 	}
 	return c
 }
 
 // ChooseTools sets whether the model must, may or must not call tools.
 func (c *Conversation) ChooseTools(mode dashgatev1.ToolChoiceMode) *Conversation {
-	c.Raw.ToolChoice = &dashgatev1.ToolChoice{Kind: &dashgatev1.ToolChoice_Mode{Mode: mode}}
+	c.message().ToolChoice = &dashgatev1.ToolChoice{Kind: &dashgatev1.ToolChoice_Mode{Mode: mode}}
 	return c
 }
 
 // ChooseTool requires the model to call this tool.
 func (c *Conversation) ChooseTool(name string) *Conversation {
-	c.Raw.ToolChoice = &dashgatev1.ToolChoice{Kind: &dashgatev1.ToolChoice_FunctionName{FunctionName: name}}
+	c.message().ToolChoice = &dashgatev1.ToolChoice{Kind: &dashgatev1.ToolChoice_FunctionName{FunctionName: name}}
 	return c
 }
 
@@ -109,6 +125,15 @@ func (c *Conversation) expectedTurn(call *call) *int32 {
 }
 
 func (c *Conversation) add(role dashgatev1.Role, content ...*dashgatev1.Content) *Conversation {
-	c.Raw.Messages = append(c.Raw.Messages, &dashgatev1.Message{Role: role, Content: content})
+	raw := c.message()
+	raw.Messages = append(raw.Messages, &dashgatev1.Message{Role: role, Content: content})
 	return c
+}
+
+// message returns the message, which a zero value does not have yet.
+func (c *Conversation) message() *dashgatev1.Conversation {
+	if c.Raw == nil {
+		c.Raw = new(dashgatev1.Conversation)
+	}
+	return c.Raw
 }

@@ -13,6 +13,9 @@ func (c *Client) Converse(
 	ctx context.Context, conversation *Conversation, options ...CallOption,
 ) (*Answer, error) {
 	call := c.newCall(options)
+	if refused := call.refuseConversation(ctx, conversation); refused != nil {
+		return nil, refused
+	}
 	ctx, record := c.log.begin(ctx, "Converse", call.requestID)
 	answer, err := c.converse(ctx, conversation, &call, record)
 	record.end(err)

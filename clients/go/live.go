@@ -41,6 +41,8 @@ type live[Request, Response any, Event interface {
 	open      func(context.Context) (liveStream[Request, Response], error)
 	first     func(*dashgatev1.ResumeSession) *Request
 	resumes   atomic.Int64
+	// refusal is the error of an argument, with which no stream is opened.
+	refusal *Error
 
 	// sending is held while a message is sent.
 	sending sync.Mutex
@@ -68,10 +70,16 @@ type live[Request, Response any, Event interface {
 
 // prepare makes the context of the session.
 func (l *live[Request, Response, Event]) prepare(
-	ctx context.Context, c *Client, method string, options []CallOption,
+	ctx context.Context, c *Client, method string, setup any, options []CallOption,
 ) {
 	call := c.newCall(options)
 	l.requestID = call.requestID
+	if l.refusal = call.refuse(ctx); l.refusal == nil && isNil(setup) {
+		l.refusal = nilArgument("setup", call.requestID)
+	}
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	ctx, l.record = c.log.begin(ctx, method, call.requestID)
 	ctx, l.cancel = withTimeout(ctx, call.timeout, c.settings.timeout, 0)
 	l.ctx = c.Outgoing(ctx, call.withRequestID())
@@ -83,6 +91,10 @@ func (l *live[Request, Response, Event]) start(given *dashgatev1.ResumeSession) 
 		l.sessionID, l.token, l.sequence = given.GetSessionId(), given.GetToken(), given.GetLastSequence()
 	}
 	l.changed.L = &l.state
+	if l.refusal != nil {
+		l.stop(l.refusal)
+		return
+	}
 	l.claim(nil)
 	defer l.release()
 	if err := l.dial(); err != nil {

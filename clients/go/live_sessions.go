@@ -23,7 +23,7 @@ func (c *Client) Live(
 	ctx context.Context, setup *dashgatev1.LiveSetup, options ...CallOption,
 ) *LiveSession {
 	s := new(LiveSession)
-	s.prepare(ctx, c, "ConverseLive", options)
+	s.prepare(ctx, c, "ConverseLive", setup, options)
 	s.open = func(ctx context.Context) (
 		liveStream[dashgatev1.ConverseLiveRequest, dashgatev1.ConverseLiveResponse], error,
 	) {
@@ -105,6 +105,9 @@ func (s *LiveSession) SendToolResult(toolCallID, output string) error {
 
 // Update changes the configuration. What is not set stays.
 func (s *LiveSession) Update(update *dashgatev1.UpdateSession) error {
+	if update == nil {
+		return nilArgument("update", s.requestID)
+	}
 	return s.send(&dashgatev1.ConverseLiveRequest{
 		Event: &dashgatev1.ConverseLiveRequest_Update{Update: update},
 	})
@@ -128,7 +131,7 @@ func (c *Client) Speak(
 	ctx context.Context, setup *dashgatev1.SynthesisSetup, options ...CallOption,
 ) *SpeechSession {
 	s := new(SpeechSession)
-	s.prepare(ctx, c, "SynthesizeLive", options)
+	s.prepare(ctx, c, "SynthesizeLive", setup, options)
 	s.open = func(ctx context.Context) (
 		liveStream[dashgatev1.SynthesizeLiveRequest, dashgatev1.SynthesizeLiveResponse], error,
 	) {

@@ -49,6 +49,12 @@ func fromFile(kind mediaKind, path string, options []MediaOption) (*dashgatev1.C
 
 // fromReader returns a part from all bytes of a reader.
 func fromReader(kind mediaKind, source io.Reader, options []MediaOption) (*dashgatev1.Content, error) {
+	if isNil(source) {
+		return nil, nilArgument("source", "")
+	}
+	if place := firstNil(options); place != "" {
+		return nil, nilArgument(place, "")
+	}
 	data, err := io.ReadAll(source)
 	if err != nil {
 		return nil, err

@@ -27,6 +27,9 @@ const resumableKey = "dashgate-resumable"
 // CALL_NOT_FOUND if no call with this request id is running. The default deadline is 10 minutes.
 func (c *Client) CancelCall(ctx context.Context, requestID string, options ...CallOption) error {
 	call := c.newCall(options)
+	if refused := call.refuse(ctx); refused != nil {
+		return refused
+	}
 	ctx, cancel := withTimeout(ctx, call.timeout, c.settings.timeout, unaryTimeout)
 	defer cancel()
 	ctx, record := c.log.begin(c.Outgoing(ctx, call.metadata), "CancelCall", requestID)

@@ -48,6 +48,9 @@ func (c *Client) Stream(
 	ctx context.Context, conversation *Conversation, options ...CallOption,
 ) *Stream {
 	call := c.newCall(options)
+	if refused := call.refuseConversation(ctx, conversation); refused != nil {
+		return &Stream{RequestID: call.requestID, ctx: context.Background(), end: refused}
+	}
 	resume := !call.noResume
 	request := &dashgatev1.ConverseStreamRequest{
 		Options: call.options, RequestId: call.requestID, Resumable: resume,

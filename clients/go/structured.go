@@ -51,12 +51,21 @@ func ConverseWithSchema[T any](
 	ctx context.Context, client *Client, conversation *Conversation, schema OutputSchema[T],
 	options ...CallOption,
 ) (value T, answer *Answer, err error) {
+	if client == nil {
+		return value, nil, nilArgument("client", "")
+	}
 	call := client.newCall(options)
+	if refused := call.refuseConversation(ctx, conversation); refused != nil {
+		return value, nil, refused
+	}
+	if schema.Parse == nil {
+		return value, nil, nilArgument("schema.Parse", call.requestID)
+	}
 	options = append(options[:len(options):len(options)], WithOptions(withSchema(call.options, schema)))
 	attempts := 1
 	if call.repair {
 		attempts = 2
-		conversation = &Conversation{Raw: proto.CloneOf(conversation.Raw)}
+		conversation = conversation.Copy()
 	}
 	for {
 		if answer, err = client.Converse(ctx, conversation, options...); err != nil {

@@ -181,7 +181,8 @@ func TestAStreamOfToolsThatIsLeftAtItsLastEventHasNoUnansweredCall(t *testing.T)
 	played := play(t)
 	played.parts = []part{callsOf(many(2))}
 	conversation := ask()
-	stream := played.client(t).StreamTools(t.Context(), conversation, []Tool{{Name: "f"}})
+	run := func(context.Context, string) (string, error) { return "ok", nil }
+	stream := played.client(t).StreamTools(t.Context(), conversation, []Tool{{Name: "f", Function: run}})
 	for event, err := range stream.Events() {
 		if err != nil {
 			t.Fatal(err)

@@ -27,7 +27,11 @@ type ToolStream struct {
 func (c *Client) StreamTools(
 	ctx context.Context, conversation *Conversation, tools []Tool, options ...CallOption,
 ) *ToolStream {
-	loop := c.newToolLoop(conversation, tools, options)
+	loop, refused := c.newToolLoop(ctx, conversation, tools, options)
+	if refused != nil {
+		none := &Stream{RequestID: refused.RequestID, ctx: context.Background(), end: refused}
+		return &ToolStream{stream: none}
+	}
 	return &ToolStream{
 		client: c, ctx: ctx, loop: loop, stream: c.Stream(ctx, conversation, loop.options...),
 	}

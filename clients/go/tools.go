@@ -44,7 +44,10 @@ func (t Tool) declaration() *dashgatev1.Tool {
 func (c *Client) RunTools(
 	ctx context.Context, conversation *Conversation, tools []Tool, options ...CallOption,
 ) (*Answer, error) {
-	loop := c.newToolLoop(conversation, tools, options)
+	loop, refused := c.newToolLoop(ctx, conversation, tools, options)
+	if refused != nil {
+		return nil, refused
+	}
 	for {
 		answer, err := c.Converse(ctx, conversation, loop.options...)
 		if err != nil {
@@ -71,8 +74,16 @@ type toolLoop struct {
 	options []CallOption
 }
 
-func (c *Client) newToolLoop(conversation *Conversation, tools []Tool, options []CallOption) *toolLoop {
+func (c *Client) newToolLoop(
+	ctx context.Context, conversation *Conversation, tools []Tool, options []CallOption,
+) (*toolLoop, *Error) {
 	call := c.newCall(options)
+	if refused := call.refuseConversation(ctx, conversation); refused != nil {
+		return nil, refused
+	}
+	if place := nilFunction(tools); place != "" {
+		return nil, nilArgument(place, call.requestID)
+	}
 	limit := maxRounds
 	if call.maxRounds > 0 {
 		limit = call.maxRounds
@@ -81,7 +92,7 @@ func (c *Client) newToolLoop(conversation *Conversation, tools []Tool, options [
 	return &toolLoop{
 		conversation: conversation, tools: tools, rounds: limit, limit: limit, parallel: call.parallel,
 		options: slices.Clip(options),
-	}
+	}, nil
 }
 
 // next appends an answer and runs the functions that it requests. It is true if it requests none.

@@ -17,6 +17,9 @@ import (
 func NewTool[Arguments, Result any](
 	name, description string, function func(context.Context, Arguments) (Result, error),
 ) (Tool, error) {
+	if function == nil {
+		return Tool{}, nilArgument("function", "")
+	}
 	schema, parameters, err := derivedSchema(reflect.TypeFor[Arguments]())
 	if err != nil {
 		return Tool{}, err

@@ -33,6 +33,12 @@ func (c *Client) Upload(
 	ctx context.Context, model string, source io.Reader, options ...CallOption,
 ) (*dashgatev1.UploadMediaResponse, error) {
 	call := c.newCall(options)
+	if refused := call.refuse(ctx); refused != nil {
+		return nil, refused
+	}
+	if isNil(source) {
+		return nil, nilArgument("source", call.requestID)
+	}
 	if named, ok := source.(interface{ Name() string }); ok && call.name == "" {
 		call.name = filepath.Base(named.Name())
 	}
