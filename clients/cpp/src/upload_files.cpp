@@ -1,6 +1,9 @@
 // The upload of the large files of a conversation.
 #include <dashgate/error.h>
 
+#include <filesystem>
+#include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -50,14 +53,29 @@ std::vector<Part> find_parts(v1::Conversation& conversation, const std::string& 
   return parts;
 }
 
-// Throws Error unless a file that was opened is the one that was attached.
-void check_same(const detail::RegularFile& file, const detail::AttachedFile& attached,
-                const std::string& request_id) {
-  if (file.identity() == attached.identity) return;
-  throw detail::make_error(grpc::StatusCode::INVALID_ARGUMENT,
-                           "the file `" + attached.path.string() +
-                               "` has changed since it was attached: attach it again",
-                           request_id);
+Error has_changed(const detail::AttachedFile& attached, const std::string& request_id) {
+  return detail::make_error(grpc::StatusCode::INVALID_ARGUMENT,
+                            "the file `" + attached.path.string() +
+                                "` has changed since it was attached: attach it again",
+                            request_id);
+}
+
+// Opens a file and passes it to a function. Throws Error unless it is the one that was attached.
+template <class Use>
+auto with_file(const detail::AttachedFile& attached, const std::string& request_id,
+               const Use& use) {
+  std::optional<detail::RegularFile> file;
+  try {
+    file.emplace(attached.path);
+  } catch (const std::filesystem::filesystem_error& error) {
+    const bool is_other = error.code() == std::errc::is_a_directory ||
+                          error.code() == std::errc::not_supported ||
+                          error.code() == std::errc::no_such_device_or_address;
+    if (!is_other) throw;
+    throw has_changed(attached, request_id);
+  }
+  if (!(file->identity() == attached.identity)) throw has_changed(attached, request_id);
+  return use(*file);
 }
 
 }  // namespace
@@ -88,7 +106,7 @@ void Client::Impl::upload_files(v1::Conversation& conversation, const CallOption
   if (parts.empty()) return;
   // Before anything is sent.
   for (const Part& part : parts) {
-    check_same(detail::RegularFile(part.file.path), part.file, request_id);
+    with_file(part.file, request_id, [](const detail::RegularFile&) {});
   }
   UploadOptions of_upload;
   of_upload.metadata = options.metadata;
@@ -99,9 +117,9 @@ void Client::Impl::upload_files(v1::Conversation& conversation, const CallOption
     of_upload.mime_type = part.mime_type;
     const auto make = [&] {
       // What is read is what was checked.
-      detail::RegularFile file(part.file.path);
-      check_same(file, part.file, request_id);
-      return upload(model, file, of_upload, deadline);
+      return with_file(part.file, request_id, [&](detail::RegularFile& file) {
+        return upload(model, file, of_upload, deadline);
+      });
     };
     *part.uri = uploads_.get({part.file.identity, model, part.mime_type}, make, deadline,
                              options.cancellation, request_id);

@@ -105,6 +105,10 @@ TEST_F(LargeFiles, WhosePathNamesAnotherAreNotSent) {
     std::filesystem::last_write_time(other, std::filesystem::last_write_time(path));
     std::filesystem::rename(other, path);
   });
+  expect_changed(server_, path, [&] {
+    std::filesystem::remove(path);
+    std::filesystem::create_directory(path);
+  });
 }
 
 TEST_F(LargeFiles, ThatHaveChangedAreNotSentFromTheMemoryEither) {
