@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from dashgate._exit import is_finalizing
 from dashgate._lanes import Arguments, Lane, Lanes, Which
 
 
@@ -37,7 +38,8 @@ class AsyncWaitingCall:
             self._timer = loop.call_later(timeout, _expire, weakref.ref(self))
 
     def __del__(self) -> None:
-        self._starter.lanes.leave(self)
+        if not is_finalizing():
+            self._starter.lanes.leave(self)
 
     def begin(self, lane: Lane[Any], method: Any) -> None:
         """Make the call."""

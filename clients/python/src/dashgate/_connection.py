@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 import grpc
 
 from dashgate._endpoint import Endpoint
+from dashgate._exit import is_finalizing, release_calls
 from dashgate._idle import Watch
 from dashgate._leaving import Leaving, SentMetadata
 from dashgate._log import connection_opened
@@ -94,12 +95,11 @@ _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 @atexit.register
 def _leave_streams() -> None:
-    # Later, the threads of gRPC end while they hold locks that its calls wait for when they are
-    # collected, and the process would not end.
     with contextlib.suppress(Exception):
         for connection in tuple(_open):
             if connection.process == os.getpid():
                 connection.close_streams(at_exit=True)
+    release_calls()
 
 
 class Connections:
@@ -137,6 +137,8 @@ class Connections:
 
     def close(self) -> None:
         """Close the connection of this process; other processes close their own."""
+        if is_finalizing():
+            return
         with self._lock:
             self._closed = True
             connection, self._current = self._current, None

@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 
 from dashgate._aio_waiting import AsyncStarter, AsyncWaitingCall
+from dashgate._exit import ended, is_finalizing
 from dashgate._lanes import Arguments, Lanes, Which, which
 from dashgate._waiting import Starter, WaitingCall
 
@@ -61,8 +62,7 @@ class _Method:
         except BaseException:
             self._starter.release(lane)
             raise
-        if not call.add_callback(lambda: self._starter.release(lane)):
-            self._starter.release(lane)
+        ended(call, lambda: self._starter.release(lane))
         return call
 
     def _made(self, method: Any, form: str, arguments: Arguments) -> Any:
@@ -123,6 +123,8 @@ class PooledChannel(grpc.Channel):
         self._starter.lanes.all[0].channel.unsubscribe(callback)
 
     def close(self) -> None:
+        if is_finalizing():
+            return
         channels, waiting = self._starter.lanes.close()
         for call in waiting:
             call.close()

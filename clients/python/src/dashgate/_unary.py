@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import grpc
 import grpc.aio
 
+from dashgate._exit import is_finalizing
 from dashgate._failure import from_rpc
 from dashgate._headers import header_texts
 from dashgate._log import is_logged
@@ -79,6 +80,8 @@ class Running(Generic[_Response]):
 
     def cancel(self) -> None:
         """Cancel the call."""
+        if is_finalizing():
+            return
         self._cancelled.set()
         self._call.cancel()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Any, NoReturn, cast
 
 import grpc
 
+from dashgate._exit import ended, is_finalizing
 from dashgate._lanes import Arguments, Lane, Lanes, Which
 
 # Deadlines are looked at so often, at most.
@@ -103,7 +103,7 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         starter.add(self)
 
     def __del__(self) -> None:
-        if not sys.is_finalizing():
+        if not is_finalizing():
             self._starter.lanes.leave(self)
 
     def begin(self, lane: Lane[Any], method: Any) -> None:
@@ -117,8 +117,7 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             starter.release(lane)
             self._finish(error)
             return
-        if not call.add_callback(lambda: starter.release(lane)):
-            starter.release(lane)
+        ended(call, lambda: starter.release(lane))
         with self._changed:
             self._call = call
             callbacks, self._callbacks = self._callbacks, []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -12,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 import grpc
 
 from dashgate import v1
+from dashgate._exit import is_finalizing
 from dashgate._failure import from_rpc
 from dashgate._live import Progress, Request, Response, finished_error, over_error
 from dashgate.errors import Error
@@ -183,6 +183,8 @@ class _Session(Generic[Request, Response]):
         If the session has not ended, the gateway ends it when the time to resume it is over, 30
         seconds by default.
         """
+        if is_finalizing():
+            return
         self._closed.set()
         self._progress.log.ended(concurrent.futures.CancelledError())
         self._outbox.close()
@@ -206,9 +208,8 @@ class _Session(Generic[Request, Response]):
         self.close()
 
     def __del__(self) -> None:
-        # The constructor may have failed. At the end of the program, gRPC's threads may have ended
-        # with a lock.
-        if hasattr(self, "_call") and not sys.is_finalizing():
+        # The constructor may have failed.
+        if hasattr(self, "_call"):
             self.close()
 
     def _send(self, request: Request) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -15,6 +14,7 @@ import grpc
 from dashgate import v1
 from dashgate._calls import check_complete, idle_error, note_output
 from dashgate._connection import Connection
+from dashgate._exit import is_finalizing
 from dashgate._failure import from_rpc
 from dashgate._headers import header_texts
 from dashgate._idle import Wait
@@ -94,6 +94,8 @@ class Stream:
 
     def cancel(self) -> None:
         """Cancel the call, from any thread. Readers get `concurrent.futures.CancelledError`."""
+        if is_finalizing():
+            return
         self._cancelled.set()
         self._wait.cancel()
         if not self._ended:
@@ -102,6 +104,9 @@ class Stream:
 
     def close(self) -> None:
         """Close the stream, and cancel the call if it has not ended."""
+        # A generator of the program may do it when it is collected at the end of the interpreter.
+        if is_finalizing():
+            return
         if not self._ended:
             self.cancel()
         self._connection.watch.remove(self._wait)
@@ -123,9 +128,7 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        # At the end of the program, gRPC's threads may have ended with a lock, and none starts.
-        if not sys.is_finalizing():
-            self.close()
+        self.close()
 
     def _open(self) -> Iterator[v1.ConverseStreamResponse]:
         call = self._connection.conversations.ConverseStream(
