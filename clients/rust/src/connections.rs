@@ -137,8 +137,8 @@ impl Connections {
         }
     }
 
-    /// Returns what a call is sent to that ends another one. It does not wait for what it ends. Must be
-    /// called on a Tokio runtime.
+    /// Returns what a call is sent to that ends another one. It does not wait for what it ends. Must
+    /// be called on a Tokio runtime.
     pub(crate) fn take_ending(&self) -> (Transport, Counted) {
         match self {
             Self::Given(_, transport) => (transport.clone(), Counted::default()),
