@@ -16,8 +16,8 @@ final class DataUri {
     return uri.regionMatches(true, 0, SCHEME, 0, SCHEME.length());
   }
 
-  /** Returns the bytes of a URI with its type; without one, the type is detected. */
-  static Medium medium(JsonNode node, String uri, String kind) {
+  /** Returns the bytes of a URI with its type; without one, with the other. */
+  static Medium medium(JsonNode node, String uri, String kind, String otherType) {
     int comma = uri.indexOf(',');
     if (comma < 0) {
       throw node.error("is a data: URI without a comma");
@@ -31,9 +31,8 @@ final class DataUri {
             : unescaped(node, body);
     String type = isBase64 ? head.substring(0, head.length() - BASE64.length()) : head;
     // Parameters may follow a type that is left out.
-    return type.isEmpty() || type.startsWith(";")
-        ? Medium.of(data, kind)
-        : Medium.typed(data, type);
+    boolean isTyped = !type.isEmpty() && !type.startsWith(";");
+    return Medium.typed(data, isTyped ? type : otherType, kind);
   }
 
   /** Decodes base64 with or without padding. */

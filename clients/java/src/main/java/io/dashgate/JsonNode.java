@@ -69,6 +69,15 @@ final class JsonNode {
     return text;
   }
 
+  /** Returns the integer of 0 or more that this must be. */
+  int index() {
+    double number = value.getNumberValue();
+    if (!isInteger() || number < 0 || number > Integer.MAX_VALUE) {
+      throw error("must be an integer of 0 or more");
+    }
+    return (int) number;
+  }
+
   /** Returns the items of the list that this must be. */
   List<JsonNode> items() {
     if (!isList()) {

@@ -59,9 +59,11 @@ final class Medium {
     return owned(data.clone(), "", kind);
   }
 
-  /** A medium whose type is known. */
-  static Medium typed(byte[] data, String mimeType) {
-    return new Medium(null, ByteString.copyFrom(data), mimeType);
+  /** A medium of this type; if that is empty, it is detected. */
+  static Medium typed(byte[] data, String mimeType, String kind) {
+    return mimeType.isEmpty()
+        ? of(data, kind)
+        : new Medium(null, ByteString.copyFrom(data), mimeType);
   }
 
   /** Returns whether a text is a URI that is sent, and not a path. */

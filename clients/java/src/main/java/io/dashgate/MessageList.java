@@ -6,6 +6,7 @@ import io.dashgate.v1.Role;
 import io.dashgate.v1.ToolCall;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.stream.Stream;
 
 /**
@@ -13,6 +14,8 @@ import java.util.stream.Stream;
  * machine are refused, because a list may come from somewhere else.
  */
 final class MessageList {
+  private static final String FUNCTION = "function";
+
   private MessageList() {}
 
   static List<Message> read(JsonNode list) {
@@ -27,21 +30,13 @@ final class MessageList {
     Message.Builder message = Message.newBuilder().setRole(role);
     node.get("content").ifPresent(content -> message.addAllContent(contents(content)));
     node.get("reasoning_content").ifPresent(text -> message.setReasoningText(text.text()));
-    if (role == Role.ROLE_TOOL) {
-      message.setToolCallId(node.need("tool_call_id").text());
-    } else {
-      node.get("tool_call_id").ifPresent(MessageList::refuseCallId);
-    }
+    node.get("tool_call_id").ifPresent(id -> message.setToolCallId(id.text()));
     if (node.get("tool_calls").isPresent()) {
       for (JsonNode call : node.need("tool_calls").items()) {
         message.addToolCalls(toolCall(call, message.getToolCallsCount()));
       }
     }
     return message.build();
-  }
-
-  private static void refuseCallId(JsonNode node) {
-    throw node.error("belongs to the role tool");
   }
 
   private static Role role(JsonNode node) {
@@ -62,23 +57,31 @@ final class MessageList {
 
   private static ToolCall toolCall(JsonNode node, int position) {
     node.only("id", "type", "index", "function");
-    JsonNode function = node.need("function").only("name", "arguments");
+    Optional<JsonNode> type = node.get("type");
+    if (type.isPresent() && !type.get().text().equals(FUNCTION)) {
+      throw type.get().error("must be " + FUNCTION);
+    }
+    JsonNode function = node.need(FUNCTION).only("name", "arguments");
+    JsonNode name = function.need("name");
+    if (name.text().isEmpty()) {
+      throw name.error("is empty");
+    }
     ToolCall.Builder call =
         ToolCall.newBuilder()
-            .setIndex(position)
-            .setId(node.need("id").text())
-            .setName(function.need("name").text());
-    node.get("type").ifPresent(type -> call.setType(type.text()));
+            .setIndex(node.get("index").map(JsonNode::index).orElse(position))
+            .setType(FUNCTION)
+            .setName(name.text());
+    node.get("id").ifPresent(id -> call.setId(id.text()));
     function.get("arguments").ifPresent(text -> call.setArguments(text.text()));
     return call.build();
   }
 
   private static List<Content> contents(JsonNode node) {
     List<Content> contents = new ArrayList<>();
-    if (!node.isText()) {
-      node.items().forEach(part -> contents.add(part(part)));
-    } else if (!node.text().isEmpty()) {
+    if (node.isText()) {
       contents.add(Contents.text(node.text()));
+    } else {
+      node.items().forEach(part -> contents.add(part(part)));
     }
     return contents;
   }
@@ -99,7 +102,7 @@ final class MessageList {
         return inputAudio(
             node.only("type", "input_audio").need("input_audio").only("data", "format"));
       case "video":
-        return frames(node.only("type", "video").need("video"));
+        return video(node.only("type", "video").need("video"));
       default:
         throw type.error(
             "is no type; types are text, image_url, input_audio, video_url, video");
@@ -132,11 +135,15 @@ final class MessageList {
       case "image":
         return Contents.image(medium(value, kind), null);
       default:
-        return value.isList() ? frames(value) : Contents.video(medium(value, kind), null);
+        return video(value);
     }
   }
 
-  private static Content frames(JsonNode node) {
+  /** A video is a URI, or a list of those of its frames. */
+  private static Content video(JsonNode node) {
+    if (node.isText()) {
+      return Contents.video(medium(node, "video"), null);
+    }
     List<Content> frames = new ArrayList<>();
     if (node.items().isEmpty()) {
       throw node.error("has no images");
@@ -147,23 +154,24 @@ final class MessageList {
 
   private static Content inputAudio(JsonNode node) {
     JsonNode data = node.need("data");
-    String mimeType = node.get("format").map(format -> audioType(format.text())).orElse(null);
+    String format = node.get("format").map(JsonNode::text).orElse("");
+    String type = MimeTypes.of(new byte[0], "." + format, "audio");
     if (Medium.isUri(data.text())) {
-      return Contents.audio(medium(data, "audio"), mimeType);
+      return Contents.audio(medium(data, "audio", type), null);
     }
     byte[] bytes = DataUri.base64(data, data.text(), "is neither a URI nor base64");
-    return Contents.audio(Medium.of(bytes, "audio"), mimeType);
-  }
-
-  private static String audioType(String format) {
-    String known = MimeTypes.of(new byte[0], "." + format, "audio");
-    return known.isEmpty() ? "audio/" + format : known;
+    return Contents.audio(Medium.typed(bytes, type, "audio"), null);
   }
 
   private static Medium medium(JsonNode node, String kind) {
+    return medium(node, kind, "");
+  }
+
+  /** Reads a URI; data without a type have the other one. */
+  private static Medium medium(JsonNode node, String kind, String otherType) {
     String uri = node.text();
     if (DataUri.is(uri)) {
-      return DataUri.medium(node, uri, kind);
+      return DataUri.medium(node, uri, kind, otherType);
     }
     if (!Medium.isUri(uri)) {
       throw node.error(

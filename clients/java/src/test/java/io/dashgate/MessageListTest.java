@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import io.dashgate.v1.Content;
 import io.dashgate.v1.Message;
 import io.dashgate.v1.Role;
+import io.dashgate.v1.ToolCall;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
@@ -87,6 +88,70 @@ class MessageListTest {
   }
 
   @Test
+  void takesToolCalls() {
+    String functions =
+        "{\"function\":{\"name\":\"f\"}},"
+            + "{\"index\":7,\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":\"g\"}},"
+            + "{\"index\":null,\"type\":null,\"function\":{\"name\":\"h\",\"arguments\":\"{}\"}}";
+    List<ToolCall> calls =
+        Conversation.fromMessages("m", toolCalls(functions)).messages().get(0).getToolCallsList();
+    ToolCall first = ToolCall.newBuilder().setType("function").setName("f").build();
+    ToolCall second = first.toBuilder().setIndex(7).setId("c").setName("g").build();
+    ToolCall third = first.toBuilder().setIndex(2).setName("h").setArguments("{}").build();
+    assertEquals(List.of(first, second, third), calls);
+  }
+
+  @Test
+  void namesThePlaceOfToolCallsThatItRefuses() {
+    Map<String, String> wrong = new HashMap<>();
+    for (String index : List.of("-1", "0.5", "2147483648", "\"1\"", "true")) {
+      wrong.put(
+          toolCalls("{\"index\":" + index + ",\"function\":{\"name\":\"f\"}}"),
+          "messages[0].tool_calls[0].index: must be an integer of 0 or more");
+    }
+    for (String type : List.of("code", "")) {
+      wrong.put(
+          toolCalls("{\"type\":\"" + type + "\",\"function\":{\"name\":\"f\"}}"),
+          "messages[0].tool_calls[0].type: must be function");
+    }
+    wrong.put(
+        toolCalls("{\"function\":{\"name\":\"\"}}"),
+        "messages[0].tool_calls[0].function.name: is empty");
+    wrong.put(
+        toolCalls("{\"function\":{}}"), "messages[0].tool_calls[0].function.name: is missing");
+    wrong.put(toolCalls("{}"), "messages[0].tool_calls[0].function: is missing");
+    wrong.put(toolCalls("null"), "messages[0].tool_calls[0]: must be an object");
+    refuses(wrong);
+  }
+
+  @Test
+  void takesTheTypeOfTheUriThenOfTheFormatThenOfTheBytes() {
+    assertEquals("audio/x", audioType("data:audio/x;base64,SUQz", "wav"));
+    assertEquals("audio/wav", audioType("data:;base64,SUQz", "wav"));
+    assertEquals("audio/mpeg", audioType("data:;base64,SUQz", "smell"));
+    assertEquals("audio/wav", audioType("SUQz", "wav"));
+    assertEquals("audio/mpeg", audioType("SUQz", "smell"));
+    assertEquals("", audioType("QUJD", "smell"));
+    assertEquals("", audioType("oss://a", "mp3"));
+  }
+
+  @Test
+  void takesWhatMayBeLeftOut() {
+    List<Message> messages =
+        Conversation.fromMessages(
+                "m",
+                "[{\"role\":\"assistant\",\"content\":\"\"},{\"role\":\"tool\",\"content\":[]},"
+                    + "{\"role\":\"user\",\"tool_call_id\":\"c\",\"content\":"
+                    + "[{\"type\":\"video\",\"video\":\"oss://a\"}]}]")
+            .messages();
+    assertEquals(List.of(Contents.text("")), messages.get(0).getContentList());
+    assertEquals("", messages.get(1).getToolCallId());
+    assertEquals(0, messages.get(1).getContentCount());
+    assertEquals("c", messages.get(2).getToolCallId());
+    assertEquals("oss://a", messages.get(2).getContent(0).getVideo().getUri());
+  }
+
+  @Test
   void namesThePlaceOfWhatItRefuses() {
     Map<String, String> wrong = new HashMap<>();
     wrong.put("{", "messages: is no JSON");
@@ -95,7 +160,6 @@ class MessageListTest {
     wrong.put("[{}]", "messages[0].role: is missing");
     wrong.put("[{\"role\":\"judge\"}]", "messages[0].role: is no role; roles are system");
     wrong.put("[{\"role\":\"user\",\"name\":\"x\"}]", "messages[0].name: is not known");
-    wrong.put("[{\"role\":\"tool\"}]", "messages[0].tool_call_id: is missing");
     wrong.put(part("{}"), "messages[0].content[0]: has no content");
     wrong.put(part("{\"smell\":1}"), "messages[0].content[0].smell: is not known");
     wrong.put(
@@ -274,6 +338,21 @@ class MessageListTest {
         .messages()
         .get(0)
         .getContent(0);
+  }
+
+  private static String audioType(String data, String format) {
+    Map<String, String> audio = Map.of("data", data, "format", format);
+    Map<String, Object> part = Map.of("type", "input_audio", "input_audio", audio);
+    return Conversation.fromMessages("m", List.of(Map.of("role", "user", "content", List.of(part))))
+        .messages()
+        .get(0)
+        .getContent(0)
+        .getAudio()
+        .getMimeType();
+  }
+
+  private static String toolCalls(String json) {
+    return "[{\"role\":\"assistant\",\"tool_calls\":[" + json + "]}]";
   }
 
   private static String part(String json) {
