@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
+from collections.abc import Generator
 from typing import Any
 
 import grpc
@@ -12,6 +14,7 @@ from gateway import FAILURE, INFO, LIMIT, STARTED, Gateway, answer, fail, text
 from test_client import asks_for
 
 from dashgate import AsyncClient, Conversation, Error, Tool, v1
+from dashgate._unary import awaited
 
 ASK = Conversation("m").user("hello?")
 
@@ -84,6 +87,86 @@ def test_a_servers_cancelled_is_an_error(gateway: Gateway) -> None:
     with pytest.raises(Error) as caught:
         asyncio.run(main())
     assert caught.value.code == grpc.StatusCode.CANCELLED
+
+
+class Ending:
+    """A call that ends as its task is cancelled."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self.ends_with = code
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return asyncio.sleep(LIMIT).__await__()
+
+    async def read(self) -> None:
+        await self
+
+    def done(self) -> bool:
+        return True
+
+    def add_done_callback(self, _: object) -> None:
+        pass
+
+    def cancel(self) -> None:
+        pass
+
+    async def code(self) -> grpc.StatusCode:
+        return self.ends_with
+
+    async def details(self) -> str:
+        return "it failed"
+
+
+@pytest.mark.parametrize("kind", ["unary", "stream", "session"])
+@pytest.mark.parametrize("code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED])
+def test_a_call_that_ends_as_its_task_is_cancelled(code: grpc.StatusCode, kind: str) -> None:
+    if sys.version_info < (3, 11) and code is grpc.StatusCode.CANCELLED:
+        pytest.skip("a task does not know if it is cancelled")
+    call: Any = Ending(code)
+
+    async def wait(client: AsyncClient) -> None:
+        if kind == "unary":
+            await awaited(call, "r")
+        elif kind == "stream":
+            stream = client.stream(ASK)
+            await stream._receive(call)
+        else:
+            session = client.live("m")
+            await session._read(call)
+
+    async def main() -> None:
+        async with AsyncClient("127.0.0.1:1") as client:
+            task = asyncio.create_task(wait(client))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+
+
+def test_a_session_that_fails_as_its_task_is_cancelled(gateway: Gateway) -> None:
+    """The reading task has ended when the task that waits for it is cancelled."""
+    if sys.version_info < (3, 11):
+        pytest.skip("a task does not know if it is cancelled")
+
+    class Failing(Ending):
+        async def read(self) -> None:
+            await asyncio.sleep(0.05)
+            waiting[0].cancel()
+            raise asyncio.CancelledError
+
+    waiting: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        async with AsyncClient(gateway.address) as client:
+            session = client.live("m")
+            call = Failing(grpc.StatusCode.CANCELLED)
+            waiting.append(asyncio.create_task(session._read(call)))
+            with pytest.raises(asyncio.CancelledError):
+                await waiting[0]
+
+    asyncio.run(main())
 
 
 def test_a_silent_stream_fails(gateway: Gateway) -> None:

@@ -164,9 +164,12 @@ async def completed(
 
 async def awaited(call: Awaitable[_Response], request_id: str) -> _Response:
     """Wait for the response of an asynchronous call."""
+    before = cancellations()
     try:
         return await call
     except asyncio.CancelledError:
+        if cancellations() > before:
+            raise
         await raise_if_cancelled_there(call, request_id)
         if is_cancelled_task() is False:
             raise closed_error(request_id) from None
@@ -177,8 +180,18 @@ async def awaited(call: Awaitable[_Response], request_id: str) -> _Response:
 
 async def raise_if_cancelled_there(call: Any, request_id: str) -> None:
     """Distinguish CANCELLED of a server or proxy, an error, from a cancellation by the caller."""
-    if call.done() and (details := await call.details()) != _CANCELLED_HERE:
+    if not call.done() or await call.code() is not grpc.StatusCode.CANCELLED:
+        return
+    if (details := await call.details()) != _CANCELLED_HERE:
         raise Error(grpc.StatusCode.CANCELLED, details or "", request_id=request_id) from None
+
+
+def cancellations() -> int:
+    """Return how often the current task was cancelled. Python 3.10 does not know it: 0.
+
+    One that comes while a task waits ends the wait, whatever else ends it at the same time.
+    """
+    return getattr(asyncio.current_task(), "cancelling", lambda: 0)()
 
 
 def is_cancelled_task() -> bool | None:

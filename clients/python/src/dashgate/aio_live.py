@@ -16,7 +16,7 @@ from dashgate import v1
 from dashgate._aio_writing import has_connected, has_written
 from dashgate._failure import from_rpc
 from dashgate._live import Progress, Request, Response, finished_error, over_error
-from dashgate._unary import left_error
+from dashgate._unary import cancellations, left_error
 from dashgate.errors import Error
 
 _Self = TypeVar("_Self", bound="_AsyncSession[Any, Any]")
@@ -190,10 +190,11 @@ class _AsyncSession(Generic[Request, Response]):
         if self._reading is None or self._reading[0] is not call:
             self._reading = (call, asyncio.ensure_future(call.read()))
         reading = self._reading[1]
+        before = cancellations()
         try:
             event = await asyncio.shield(reading)
         except asyncio.CancelledError:
-            if not reading.done():
+            if not reading.done() or cancellations() > before:
                 raise
             event = None
         except _ENDED:

@@ -18,6 +18,7 @@ from dashgate._headers import header_texts
 from dashgate._leaving import SentMetadata
 from dashgate._resume import Resumption
 from dashgate._unary import (
+    cancellations,
     closed_error,
     is_cancelled_task,
     left_error,
@@ -210,9 +211,12 @@ class AsyncStream:
         timer = None
         if self._idle_timeout != float("inf"):
             timer = asyncio.get_running_loop().call_later(self._idle_timeout, self._expire)
+        before = cancellations()
         try:
             event = await call.read()
         except asyncio.CancelledError:
+            if cancellations() > before:
+                raise
             if self._expired:
                 raise idle_error(self._idle_timeout, self.request_id) from None
             await raise_if_cancelled_there(call, self.request_id)
