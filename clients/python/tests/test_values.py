@@ -209,6 +209,18 @@ def test_an_error_can_be_sent_to_another_process() -> None:
     error = Error(grpc.StatusCode.ABORTED, "oh", raw_reason="R", request_id="i", retry_after=1.5)
     error.usage = v1.Usage(output_tokens=7)
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
-    assert str(again) == "ABORTED R: oh (request i)"
+    assert str(again) == "ABORTED R: oh (request id i)"
     assert (again.code, again.retry_after, again.status) == (error.code, 1.5, error.status)
     assert (again.raw_reason, again.usage) == ("R", error.usage)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("oh", "ABORTED: oh (request id i)"),
+        ("oh (request id i)", "ABORTED: oh (request id i)"),
+    ],
+)
+def test_the_text_of_an_error_ends_with_the_request_id(message: str, shown: str) -> None:
+    assert str(Error(grpc.StatusCode.ABORTED, message, request_id="i")) == shown
+    assert str(Error(grpc.StatusCode.ABORTED, "oh")) == "ABORTED: oh"

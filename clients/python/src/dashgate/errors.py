@@ -95,7 +95,7 @@ class Error(Exception):
         # The reason of a deadline is the name of its code.
         names = dict.fromkeys(filter(None, (self.code.name, self.raw_reason)))
         is_named = not self.request_id or self.request_id in self.message
-        call = "" if is_named else f" (request {self.request_id})"
+        call = "" if is_named else f" (request id {self.request_id})"
         return f"{' '.join(names)}: {self.message}{call}"
 
     def __repr__(self) -> str:
