@@ -11,7 +11,7 @@ from callers import ASK, Caller
 from gateway import COMPLETED, INFO, STARTED, Event, Gateway, answer, fail, text
 from grpc import StatusCode
 
-from dashgate import AsyncClient, Client, Error, v1
+from dashgate import AsyncClient, AsyncToolStream, Client, Error, ToolStream, v1
 
 HEARTBEAT = Event(heartbeat=v1.Heartbeat())
 
@@ -88,3 +88,29 @@ def test_an_answer_has_the_metadata_of_its_response(gateway: Gateway, call: Call
 
     gateway.converse = play
     assert call("converse", ASK).headers == {"x-first": "a", "x-last": "b"}
+
+
+def test_a_tool_loop_has_what_the_stream_of_its_round_has(gateway: Gateway) -> None:
+    gateway.events = [STARTED, text("a"), text("b"), COMPLETED]
+
+    def check(loop: ToolStream | AsyncToolStream) -> None:
+        assert loop.partial is not None
+        assert loop.partial.text == "a"
+        assert loop.headers == loop.current.headers
+        assert (loop.request_id, loop.resumes) == (loop.current.request_id, 0)
+
+    async def tasks() -> None:
+        async with AsyncClient(gateway.address) as client:
+            loop = client.stream_tools(ASK, [])
+            assert loop.partial is None
+            async for _ in loop.text_deltas():
+                check(loop)
+                break
+
+    with Client(gateway.address) as client:
+        loop = client.stream_tools(ASK, [])
+        assert loop.partial is None
+        for _ in loop.text_deltas():
+            check(loop)
+            break
+    asyncio.run(tasks())

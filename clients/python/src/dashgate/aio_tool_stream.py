@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 
 from dashgate import v1
@@ -27,6 +27,29 @@ class AsyncToolStream:
         self.current = begin()
         """The stream of the current round."""
         self._events = aiter(self.current)
+
+    @property
+    def request_id(self) -> str:
+        """The request id of the current round's call."""
+        return self.current.request_id
+
+    @property
+    def resumes(self) -> int:
+        """How often the stream of the current round was tried to be resumed."""
+        return self.current.resumes
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The metadata of the current round's response. Empty until its first event was read."""
+        return self.current.headers
+
+    @property
+    def partial(self) -> Answer | None:
+        """The answer that the events of the current round so far make, also after an error.
+
+        None before the first event of a round that is no heartbeat.
+        """
+        return self.current.partial
 
     async def __aiter__(self) -> AsyncIterator[v1.ConverseStreamResponse]:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 
 from dashgate import v1
@@ -27,6 +27,29 @@ class ToolStream:
         self.current = begin()
         """The stream of the current round."""
         self._events = iter(self.current)
+
+    @property
+    def request_id(self) -> str:
+        """The request id of the current round's call."""
+        return self.current.request_id
+
+    @property
+    def resumes(self) -> int:
+        """How often the stream of the current round was tried to be resumed."""
+        return self.current.resumes
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The metadata of the current round's response. Empty until its first event was read."""
+        return self.current.headers
+
+    @property
+    def partial(self) -> Answer | None:
+        """The answer that the events of the current round so far make, also after an error.
+
+        None before the first event of a round that is no heartbeat.
+        """
+        return self.current.partial
 
     def __iter__(self) -> Iterator[v1.ConverseStreamResponse]:
         try:
