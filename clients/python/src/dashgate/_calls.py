@@ -9,12 +9,14 @@ import grpc
 from dashgate import v1
 from dashgate._fold import Fold
 from dashgate._settings import Metadata, Settings
+from dashgate._types import check_metadata, wrong_type
 from dashgate.conversation import Conversation
 from dashgate.errors import Error
 
 
 def given_name(request_id: str, metadata: Metadata | None) -> str:
     """Return the request id of the caller, of which there may be none."""
+    check_metadata(metadata)
     if request_id:
         return request_id
     given = {name.lower(): value for name, value in (metadata or {}).items()}.get("x-request-id")
@@ -71,6 +73,7 @@ def rpc_name(request: object) -> str:
 
 def named_metadata(settings: Settings, metadata: Metadata | None) -> tuple[str, Metadata]:
     """Return the request id of a request without a field for it, and the metadata with the id."""
+    check_metadata(metadata)
     more = {name.lower(): value for name, value in (metadata or {}).items()}
     given = more.get("x-request-id") or dict(settings.sent_metadata()).get("x-request-id")
     name = given if isinstance(given, str) and given else name_call("")
@@ -85,7 +88,11 @@ def without_name(metadata: Metadata | None) -> Metadata | None:
 
 
 def _raw(conversation: Conversation | v1.Conversation) -> v1.Conversation:
-    return conversation.raw if isinstance(conversation, Conversation) else conversation
+    if isinstance(conversation, Conversation):
+        return conversation.raw
+    if not isinstance(conversation, v1.Conversation):
+        raise wrong_type("conversation", conversation, "a dashgate.Conversation")
+    return conversation
 
 
 def _expected(conversation: Conversation | v1.Conversation, given: int | None) -> int | None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from dashgate._types import wrong_type
 from dashgate._version import __version__
 
 PEM: TypeAlias = bytes | str | os.PathLike[str]
@@ -145,6 +146,10 @@ class Endpoint:
 
         `more` are options of the channel, which replace single ones of those below.
         """
+        if not isinstance(target, (str, type(None))):
+            raise wrong_type("target", target, "a str")
+        if not isinstance(tls, (TLS, type(None))):
+            raise wrong_type("tls", tls, "a dashgate.TLS")
         where = parse_target(target or os.environ.get("DASHGATE_ADDR") or DEFAULT_TARGET)
         if tls is not None and where.scheme == "http":
             raise ValueError("tls was given, and the target begins with http://: write https://")

@@ -16,6 +16,7 @@ from dashgate._backoff import RESUME_ATTEMPTS, Deadline, resume_delay
 from dashgate._calls import named_metadata, rpc_name
 from dashgate._log import CallLog
 from dashgate._settings import Metadata, Settings
+from dashgate._types import wrong_type
 from dashgate.errors import Error
 
 LiveEvent: TypeAlias = v1.ConverseLiveResponse | v1.SynthesizeLiveResponse
@@ -132,6 +133,8 @@ def converse_opening(
     setup: v1.LiveSetup | str,
 ) -> tuple[v1.ResumeSession | None, Callable[[v1.ResumeSession | None], v1.ConverseLiveRequest]]:
     """Return what the setup resumes, and the first message of each stream."""
+    if not isinstance(setup, (v1.LiveSetup, str)):
+        raise wrong_type("setup", setup, "a v1.LiveSetup, or a model")
     full = v1.LiveSetup(model=setup) if isinstance(setup, str) else setup
 
     def opening(resume: v1.ResumeSession | None) -> v1.ConverseLiveRequest:
@@ -144,6 +147,8 @@ def speech_opening(
     setup: v1.SynthesisSetup | str,
 ) -> tuple[v1.ResumeSession | None, Callable[[v1.ResumeSession | None], v1.SynthesizeLiveRequest]]:
     """Return what the setup resumes, and the first message of each stream."""
+    if not isinstance(setup, (v1.SynthesisSetup, str)):
+        raise wrong_type("setup", setup, "a v1.SynthesisSetup, or a model")
     full = v1.SynthesisSetup(model=setup) if isinstance(setup, str) else setup
 
     def opening(resume: v1.ResumeSession | None) -> v1.SynthesizeLiveRequest:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dashgate._log import configure_log
+from dashgate._types import check_metadata, check_number, wrong_type
 
 Metadata: TypeAlias = Mapping[str, str | bytes]
 """The names and values of metadata."""
@@ -44,6 +45,11 @@ class Settings:
     ) -> Settings:
         """Return settings with defaults for missing values."""
         configure_log()
+        check_metadata(metadata)
+        check_number("timeout", timeout)
+        check_number("idle_timeout", idle_timeout)
+        if not isinstance(api_key, (str, type(None))):
+            raise wrong_type("api_key", api_key, "a str")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout is {timeout}; it must be more than 0 seconds")
         if idle_timeout is not None and not idle_timeout > 0:
@@ -64,6 +70,7 @@ class Settings:
 
     def sent_metadata(self, more: Metadata | None = None) -> tuple[tuple[str, str | bytes], ...]:
         """Join the metadata of client and call, of which the latter takes precedence."""
+        check_metadata(more)
         both = {name.lower(): value for name, value in self.metadata.items()}
         both.update((name.lower(), value) for name, value in (more or {}).items())
         if self.api_key:
@@ -88,6 +95,7 @@ def _first(*values: float | None) -> float | None:
 
 
 def _finite(timeout: float | None) -> float | None:
+    check_number("timeout", timeout)
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout is {timeout}; it must be more than 0 seconds")
     return None if timeout is not None and timeout > FOREVER else timeout
@@ -100,6 +108,8 @@ def _idle(timeout: float | None) -> float:
 
 
 def _count(max_retries: int) -> int:
+    if not isinstance(max_retries, int):
+        raise wrong_type("max_retries", max_retries, "an int")
     if max_retries < 0:
         raise ValueError(f"max_retries is {max_retries}; it must be 0 or more")
     return max_retries

@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 import grpc
 
 from dashgate import v1
+from dashgate._types import wrong_type
 from dashgate.answer import Answer
 from dashgate.conversation import Conversation
 from dashgate.errors import Error
-from dashgate.tools import Tool
+from dashgate.tools import Tool, checked_tool
 
 # Enough for usual tools; bounds the cost of a model that never stops calling them.
 MAX_ROUNDS = 8
@@ -43,8 +44,12 @@ class ToolRounds:
         *,
         parallel: bool,
     ) -> None:
+        if not isinstance(conversation, Conversation):
+            raise wrong_type("conversation", conversation, "a dashgate.Conversation")
+        if isinstance(tools, Tool) or not isinstance(tools, Iterable):
+            raise wrong_type("tools", tools, "a list of tools")
         self._conversation = conversation
-        self._tools = {tool.name: tool for tool in tools}
+        self._tools = {checked_tool(tool).name: tool for tool in tools}
         self._max_rounds = max_rounds
         self._rounds = 0
         self._parallel = parallel

@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol, TypeAlias, cast
 from dashgate import v1
 from dashgate._media_types import sniff
 from dashgate._regular_files import open_regular, opened_in_thread
+from dashgate._types import wrong_type
 from dashgate._unary import Pending
 from dashgate.content import Reader
 
@@ -53,8 +54,10 @@ def opened(source: UploadSource, name: str) -> Iterator[tuple[Reader, str, int |
             yield file, name or path.name, os.fstat(file.fileno()).st_size
     elif isinstance(source, (bytes, bytearray, memoryview)):
         yield _Bytes(memoryview(source).cast("B")), name, memoryview(source).nbytes
-    else:
+    elif isinstance(source, Reader):
         yield source, name, _rest(source)
+    else:
+        raise wrong_type("the source", source, "a path, bytes, or a reader of bytes")
 
 
 @asynccontextmanager
@@ -69,8 +72,10 @@ async def opened_async(
     elif isinstance(source, (bytes, bytearray, memoryview)):
         with opened(source, name) as found:
             yield found
+    elif not isinstance(source, Reader):
+        raise wrong_type("the source", source, "a path, bytes, or a reader of bytes")
     else:
-        reader = cast("Reader", source)
+        reader = source
         awaits = inspect.iscoroutinefunction(reader.read)
         yield reader, name, None if awaits else await asyncio.to_thread(_rest, reader)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -18,6 +18,7 @@ from dashgate import v1
 from dashgate._large_files import LARGE, attach
 from dashgate._media_types import HEAD, sniff
 from dashgate._regular_files import open_regular
+from dashgate._types import wrong_type
 
 
 @runtime_checkable
@@ -35,11 +36,16 @@ as an open file, which is read to its end."""
 # How much is read at once from a reader.
 _PIECE = 1024 * 1024
 
+# What is not a list of sources, though some can be iterated.
+_ONE = (str, os.PathLike, bytes, bytearray, memoryview, Reader)
+
 _SCHEMES = ("http:", "https:", "oss:", "data:")
 
 
 def text(value: str) -> v1.Content:
     """Return a text part."""
+    if not isinstance(value, str):
+        raise wrong_type("a text", value, "a str")
     return v1.Content(text=value)
 
 
@@ -58,7 +64,7 @@ def image(source: Source, *, mime_type: str = "") -> v1.Content:
 
 def video(source: Source | Sequence[Source], *, mime_type: str = "") -> v1.Content:
     """Return a video part from a URI, a path, bytes, a reader, or a list of images: its frames."""
-    if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, Reader)):
+    if isinstance(source, Iterable) and not isinstance(source, _ONE):
         frames = v1.VideoFrames(frames=[_picture(frame, mime_type) for frame in source])
         return v1.Content(video=v1.Video(frames=frames))
     uri, data, mime_type = _medium(source, mime_type, "video")
@@ -88,8 +94,11 @@ def _medium(source: Source, mime_type: str, kind: str) -> tuple[str | None, byte
             data, name = file.read(), path.name
     elif isinstance(source, Reader):
         data, name = _read(source)
-    else:
+    elif isinstance(source, (bytes, bytearray, memoryview)):
         data, name = bytes(source), ""
+    else:
+        # `bytes` makes zeros of a number.
+        raise wrong_type("the source", source, "a path, a URI, bytes, or a reader of bytes")
     return None, data, mime_type or sniff(data, name, kind)
 
 

@@ -9,9 +9,10 @@ from google.protobuf import json_format
 
 from dashgate import v1
 from dashgate._messages import parse_messages
+from dashgate._types import wrong_type
 from dashgate.answer import Answer
 from dashgate.content import text
-from dashgate.tools import Tool
+from dashgate.tools import Tool, checked_tool
 
 Part: TypeAlias = str | v1.Content
 """A part of a message. A string is equivalent to `text(string)`."""
@@ -101,6 +102,8 @@ class Conversation:
         A stored conversation loses its messages instead, because the gateway has stored them with
         the answer.
         """
+        if not isinstance(answer, (Answer, v1.Message)):
+            raise wrong_type("answer", answer, "an Answer, or a v1.Message")
         if isinstance(answer, Answer) and answer.raw.HasField("history_used"):
             self.raw.last_turn = answer.raw.history_used.turn
             del self.raw.messages[:]
@@ -110,6 +113,8 @@ class Conversation:
 
     def tool_result(self, call: v1.ToolCall | str, result: str) -> Conversation:
         """Append the result of a tool call; `call` is the call or its id."""
+        if not isinstance(call, (v1.ToolCall, str)):
+            raise wrong_type("call", call, "a v1.ToolCall, or its id")
         name = call if isinstance(call, str) else call.id
         self.raw.messages.add(role=v1.ROLE_TOOL, tool_call_id=name, content=[text(result)])
         return self
@@ -117,7 +122,7 @@ class Conversation:
     def declare(self, *tools: Tool | v1.Tool) -> Conversation:
         """Declare tools that the model may call. A declared tool of the same name is replaced."""
         for tool in tools:
-            new = tool.declaration() if isinstance(tool, Tool) else tool
+            new = tool if isinstance(tool, v1.Tool) else checked_tool(tool).declaration()
             same = (
                 old
                 for old in self.raw.tools
@@ -131,6 +136,8 @@ class Conversation:
 
     def choose_tool(self, choice: str) -> Conversation:
         """Set the tool choice: `auto`, `none`, `required`, or the name of the tool to call."""
+        if not isinstance(choice, str):
+            raise wrong_type("choice", choice, "a str")
         if (mode := _CHOICES.get(choice)) is not None:
             self.raw.tool_choice.mode = mode
         else:
@@ -142,4 +149,8 @@ class Conversation:
 
 
 def _content(part: Part) -> v1.Content:
-    return text(part) if isinstance(part, str) else part
+    if isinstance(part, v1.Content):
+        return part
+    if not isinstance(part, str):
+        raise wrong_type("a part of a message", part, "a str, or a part such as dashgate.image()")
+    return text(part)

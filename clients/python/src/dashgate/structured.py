@@ -50,6 +50,8 @@ class Schema(Generic[_Value]):
         """Return the schema of a dataclass or of a model of pydantic."""
         if isinstance(kind, Schema):
             return kind
+        if not isinstance(kind, type):
+            raise TypeError(f"{kind!r} is no dataclass and no pydantic model: give a Schema")
         name = re.sub(r"[^A-Za-z0-9_-]", "_", kind.__name__)
         if is_model(kind):
             model: Any = kind

@@ -17,6 +17,7 @@ from dashgate._schema import (
     parse_object,
     to_text,
 )
+from dashgate._types import wrong_type
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,16 @@ def tool(
     if function is None:
         return lambda given: _typed(given, name, description)
     return _typed(function, name, description)
+
+
+def checked_tool(given: object) -> Tool:
+    """Return a tool, or raise the error of something else, such as a function."""
+    if isinstance(given, Tool):
+        return given
+    if callable(given):
+        name = getattr(given, "__name__", repr(given))
+        raise TypeError(f"{name} is a function and not a tool: write @dashgate.tool before it")
+    raise wrong_type("a tool", given, "a dashgate.Tool: @dashgate.tool makes one of a function")
 
 
 def _typed(function: Callable[..., Any], name: str, description: str) -> Tool:
