@@ -87,15 +87,20 @@ final class CallLog {
   }
 
   /** Returns what is logged of a text that comes from elsewhere. */
-  private static String foreign(String text) {
+  static String foreign(String text) {
     return text.codePoints()
         .limit(MAX_CHARACTERS)
         .mapToObj(it -> it >= ' ' && it <= '~' ? String.valueOf((char) it) : "?")
         .collect(Collectors.joining());
   }
 
+  /** Returns a text without line ends and other control characters. */
+  static String line(String text) {
+    return CONTROL.matcher(text).replaceAll("?");
+  }
+
   private static void write(String line) {
     // An address must not begin a new line.
-    LOGGER.log(System.Logger.Level.INFO, "dashgate: " + CONTROL.matcher(line).replaceAll("?"));
+    LOGGER.log(System.Logger.Level.INFO, "dashgate: " + line(line));
   }
 }

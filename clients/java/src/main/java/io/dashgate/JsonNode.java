@@ -123,7 +123,7 @@ final class JsonNode {
 
   /** Returns the value of a key that this object has. */
   JsonNode at(String key) {
-    return new JsonNode(place + "." + key, fields().get(key));
+    return new JsonNode(inside(place, key), fields().get(key));
   }
 
   IllegalArgumentException error(String what) {
@@ -141,12 +141,18 @@ final class JsonNode {
     return codePoint >= Character.MIN_SURROGATE && codePoint <= Character.MAX_SURROGATE;
   }
 
+  /** The place of a key, which comes from elsewhere. */
+  private static String inside(String place, String key) {
+    return place + "." + CallLog.foreign(key);
+  }
+
   private static void put(
       String place, Object key, Object item, int depth, Struct.Builder fields) {
     if (!(key instanceof CharSequence)) {
       throw new IllegalArgumentException(place + ": has a key that is no text");
     }
-    fields.putFields(key.toString(), value(place + "." + key, item, depth));
+    String name = key.toString();
+    fields.putFields(name, value(inside(place, name), item, depth));
   }
 
   private static Value value(String place, Object value, int depth) {

@@ -14,12 +14,15 @@ final class Target {
 
   private static final String FORMS =
       "host, host:port, http://host:port, https://host:port, dns:///host:port and unix:/path";
+  private static final String UNIX = "unix:";
   private static final int HTTPS_PORT = 443;
   private static final int MAX_PORT = 65535;
 
   /** A pattern, because java.net.URI rejects host names with an underscore. */
   private static final Pattern AUTHORITY =
-      Pattern.compile("(?<host>\\[[0-9A-Fa-f:.%]+]|[^\\s:/?#\\[\\]]+)(:(?<port>[0-9]{1,5}))?");
+      Pattern.compile("(?<host>\\[[0-9A-Fa-f:.%]+]|[^:/?#,\\[\\]]+)(:(?<port>[^:/?#,]*))?");
+
+  private static final Pattern NUMBER = Pattern.compile("[0-9]{1,5}");
 
   private final String text;
   /** Null for `host:port` and a Unix socket. */
@@ -35,12 +38,27 @@ final class Target {
   }
 
   static Target parse(String text) {
-    if (text.startsWith("unix:")) {
-      if (text.length() == "unix:".length()) {
-        throw wrong(text, "has no path; write unix:/path/to/socket");
-      }
-      return new Target(text, null, null, -1);
+    boolean isUnix = text.startsWith(UNIX);
+    if (text.contains("@") && !isUnix) {
+      // The address is logged, and a password would be logged with it.
+      throw new IllegalArgumentException("the target holds a user or a password; use apiKey");
     }
+    if (text.codePoints().anyMatch(it -> isControl(it) || isSpace(it) && !isUnix)) {
+      throw wrong(text, "holds a space, a line end or another control character");
+    }
+    return isUnix ? parseUnix(text) : parseNetwork(text);
+  }
+
+  private static Target parseUnix(String text) {
+    String path = text.substring(UNIX.length());
+    // What follows two slashes is an authority, which there is none of.
+    if (path.isEmpty() || path.startsWith("//") && !path.startsWith("///")) {
+      throw wrong(text, "has no path; write unix:/path/to/socket");
+    }
+    return new Target(text, null, null, -1);
+  }
+
+  private static Target parseNetwork(String text) {
     for (String named : new String[] {"dns", "ipv4", "ipv6"}) {
       if (text.startsWith(named + ":")) {
         return parseNamed(text, named);
@@ -52,10 +70,6 @@ final class Target {
       throw wrong(text, "has an unknown scheme; accepted are " + FORMS);
     }
     String authority = mark < 0 ? text : text.substring(mark + "://".length());
-    if (authority.contains("@")) {
-      // The address is logged, and a password would be logged with it.
-      throw new IllegalArgumentException("the target holds a user or a password; use apiKey");
-    }
     if (scheme != null && authority.endsWith("/")) {
       authority = authority.substring(0, authority.length() - 1);
     }
@@ -63,12 +77,13 @@ final class Target {
     if (!parts.matches()) {
       throw wrong(text, "is none of the accepted forms " + FORMS);
     }
+    String given = parts.group("port");
     int port = "https".equals(scheme) ? HTTPS_PORT : PORT;
-    if (parts.group("port") != null) {
-      port = Integer.parseInt(parts.group("port"));
+    if (given != null) {
+      port = NUMBER.matcher(given).matches() ? Integer.parseInt(given) : -1;
     }
-    if (port > MAX_PORT) {
-      throw wrong(text, "has a port above " + MAX_PORT);
+    if (port < 0 || port > MAX_PORT) {
+      throw wrong(text, "has a port that is no number up to " + MAX_PORT);
     }
     return new Target(text, scheme, parts.group("host"), port);
   }
@@ -131,7 +146,15 @@ final class Target {
     return text;
   }
 
+  private static boolean isSpace(int letter) {
+    return Character.isWhitespace(letter) || Character.isSpaceChar(letter);
+  }
+
+  private static boolean isControl(int letter) {
+    return Character.isISOControl(letter) || letter == '\u2028' || letter == '\u2029';
+  }
+
   private static IllegalArgumentException wrong(String text, String what) {
-    return new IllegalArgumentException("the target \"" + text + "\" " + what);
+    return new IllegalArgumentException("the target \"" + CallLog.line(text) + "\" " + what);
   }
 }

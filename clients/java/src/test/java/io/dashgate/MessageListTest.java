@@ -160,6 +160,7 @@ class MessageListTest {
     wrong.put("[{}]", "messages[0].role: is missing");
     wrong.put("[{\"role\":\"judge\"}]", "messages[0].role: is no role; roles are system");
     wrong.put("[{\"role\":\"user\",\"name\":\"x\"}]", "messages[0].name: is not known");
+    wrong.put("[{\"role\":\"user\",\"a\\nb\":\"x\"}]", "messages[0].a?b: is not known");
     wrong.put(part("{}"), "messages[0].content[0]: has no content");
     wrong.put(part("{\"smell\":1}"), "messages[0].content[0].smell: is not known");
     wrong.put(

@@ -51,17 +51,50 @@ class TargetTest {
     Map<String, String> wrong =
         Map.of(
             "ftp://a:1", "has an unknown scheme; accepted are " + FORMS,
-            "a:70000", "has a port above 65535",
+            "a:70000", "has a port that is no number up to 65535",
+            "a:b", "has a port that is no number up to 65535",
+            "https://[::1]:", "has a port that is no number up to 65535",
             "unix:", "has no path; write unix:/path/to/socket",
             "dns://server/a:1", "is not one address; for many write dns:///host:port",
             "ipv4:1.1.1.1:1,1.1.1.2:1", "is not one address; for many write dns:///host:port",
             "xds:///a:1", "has an unknown scheme; accepted are " + FORMS);
     wrong.forEach((text, what) -> assertEquals("the target \"" + text + "\" " + what, fault(text)));
     for (String text :
-        List.of("", "a:b", "https://a/path", "https://a?x=1", "::1:50051", "a b:1")) {
+        List.of("", "https://a/path", "https://a?x=1", "::1:50051", "a:1,b:1", "a,b", "[::1")) {
       assertTrue(fault(text).contains("none of the accepted forms " + FORMS), text);
     }
-    assertFalse(fault("https://me:secret@a").contains("secret"));
+    for (String text :
+        List.of("a:-1", "a:+1", "a:123456", "a:0x1", "dns:///a:", "unix-abstract:x")) {
+      assertTrue(fault(text).endsWith("has a port that is no number up to 65535"), text);
+    }
+    assertTrue(fault("unix://a").endsWith("has no path; write unix:/path/to/socket"));
+  }
+
+  @Test
+  void refusesSpacesAndLineEnds() {
+    List<String> wrong =
+        List.of(
+            "a b:1", "a:1 ", " a:1", "a:1\n", "a:1\r\n", "http://a:1\t", "a\u00a0:1", "a\u2028:1",
+            "a\0:1", "dns:///a:1 ", "unix:/run/s\n", "unix:/run/\0s");
+    for (String text : wrong) {
+      String fault = fault(text);
+      assertTrue(
+          fault.endsWith("\" holds a space, a line end or another control character"), fault);
+      assertTrue(fault.codePoints().noneMatch(Character::isISOControl), fault);
+    }
+    assertTrue(Target.parse("unix:/run/my socket").isUnix());
+    assertTrue(Target.parse("unix:///run/me@here").isUnix());
+  }
+
+  @Test
+  void quotesNoPassword() {
+    for (String text :
+        List.of(
+            "https://me:secret@a", "me:secret@a:1", "secret@a", "ftp://me:secret@a",
+            "http://me:secret@a/path", "me:secret@a,b", "me:secret@a:1\n", "dns:///me:secret@a",
+            "dns://me:secret@a/b", "ipv4:me:secret@a,b")) {
+      assertEquals("the target holds a user or a password; use apiKey", fault(text));
+    }
   }
 
   @Test
