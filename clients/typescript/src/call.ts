@@ -56,6 +56,12 @@ export class Call {
   #failure: { readonly reason: unknown } | undefined;
   #stopped: ((reason: unknown) => void) | undefined;
   #isOver = false;
+  /** The latest error of an attempt that did not reach the gateway. */
+  #unreached: DashgateError | undefined;
+  /** While the call does not reach the gateway: its error, if it ends now. */
+  #obstacle: (() => DashgateError) | undefined;
+  #hasConnected: boolean | undefined;
+  #isLate = false;
 
   constructor(options: CallOptions, defaults: CallDefaults, log: (requestId: string) => CallLog) {
     this.requestId = givenId(options) ?? uuid();
@@ -67,7 +73,7 @@ export class Call {
       this.#boundMs = bound;
       this.#deadline = performance.now() + bound;
       this.timer(bound, () => {
-        this.stop(this.#late(bound));
+        this.expire(this.#late(bound));
       });
     }
     this.#follow(options.signal);
@@ -82,6 +88,47 @@ export class Call {
   get timeoutMs(): number | undefined {
     const left = this.#deadline && Math.ceil(this.#deadline - performance.now());
     return left && Math.max(left, 1);
+  }
+
+  /** Whether the call was cancelled. */
+  get isStopped(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  /** Whether the call was cancelled because of its deadline, or because nothing came. */
+  get isLate(): boolean {
+    return this.#isLate;
+  }
+
+  /** Whether there was a connection for the call, or it is not known. */
+  get hasConnected(): boolean {
+    return this.#hasConnected ?? true;
+  }
+
+  /** Cancels a call that takes too long. If it did not reach the gateway, that is the reason. */
+  expire(late: DashgateError): void {
+    this.#isLate ||= !this.isStopped;
+    this.stop(this.#obstacle?.() ?? late);
+  }
+
+  /** Notes that the call waits for a connection. */
+  connecting(address: string): void {
+    this.#hasConnected ??= false;
+    this.#obstacle = () => this.#unreached ?? this.#unconnected(address);
+  }
+
+  /** Notes that there is a connection. */
+  connected(): void {
+    this.#hasConnected = true;
+    this.#obstacle = undefined;
+  }
+
+  /** Notes the error of an attempt, which another one follows after a delay. */
+  failed(error: unknown): void {
+    if (error instanceof DashgateError && error.code === "UNAVAILABLE" && error.rawReason === "") {
+      this.#unreached = error;
+      this.#obstacle = () => error;
+    }
   }
 
   /** Cancels the call. The first reason is kept. */
@@ -128,6 +175,7 @@ export class Call {
     const attempts = new Attempts(budget);
     for (;;) {
       this.check();
+      this.#obstacle = undefined;
       try {
         const result = await once();
         attempts.succeeded();
@@ -140,6 +188,7 @@ export class Call {
           throw error;
         }
         this.log.retried(error, wait);
+        this.failed(error);
         await this.sleep(wait);
       }
     }
@@ -225,7 +274,21 @@ export class Call {
   #converted(thrown: unknown): DashgateError {
     const error = DashgateError.from(thrown, this.requestId);
     const isLate = error.code === "DEADLINE_EXCEEDED" && error.rawReason === "";
-    return isLate && this.#boundMs !== undefined ? this.#late(this.#boundMs) : error;
+    if (!isLate || this.#boundMs === undefined) {
+      return error;
+    }
+    this.#isLate = true;
+    return this.#obstacle?.() ?? this.#late(this.#boundMs);
+  }
+
+  #unconnected(address: string): DashgateError {
+    const message = `cannot connect to ${address}: no connection could be made in time`;
+    const cause = this.#boundMs === undefined ? undefined : this.#late(this.#boundMs);
+    return new DashgateError(message, {
+      code: "UNAVAILABLE",
+      requestId: this.requestId,
+      ...(cause && { cause }),
+    });
   }
 
   #late(timeoutMs: number): DashgateError {

@@ -26,6 +26,7 @@ import { LEAVE_LIMIT_MS } from "./resume.js";
 import { RetryBudget } from "./retry.js";
 import type { ClientSettings } from "./settings.js";
 import type { Transport } from "./transport.js";
+import { valuesOf } from "./waiting.js";
 
 /** Four heartbeats of the gateway. */
 const DEFAULT_IDLE_TIMEOUT_MS = 60_000;
@@ -129,7 +130,7 @@ export class Caller {
     return this.run(method.name, { ...options, maxRetries: 0 }, async (call) => {
       headers.set("x-request-id", call.requestId);
       const once = () =>
-        this.transport.unary(method, call.signal, call.timeoutMs, headers, request);
+        this.transport.unary(method, call.signal, call.timeoutMs, headers, request, valuesOf(call));
       const { message } = mayRetry ? await call.attempt(this.budget, once) : await once();
       return message;
     });
@@ -148,7 +149,9 @@ export class Caller {
     headers.set("x-request-id", call.requestId);
     const open = async (input: AsyncIterable<MessageInitShape<I>>) => {
       const { signal, timeoutMs } = call;
-      return (await this.transport.stream(method, signal, timeoutMs, headers, input)).message;
+      const values = valuesOf(call);
+      return (await this.transport.stream(method, signal, timeoutMs, headers, input, values))
+        .message;
     };
     return { call, open };
   }

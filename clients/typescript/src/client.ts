@@ -2,17 +2,13 @@
 /**
  * The common part of the clients for Node.js and browsers: everything except the transport.
  */
-import { clone, create } from "@bufbuild/protobuf";
-import {
-  createClient,
-  createContextValues,
-  type Transport as ConnectTransport,
-} from "@connectrpc/connect";
+import { clone, create, isMessage } from "@bufbuild/protobuf";
+import { createClient, type Transport as ConnectTransport } from "@connectrpc/connect";
 
 import { Answer } from "./answer.js";
 import { givenId, type CallOptions } from "./call.js";
 import { callHeaders, type Caller } from "./caller.js";
-import { Conversation } from "./conversation.js";
+import { Conversation, notConversation } from "./conversation.js";
 import { CallService } from "./gen/dashgate/v1/call_service_pb.js";
 import type { Conversation as RawConversation } from "./gen/dashgate/v1/conversation_pb.js";
 import { ConversationSchema } from "./gen/dashgate/v1/conversation_pb.js";
@@ -39,7 +35,7 @@ import {
   type ToolsOptions,
 } from "./tools.js";
 import type { ServiceClient } from "./transport.js";
-import { WAITING } from "./waiting.js";
+import { valuesOf, WAITING } from "./waiting.js";
 
 /** The calls, over any transport. */
 export abstract class BaseClient extends ResourceClient implements Disposable {
@@ -82,7 +78,14 @@ export abstract class BaseClient extends ResourceClient implements Disposable {
       request.requestId = call.requestId;
       await caller.resolveFiles(fields.conversation, call, headers);
       const { message, header, trailer } = await call.attempt(caller.budget, () =>
-        caller.transport.unary(converse, call.signal, call.timeoutMs, headers, request),
+        caller.transport.unary(
+          converse,
+          call.signal,
+          call.timeoutMs,
+          headers,
+          request,
+          valuesOf(call),
+        ),
       );
       return new Answer(message, responseHeaders(header, trailer));
     });
@@ -114,10 +117,11 @@ export abstract class BaseClient extends ResourceClient implements Disposable {
         return call;
       },
       prepare: (call) => caller.resolveFiles(fields.conversation, call, headers),
-      open: async ({ signal, timeoutMs }, afterSequence, waiting) => {
+      open: async (call, afterSequence, waiting) => {
+        const { signal, timeoutMs } = call;
         request.afterSequence = afterSequence;
         const input = only(request);
-        const values = createContextValues().set(WAITING, waiting);
+        const values = valuesOf(call).set(WAITING, waiting);
         return caller.transport.stream(converseStream, signal, timeoutMs, headers, input, values);
       },
     });
@@ -132,13 +136,11 @@ export abstract class BaseClient extends ResourceClient implements Disposable {
     const headers = callHeaders(options.metadata);
     const { cancelCall } = CallService.method;
     const { transport } = this.caller;
-    await this.caller.run(
-      cancelCall.name,
-      { ...options, requestId },
-      async ({ signal, timeoutMs }) => {
-        await transport.unary(cancelCall, signal, timeoutMs, headers, { requestId });
-      },
-    );
+    await this.caller.run(cancelCall.name, { ...options, requestId }, async (call) => {
+      const { signal, timeoutMs } = call;
+      const values = valuesOf(call);
+      await transport.unary(cancelCall, signal, timeoutMs, headers, { requestId }, values);
+    });
   }
 
   /**
@@ -214,10 +216,11 @@ function requestOf(
   conversation: Conversation | RawConversation,
   { options, expectedTurn, history }: ConverseOptions,
 ) {
-  const raw = clone(
-    ConversationSchema,
-    conversation instanceof Conversation ? conversation.raw : conversation,
-  );
+  const message = conversation instanceof Conversation ? conversation.raw : conversation;
+  if (!isMessage(message, ConversationSchema)) {
+    throw notConversation(message);
+  }
+  const raw = clone(ConversationSchema, message);
   const known = expectedTurn ?? (raw.name !== "" && raw.lastTurn > 0 ? raw.lastTurn : undefined);
   // It is for the caller only.
   raw.lastTurn = 0;

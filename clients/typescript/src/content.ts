@@ -4,6 +4,7 @@
  */
 import { create } from "@bufbuild/protobuf";
 
+import { refusePromise } from "./arguments.js";
 import { join } from "./bytes.js";
 import type { Content, Image } from "./gen/dashgate/v1/content_pb.js";
 import { ContentSchema, ImageSchema } from "./gen/dashgate/v1/content_pb.js";
@@ -118,6 +119,7 @@ async function medium(
   read: PathReader,
   kind: MediaKind,
 ): Promise<Medium> {
+  refusePromise("the source", source);
   const uri = asUri(source);
   if (uri !== undefined) {
     return { mimeType: mimeType ?? "", source: { case: "uri", value: uri } };

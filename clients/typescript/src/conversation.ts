@@ -1,11 +1,12 @@
 /**
  * A conversation as a value to which messages are appended.
  */
-import { clone, create, fromJson, toJson, type JsonValue } from "@bufbuild/protobuf";
+import { clone, create, fromJson, isMessage, toJson, type JsonValue } from "@bufbuild/protobuf";
 
-import type { Answer } from "./answer.js";
+import { Answer } from "./answer.js";
+import { kindOf } from "./arguments.js";
 import { text } from "./content.js";
-import type { Content } from "./gen/dashgate/v1/content_pb.js";
+import { ContentSchema, type Content } from "./gen/dashgate/v1/content_pb.js";
 import type { Conversation as RawConversation } from "./gen/dashgate/v1/conversation_pb.js";
 import { ConversationSchema, MessageSchema, Role } from "./gen/dashgate/v1/conversation_pb.js";
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
@@ -126,6 +127,9 @@ export class Conversation {
    * and `lastTurn` is that of the answer. Tools and tool choice stay.
    */
   append(answer: Answer): this {
+    if (!(answer instanceof Answer)) {
+      throw new TypeError(`append: an Answer is expected; this is ${kindOf(answer)}`);
+    }
     if (this.raw.name !== "") {
       this.raw.messages = [];
       this.raw.lastTurn = answer.raw.historyUsed?.turn ?? this.raw.lastTurn;
@@ -171,8 +175,32 @@ export class Conversation {
   }
 
   #add(role: Role, content: (Content | string)[], toolCallId = ""): this {
-    const parts = content.map((part) => (typeof part === "string" ? text(part) : part));
+    const parts = content.map((part, at) => {
+      if (typeof part === "string") {
+        return text(part);
+      }
+      if (!isMessage(part, ContentSchema)) {
+        const expected = "a text, or a part such as `await image(...)` returns";
+        throw new TypeError(`content[${at}]: ${expected}; this is ${kindOf(part)}`);
+      }
+      return part;
+    });
     this.raw.messages.push(create(MessageSchema, { role, content: parts, toolCallId }));
     return this;
   }
+}
+
+/** Throws the error of an argument that is no conversation. */
+export function checkConversation(conversation: unknown): asserts conversation is Conversation {
+  if (!(conversation instanceof Conversation)) {
+    throw notConversation(conversation);
+  }
+}
+
+/** The error of an argument that is no conversation. */
+export function notConversation(value: unknown): TypeError {
+  const example = 'new Conversation("MODEL").user("...")';
+  return new TypeError(
+    `conversation: a Conversation is expected, as ${example}; this is ${kindOf(value)}`,
+  );
 }

@@ -135,8 +135,8 @@ export class DashgateError extends Error {
     const reason =
       this.rawReason === "" || this.rawReason === this.code ? "" : ` ${this.rawReason}`;
     const { requestId } = this;
-    const isNew = requestId !== undefined && !this.message.includes(requestId);
-    const id = isNew ? ` (request ${requestId})` : "";
+    const isNew = requestId !== undefined && !hasWord(this.message, requestId);
+    const id = isNew ? ` (request id ${requestId})` : "";
     return `${this.name}: ${this.code}${reason}: ${this.message}${id}`;
   }
 
@@ -174,6 +174,17 @@ export class DashgateError extends Error {
     const isForbidden = pushback(this.#headers[PUSHBACK_HEADER]) === "never";
     return this.code === "UNAVAILABLE" && this.rawReason === "" && !isForbidden;
   }
+}
+
+/** Whether a text has a word, which a longer one may contain. */
+function hasWord(text: string, word: string): boolean {
+  const isOfWord = (char: string | undefined) => char !== undefined && /[\p{L}\p{N}_-]/u.test(char);
+  for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + 1)) {
+    if (!isOfWord(text[at - 1]) && !isOfWord(text[at + word.length])) {
+      return true;
+    }
+  }
+  return false;
 }
 
 /** Marks the error of a stream that had received a part of the answer. */

@@ -250,11 +250,12 @@ class Session<I extends DescMessage, O extends DescMessage, E extends MessageSha
       } catch (thrown) {
         this.#outbox.detach();
         const failure = call.failure(thrown);
-        const delay = this.#progress.broken(failure);
+        const delay = call.isStopped ? undefined : this.#progress.broken(failure);
         if (delay === undefined) {
           this.#end = { reason: this.#progress.final(failure) };
         } else {
           call.log.resumed(failure, delay);
+          call.failed(failure);
           await call.sleep(delay);
         }
       }

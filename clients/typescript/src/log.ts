@@ -36,16 +36,20 @@ export class Log {
     const place = `request id ${printable(requestId)}, ${this.#address}`;
     return {
       ended: (failure) => {
+        const why = cause(failure?.reason);
+        if (why !== "") {
+          this.#line("debug", `${method} failed${why}, ${place}`);
+        }
         const took = Math.round(performance.now() - begun);
         this.#line("info", `${method} ${outcome(failure)} ${took} ms, ${place}`);
       },
       retried: (failure, delayMs) => {
         const delay = Math.round(delayMs);
-        this.#line("debug", `${method} retry in ${delay} ms after ${summary(failure)}, ${place}`);
+        this.#line("debug", `${method} retry in ${delay} ms after ${detailed(failure)}, ${place}`);
       },
       resumed: (failure, delayMs) => {
         const delay = Math.round(delayMs);
-        this.#line("debug", `${method} resume in ${delay} ms after ${summary(failure)}, ${place}`);
+        this.#line("debug", `${method} resume in ${delay} ms after ${detailed(failure)}, ${place}`);
       },
     };
   }
@@ -89,6 +93,20 @@ function summary(failure: unknown): string {
   }
   const { code, rawReason } = failure;
   return rawReason === "" || rawReason === code ? code : `${code} ${printable(rawReason)}`;
+}
+
+function detailed(failure: unknown): string {
+  return summary(failure) + cause(failure);
+}
+
+/** The message of a connection that failed; nothing for an error of a server, which may have content. */
+function cause(failure: unknown): string {
+  const isOfConnection =
+    failure instanceof DashgateError &&
+    failure.code === "UNAVAILABLE" &&
+    failure.rawReason === "" &&
+    failure.cause !== undefined;
+  return isOfConnection ? `: ${printable(failure.message)}` : "";
 }
 
 /** The most characters of a text from elsewhere. */

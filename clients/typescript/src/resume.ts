@@ -78,11 +78,11 @@ export class Resumption {
 
   /**
    * Returns the delay before the stream is resumed in milliseconds, or `undefined` if the answer is
-   * complete. Throws the error of the stream.
+   * complete. Throws the error of the stream; a call that was stopped is not resumed.
    */
-  failed(thrown: unknown): number | undefined {
+  failed(thrown: unknown, isStopped: boolean): number | undefined {
     const first = this.#attempts === 0 ? undefined : this.#failure;
-    const lost = isLost(thrown);
+    const lost = !isStopped && isLost(thrown);
     if (!this.#can || (!lost && first === undefined)) {
       throw this.#final(thrown);
     }
@@ -105,7 +105,7 @@ export class Resumption {
   }
 
   /** Whether the gateway still waits for a stream that was left, or failed, for this reason. */
-  mustLeave(reason: unknown): boolean {
+  mustLeave(reason: unknown, isLate: boolean): boolean {
     if (!this.#wanted || (this.#started && !this.#can) || this.fold.complete) {
       return false;
     }
@@ -114,8 +114,8 @@ export class Resumption {
       return true;
     }
     // A caller that chose the request id can fetch the answer after the deadline.
-    const isLate = reason.code === "DEADLINE_EXCEEDED" && !this.#named;
-    return isLate || reason.rawReason === "CLIENT_CLOSED";
+    const hasEnded = isLate || reason.code === "DEADLINE_EXCEEDED";
+    return (hasEnded && !this.#named) || reason.rawReason === "CLIENT_CLOSED";
   }
 
   #final(failure: unknown): unknown {

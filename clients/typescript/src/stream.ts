@@ -162,9 +162,10 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
           yield* this.#connection(call);
         } catch (thrown) {
           const failure = call.failure(thrown);
-          delay = this.#state.failed(failure);
+          delay = this.#state.failed(failure, call.isStopped);
           if (delay !== undefined) {
             call.log.resumed(failure, delay);
+            call.failed(failure);
           }
         }
         if (delay === undefined) {
@@ -208,7 +209,8 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   }
 
   #leave(call: Call, reason: unknown): void {
-    if (this.#sent && !this.#left && this.#state.mustLeave(reason)) {
+    const mayRun = this.#sent && call.hasConnected;
+    if (mayRun && !this.#left && this.#state.mustLeave(reason, call.isLate)) {
       this.#left = true;
       this.#settings.leave(call.requestId);
     }
@@ -257,7 +259,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     const clock: IdleClock = {
       start: () => {
         stop = call.timer(idleTimeoutMs, () => {
-          call.stop(idle(call, idleTimeoutMs));
+          call.expire(idle(call, idleTimeoutMs));
         });
       },
       stop: () => stop?.(),

@@ -4,7 +4,7 @@
 import { clone, create } from "@bufbuild/protobuf";
 
 import type { Answer } from "./answer.js";
-import type { Conversation } from "./conversation.js";
+import { checkConversation, type Conversation } from "./conversation.js";
 import { DashgateError } from "./error.js";
 import {
   GenerationOptionsSchema,
@@ -43,6 +43,7 @@ export async function converseStructured<T>(
     isFirst: boolean,
   ) => Promise<Answer>,
 ): Promise<StructuredAnswer<T>> {
+  checkConversation(conversation);
   const options = { ...rest, options: withFormat(rest.options, schema, schemaName) };
   const answer = await converse(conversation, options, true);
   try {

@@ -4,6 +4,7 @@
  */
 import type { Answer } from "./answer.js";
 import type { ConverseStreamResponse } from "./gen/dashgate/v1/conversation_service_pb.js";
+import type { ResponseHeaders } from "./headers.js";
 import { textDeltas, type AnswerStream } from "./stream.js";
 import type { ToolRounds } from "./tools.js";
 
@@ -26,7 +27,30 @@ export class ToolStream implements AsyncIterable<ConverseStreamResponse>, Dispos
     this.#events = this.#run();
   }
 
-  /** The stream of the current round, with its request id, headers and partial answer. */
+  /** The request id of the current round, once its call has started. */
+  get requestId(): string | undefined {
+    return this.#current?.requestId;
+  }
+
+  /** How often the stream of the current round was tried to be resumed. */
+  get resumes(): number {
+    return this.#current?.resumes ?? 0;
+  }
+
+  /** The initial metadata and the trailers of the current round, as those of an `AnswerStream`. */
+  get headers(): ResponseHeaders {
+    return this.#current?.headers ?? {};
+  }
+
+  /**
+   * The answer of the current round as far as it was received, also after an error or a
+   * cancellation; unset before its first event.
+   */
+  get partial(): Answer | undefined {
+    return this.#current?.partial;
+  }
+
+  /** The stream of the current round. */
   get current(): AnswerStream | undefined {
     return this.#current;
   }

@@ -3,7 +3,7 @@
  */
 import type { Answer } from "./answer.js";
 import { follow } from "./call.js";
-import type { Conversation, ToolDeclaration } from "./conversation.js";
+import { checkConversation, type Conversation, type ToolDeclaration } from "./conversation.js";
 import { DashgateError } from "./error.js";
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import { jsonSchemaText, parseText, problemOf, type Schema } from "./schema.js";
@@ -94,6 +94,7 @@ export class ToolRounds {
 
   /** Declares the tools. */
   constructor(conversation: Conversation, tools: readonly Tool[], options: ToolsOptions) {
+    checkConversation(conversation);
     for (const tool of tools) {
       conversation.declare(tool);
     }

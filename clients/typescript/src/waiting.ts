@@ -1,9 +1,9 @@
 /**
- * Calls that wait for a place on a connection.
+ * Calls that wait for a place on a connection, or for the connection.
  */
-import { createContextKey } from "@connectrpc/connect";
+import { createContextKey, createContextValues } from "@connectrpc/connect";
 
-import type { ContextKey } from "./transport.js";
+import type { ContextKey, ContextValues } from "./transport.js";
 
 /** What a call does about that. */
 export interface Waiting {
@@ -20,3 +20,28 @@ export const WAITING: ContextKey<Waiting | undefined> = createContextKey<Waiting
     description: "waiting for a place on a connection",
   },
 );
+
+/** What a call notes of its connection. */
+export interface Reach {
+  /** Called when the call needs a connection to this address. */
+  readonly connecting: (address: string) => void;
+  /** Called when there is one. */
+  readonly connected: () => void;
+}
+
+/** The value of a call by which a connection says that it is there. */
+export const REACH: ContextKey<Reach | undefined> = createContextKey<Reach | undefined>(undefined, {
+  description: "reaching the gateway",
+});
+
+/** The values of a call. */
+export function valuesOf(call: Reach): ContextValues {
+  return createContextValues().set(REACH, {
+    connecting: (address) => {
+      call.connecting(address);
+    },
+    connected: () => {
+      call.connected();
+    },
+  });
+}

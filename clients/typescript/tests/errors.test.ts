@@ -115,7 +115,7 @@ test("answers and errors are written as JSON, and errors as text with their caus
     requestId: "r-1",
     usage: create(UsageSchema, { outputTokens: 7 }),
   });
-  equal(String(error), "DashgateError: UNAVAILABLE OVERLOADED: no (request r-1)");
+  equal(String(error), "DashgateError: UNAVAILABLE OVERLOADED: no (request id r-1)");
   const written = JSON.parse(JSON.stringify(error)) as Record<string, unknown>;
   const { name, code, rawReason, message, requestId, usage } = written;
   deepEqual(

@@ -1,6 +1,5 @@
 /** The log. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { env } from "node:process";
 import { test } from "node:test";
 
 import { create, toBinary } from "@bufbuild/protobuf";
@@ -9,27 +8,15 @@ import { Client } from "dashgate";
 
 import { ErrorInfoSchema } from "#dist/gen/dashgate/client/v1/error_details_pb.js";
 
-import { answering, failure, question, started, streaming, unavailable } from "./tools/calls.js";
-
-/** What is written to standard error while a function runs, with this level. */
-async function logged(level: string, run: () => Promise<void>): Promise<string[]> {
-  const { stderr } = process;
-  const write = stderr.write.bind(stderr);
-  const before = env["DASHGATE_LOG"];
-  const texts: string[] = [];
-  env["DASHGATE_LOG"] = level;
-  stderr.write = (text: string | Uint8Array) => texts.push(String(text)) > 0;
-  try {
-    await run();
-  } finally {
-    stderr.write = write;
-    env["DASHGATE_LOG"] = before ?? "";
-  }
-  return texts
-    .join("")
-    .split("\n")
-    .filter((line) => line.startsWith("dashgate: "));
-}
+import {
+  answering,
+  failure,
+  logged,
+  question,
+  started,
+  streaming,
+  unavailable,
+} from "./tools/calls.js";
 
 const took = (line: string | undefined) => line?.replace(/\d+ ms/, "N ms");
 

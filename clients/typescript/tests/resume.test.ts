@@ -194,11 +194,11 @@ test("attempts are limited, and the first error is thrown", () => {
   const error = (message: string) => new DashgateError(message, { code: "UNAVAILABLE" });
   const original = error("first");
   for (let attempt = 0; attempt < 6; attempt += 1) {
-    const delay = state.failed(attempt === 0 ? original : error("later"));
+    const delay = state.failed(attempt === 0 ? original : error("later"), false);
     ok(delay !== undefined && delay <= 5000);
   }
   try {
-    state.failed(error("last"));
+    state.failed(error("last"), false);
   } catch (thrown) {
     equal(thrown, original);
     return;

@@ -154,7 +154,30 @@ test("a streamed loop has the events of all rounds, and the last answer", async 
   const answer = await stream.final();
   deepEqual([answer.text, answer.toolCalls.length], ["done", 0]);
   equal(conversation.raw.messages.length, 6);
-  ok(stream.current?.requestId);
+  equal(stream.requestId, stream.current?.requestId);
+  ok(stream.requestId);
+});
+
+test("a streamed loop has the state of its running round", async () => {
+  await using gateway = await calling([["a"]]);
+  using client = new Client(gateway.address);
+  const stream = client.streamTools(new Conversation("m").user("go"), [tool("a")]);
+  deepEqual(
+    [stream.requestId, stream.partial, stream.headers, stream.resumes],
+    [undefined, undefined, {}, 0],
+  );
+  const texts: unknown[] = [];
+  const ids = new Set<string | undefined>();
+  for await (const { event } of stream) {
+    ok(stream.headers["content-type"]);
+    ids.add(stream.requestId);
+    if (event.case === "delta" && event.value.part.case === "text") {
+      texts.push(stream.partial?.text);
+    }
+  }
+  deepEqual(texts, ["done", "done"]);
+  equal(ids.size, 2);
+  equal(stream.partial?.text, "done");
 });
 
 test("the texts of a streamed loop are those of all rounds", async () => {

@@ -15,6 +15,7 @@ import { Log } from "../log.js";
 import type { ClientSettings } from "../settings.js";
 import type { Transport } from "../transport.js";
 import { USER_AGENT } from "../version.js";
+import { valuesOf } from "../waiting.js";
 import { connectTo, type Connection, type NodeOptions, type TlsOptions } from "./connection.js";
 import { uploading } from "./files.js";
 import { pooled } from "./pool.js";
@@ -128,6 +129,7 @@ export class Client extends BaseClient {
         return this.media.uploadMedia(messages, {
           headers,
           signal,
+          contextValues: valuesOf(call),
           ...(timeoutMs && { timeoutMs }),
         });
       });

@@ -22,6 +22,7 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 
 import { StatusSchema } from "../gen/dashgate/client/v1/error_details_pb.js";
 import type { Interceptor, Transport } from "../transport.js";
+import { REACH } from "../waiting.js";
 import type { Target } from "./target.js";
 
 /** TLS settings. PEM text or bytes, not paths. */
@@ -97,12 +98,28 @@ export function connectTo(target: Target, options: ConnectionOptions): Connectio
     baseUrl: target.origin,
     readMaxBytes: READ_MAX_BYTES,
     sessionManager: reachable(manager),
-    interceptors: [...(interceptors as readonly ConnectInterceptor[])],
+    interceptors: [...(interceptors as readonly ConnectInterceptor[]), observing(manager)],
   });
   const close = () => {
     manager.abort(new ConnectError("the client was closed", Code.Canceled));
   };
   return { transport, close };
+}
+
+/** Lets each call know whether there is a connection for it. */
+function observing(manager: Http2SessionManager): ConnectInterceptor {
+  return (next) => (request) => {
+    const reach = request.contextValues.get(REACH);
+    reach?.connecting(manager.authority);
+    if (reach !== undefined) {
+      void manager.connect().then((state) => {
+        if (state !== "error") {
+          reach.connected();
+        }
+      });
+    }
+    return next(request);
+  };
 }
 
 /** A connection failure is UNAVAILABLE, whatever its cause: the call was not sent. */

@@ -3,6 +3,7 @@
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 
+import { refusePromise } from "../arguments.js";
 import type { CallOptions } from "../call.js";
 import type { UploadMediaRequestSchema } from "../gen/dashgate/v1/media_service_pb.js";
 import { sniff } from "../sniff.js";
@@ -41,6 +42,7 @@ export interface OpenedUpload {
 
 /** Opens a source before anything is sent, so that a missing file makes no call. */
 export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
+  refusePromise("the source", source);
   const close = () => undefined;
   if (typeof source === "string" || source instanceof URL) {
     const path = pathOf(source);

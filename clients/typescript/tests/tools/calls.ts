@@ -1,5 +1,6 @@
 /** Questions, answers and gateways for several tests. */
 import { ok } from "node:assert/strict";
+import { env } from "node:process";
 import { inspect } from "node:util";
 
 import { type MessageInitShape } from "@bufbuild/protobuf";
@@ -46,4 +47,24 @@ export async function failure(call: Promise<unknown>): Promise<DashgateError> {
   );
   ok(thrown instanceof DashgateError, `thrown: ${inspect(thrown)}`);
   return thrown;
+}
+
+/** What is written to standard error while a function runs, with this level. */
+export async function logged(level: string, run: () => Promise<void>): Promise<string[]> {
+  const { stderr } = process;
+  const write = stderr.write.bind(stderr);
+  const before = env["DASHGATE_LOG"];
+  const texts: string[] = [];
+  env["DASHGATE_LOG"] = level;
+  stderr.write = (text: string | Uint8Array) => texts.push(String(text)) > 0;
+  try {
+    await run();
+  } finally {
+    stderr.write = write;
+    env["DASHGATE_LOG"] = before ?? "";
+  }
+  return texts
+    .join("")
+    .split("\n")
+    .filter((line) => line.startsWith("dashgate: "));
 }

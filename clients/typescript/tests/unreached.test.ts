@@ -1,0 +1,180 @@
+/** Calls whose deadline ends before the gateway was reached. */
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import * as net from "node:net";
+import { test } from "node:test";
+
+import { Client, DashgateError } from "dashgate";
+
+import {
+  failure,
+  logged,
+  question,
+  started,
+  streaming,
+  unavailable,
+  type Event,
+} from "./tools/calls.js";
+
+/** The forms of calls, with a deadline. */
+const FORMS: Record<string, (client: Client, timeoutMs: number) => Promise<unknown>> = {
+  converse: (client, timeoutMs) => client.converse(question(), { timeoutMs }),
+  stream: (client, timeoutMs) => client.stream(question(), { timeoutMs }).final(),
+  "stream without resume": (client, timeoutMs) =>
+    client.stream(question(), { timeoutMs, resume: false }).final(),
+  runTools: (client, timeoutMs) => client.runTools(question(), [], { timeoutMs }),
+  streamTools: (client, timeoutMs) => client.streamTools(question(), [], { timeoutMs }).final(),
+  upload: (client, timeoutMs) => client.upload("m", new Uint8Array(1 << 20), { timeoutMs }),
+  getModel: (client, timeoutMs) => client.getModel("m", { timeoutMs }),
+  cancelCall: (client, timeoutMs) => client.cancelCall("r", { timeoutMs }),
+  live: (client, timeoutMs) => read(client.live("m", { timeoutMs })),
+  speak: (client, timeoutMs) => read(client.speak("m", { timeoutMs })),
+};
+
+async function read(events: AsyncIterable<unknown>): Promise<void> {
+  for await (const event of events) {
+    ok(event);
+  }
+}
+
+async function closedPort(): Promise<string> {
+  const server = net.createServer();
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  const { port } = server.address() as net.AddressInfo;
+  await new Promise((done) => server.close(done));
+  return `127.0.0.1:${port}`;
+}
+
+async function eachForm(
+  target: string,
+  timeoutMs: number,
+  check: (error: DashgateError) => void,
+): Promise<void> {
+  await Promise.all(
+    Object.entries(FORMS).map(async ([form, call]) => {
+      using client = new Client(target);
+      const begun = performance.now();
+      const error = await failure(call(client, timeoutMs));
+      const { code, rawReason, retryable } = error;
+      deepEqual([form, code, rawReason, retryable], [form, "UNAVAILABLE", "", true]);
+      ok(String(error).endsWith(`(request id ${error.requestId})`), String(error));
+      ok(performance.now() - begun < timeoutMs + 2000, `${form} took too long`);
+      check(error);
+    }),
+  );
+}
+
+test("a deadline between attempts at a closed port", async () => {
+  const address = await closedPort();
+  await eachForm(address, 1000, ({ message }) => {
+    match(message, new RegExp(`${address}.*ECONNREFUSED`));
+  });
+});
+
+test("a deadline between attempts for a name that does not resolve", async () => {
+  await eachForm("gateway.invalid:5999", 1000, ({ message }) => {
+    match(message, /gateway\.invalid:5999: .*(ENOTFOUND|EAI_AGAIN)/);
+  });
+});
+
+/** A port that takes connections and never answers, over TLS: there is no connection. */
+async function silent(): Promise<{ target: string } & AsyncDisposable> {
+  const sockets = new Set<net.Socket>();
+  const server = net.createServer((socket) => sockets.add(socket.on("error", () => undefined)));
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  const { port } = server.address() as net.AddressInfo;
+  return {
+    target: `https://127.0.0.1:${port}`,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) {
+        socket.destroy();
+      }
+      await new Promise((done) => server.close(done));
+    },
+  };
+}
+
+test("a deadline while a connection is made", async () => {
+  await using port = await silent();
+  await eachForm(port.target, 200, (error) => {
+    match(error.message, new RegExp(`${port.target}: no connection`));
+    equal((error.cause as DashgateError).code, "DEADLINE_EXCEEDED");
+  });
+});
+
+test("an idle timeout while a connection is made", async () => {
+  await using port = await silent();
+  using client = new Client(port.target, { idleTimeoutMs: 200 });
+  const error = await failure(client.stream(question()).final());
+  deepEqual([error.code, error.retryable], ["UNAVAILABLE", true]);
+  match(error.message, new RegExp(`${port.target}: no connection`));
+});
+
+test("a slow gateway that was reached is a deadline", async () => {
+  const hangs = async () => new Promise<never>(() => undefined);
+  await using gateway = await streaming(async function* () {
+    yield started;
+    await hangs();
+  });
+  using client = new Client(gateway.address);
+  const stream = client.stream(question(), { timeoutMs: 300 });
+  const late = await failure(stream.final());
+  deepEqual(
+    [late.code, late.rawReason, late.retryable],
+    ["DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", false],
+  );
+  equal(stream.partial?.model, "m");
+});
+
+test("a retry at a slow gateway is a deadline", async () => {
+  let calls = 0;
+  await using gateway = await streaming(async function* () {
+    calls += 1;
+    if (calls === 1) throw unavailable("1");
+    await new Promise<never>(() => undefined);
+    yield started;
+  });
+  using client = new Client(gateway.address);
+  const late = await failure(client.stream(question(), { timeoutMs: 500 }).final());
+  deepEqual([calls, late.code], [2, "DEADLINE_EXCEEDED"]);
+});
+
+test("a stream whose gateway does not come back in time", async () => {
+  let calls = 0;
+  await using gateway = await streaming(async function* () {
+    await Promise.resolve();
+    calls += 1;
+    if (calls === 1) {
+      const begun: Event = { event: { case: "started", value: { resumable: true } }, sequence: 1 };
+      const part: Event = {
+        event: { case: "delta", value: { part: { case: "text", value: "hel" } } },
+        sequence: 2,
+      };
+      yield begun;
+      yield part;
+    }
+    throw unavailable();
+  });
+  using client = new Client(gateway.address);
+  const begun = performance.now();
+  const error = await failure(client.stream(question(), { timeoutMs: 500 }).final());
+  deepEqual([error.code, error.retryable, error.outputStarted], ["UNAVAILABLE", true, true]);
+  ok(performance.now() - begun < 1500);
+});
+
+test("the log has the cause of failed attempts", async () => {
+  const address = await closedPort();
+  const lines = await logged("debug", async () => {
+    using client = new Client(address);
+    await failure(client.converse(question(), { requestId: "r-1", timeoutMs: 1000 }));
+  });
+  const refused = `UNAVAILABLE: cannot connect to http://${address}: .*ECONNREFUSED.*, request id r-1`;
+  ok(
+    lines.some((line) => new RegExp(`Converse retry in \\d+ ms after ${refused}`).test(line)),
+    lines.join("\n"),
+  );
+  ok(
+    lines.some((line) => /Converse failed: cannot connect to .*ECONNREFUSED/.test(line)),
+    lines.join("\n"),
+  );
+  ok(lines.at(-1)?.includes("Converse UNAVAILABLE "));
+});
