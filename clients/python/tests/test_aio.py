@@ -126,7 +126,7 @@ def test_a_call_that_ends_as_its_task_is_cancelled(code: grpc.StatusCode, kind: 
 
     async def wait(client: AsyncClient) -> None:
         if kind == "unary":
-            await awaited(call, "r")
+            await awaited(call, "r", client._connections.here().reach)
         elif kind == "stream":
             stream = client.stream(ASK)
             await stream._receive(call)

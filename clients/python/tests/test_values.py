@@ -219,6 +219,7 @@ def test_an_error_can_be_sent_to_another_process() -> None:
     [
         ("oh", "ABORTED: oh (request id i)"),
         ("oh (request id i)", "ABORTED: oh (request id i)"),
+        ("it is", "ABORTED: it is (request id i)"),
     ],
 )
 def test_the_text_of_an_error_ends_with_the_request_id(message: str, shown: str) -> None:

@@ -57,7 +57,7 @@ class AsyncCaller:
         def begin(timeout: float | None) -> Any:
             return method(connection)(request, timeout=timeout, metadata=sent)
 
-        return await completed(begin, retries, request_id)
+        return await completed(begin, retries, request_id, connection.reach)
 
     async def _unary(
         self,

@@ -17,6 +17,7 @@ from dashgate._endpoint import Endpoint
 from dashgate._leaving import AsyncLeaving
 from dashgate._log import connection_opened
 from dashgate._pool import AsyncPooledChannel
+from dashgate._reach import AsyncReach
 from dashgate._uploading import AsyncUploading
 from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
@@ -46,7 +47,7 @@ class OpenStream(Protocol):
 class AsyncConnection:
     """The channel of one event loop, its stubs, and its streams."""
 
-    def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str, reach: AsyncReach) -> None:
         self.address = address
         self.channel = channel
         self.conversations: ConversationServiceAsyncStub = ConversationServiceStub(channel)
@@ -54,6 +55,7 @@ class AsyncConnection:
         self.sessions: LiveServiceAsyncStub = LiveServiceStub(channel)
         self.models: ModelServiceAsyncStub = ModelServiceStub(channel)
         self.calls: CallServiceAsyncStub = CallServiceStub(channel)
+        self.reach = reach
         self.leaving = AsyncLeaving(self.calls)
         self.uploading = AsyncUploading()
         # As long as they are referred to.
@@ -104,7 +106,9 @@ class AsyncConnections:
         for other in tuple(self._by_loop):
             if other.is_closed():
                 del self._by_loop[other]
-        connection = AsyncConnection(self._dial(), self.name())
+        pool = self._pool()
+        reach = AsyncReach(pool.lanes, self._endpoint.address if self._endpoint else "")
+        connection = AsyncConnection(pool, self.name(), reach)
         self._by_loop[loop] = connection
         return connection
 
@@ -125,7 +129,7 @@ class AsyncConnections:
         """Return the address for `repr`."""
         return self._endpoint.address if self._endpoint else repr(self._given)
 
-    def _dial(self) -> grpc.aio.Channel:
+    def _pool(self) -> AsyncPooledChannel:
         given, endpoint = self._given, self._endpoint
         if given is not None:
             return AsyncPooledChannel(lambda: given, is_limited=False)

@@ -65,7 +65,7 @@ class AsyncMediaCalls(AsyncStoredConversations):
                     # The caller may close the reader from now on.
                     await asyncio.wait([sending])
                     raise
-                return await awaited(call, request_id)
+                return await awaited(call, request_id, connection.reach)
 
     async def _upload_files(
         self, conversation: v1.Conversation, deadline: Deadline, metadata: Metadata | None

@@ -34,7 +34,7 @@ class AsyncLiveCalls(AsyncCaller):
             given=given,
             opening=opening,
         )
-        return AsyncLiveSession(connection.sessions.ConverseLive, progress)
+        return AsyncLiveSession(connection.sessions.ConverseLive, progress, connection.reach)
 
     def speak(
         self,
@@ -54,4 +54,4 @@ class AsyncLiveCalls(AsyncCaller):
             given=given,
             opening=opening,
         )
-        return AsyncSpeechSession(connection.sessions.SynthesizeLive, progress)
+        return AsyncSpeechSession(connection.sessions.SynthesizeLive, progress, connection.reach)

@@ -35,6 +35,10 @@ class Deadline:
         # gRPC takes a timeout of 0 for an error of the program.
         return max(self._at - time.monotonic(), 0.001)
 
+    def is_over(self) -> bool:
+        """Return whether the deadline has come, or is so near that no attempt is worth it."""
+        return self._at is not None and time.monotonic() + 0.005 >= self._at
+
     def limit(self, delay: float) -> float:
         """Return the delay, or what remains until the deadline if that is shorter."""
         remaining = self.remaining()

@@ -55,7 +55,7 @@ class Caller:
         def begin(timeout: float | None) -> Any:
             return method(connection).future(request, timeout=timeout, metadata=sent)
 
-        return Running(begin, retries, request_id)
+        return Running(begin, retries, request_id, connection.reach)
 
     def _unary(
         self,

@@ -18,6 +18,7 @@ from dashgate._idle import Watch
 from dashgate._leaving import Leaving, SentMetadata
 from dashgate._log import connection_opened
 from dashgate._pool import PooledChannel
+from dashgate._reach import Reach
 from dashgate._uploading import Uploading
 from dashgate.v1.call_service_pb2_grpc import CallServiceStub
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
@@ -51,7 +52,7 @@ class OpenStream(Protocol):
 class Connection:
     """A channel of this process, its stubs, and its streams."""
 
-    def __init__(self, channel: grpc.Channel, address: str) -> None:
+    def __init__(self, channel: grpc.Channel, address: str, reach: Reach) -> None:
         self.process = os.getpid()
         self.address = address
         self.channel = channel
@@ -60,6 +61,7 @@ class Connection:
         self.sessions = LiveServiceStub(channel)
         self.models = ModelServiceStub(channel)
         self.calls = CallServiceStub(channel)
+        self.reach = reach
         self.watch = Watch()
         self.uploading = Uploading()
         self._leaving = Leaving(self.calls)
@@ -132,7 +134,7 @@ class Connections:
             if self._closed:
                 raise ValueError("the client is closed")
             if self._current is None or self._current.process != os.getpid():
-                self._current = Connection(self._dial(), self.name())
+                self._current = self._opened()
             return self._current
 
     def close(self) -> None:
@@ -154,7 +156,13 @@ class Connections:
         """Return the address for `repr`."""
         return self._endpoint.address if self._endpoint else repr(self._given)
 
-    def _dial(self) -> grpc.Channel:
+    def _opened(self) -> Connection:
+        pool = self._pool()
+        reach = Reach(pool.lanes, self._endpoint.address if self._endpoint else "")
+        channel = grpc.intercept_channel(pool, *self._interceptors) if self._interceptors else pool
+        return Connection(channel, self.name(), reach)
+
+    def _pool(self) -> PooledChannel:
         given, endpoint = self._given, self._endpoint
         if given is not None:
             return PooledChannel(lambda: given, is_limited=False)
@@ -164,5 +172,4 @@ class Connections:
             connection_opened(endpoint.address)
             return endpoint.dial(grpc.insecure_channel, grpc.secure_channel)
 
-        pool = PooledChannel(dial)
-        return grpc.intercept_channel(pool, *self._interceptors) if self._interceptors else pool
+        return PooledChannel(dial)

@@ -105,10 +105,13 @@ class Progress(Generic[Request]):
 
     def broken(self, error: Error) -> float:
         """Return the seconds to wait before the session is resumed, or raise the final error."""
+        self.log.failed(error)
         lost = error.code is grpc.StatusCode.UNAVAILABLE or (
             error.code in _BROKEN and not error.raw_reason
         )
         if not lost or not self._token or self.ended is not None:
+            self._raise(error)
+        if self._attempts and self.deadline.is_over():
             self._raise(error)
         if self._attempts == RESUME_ATTEMPTS:
             # The error of the stream that broke has the cause and the usage; those of the attempts

@@ -58,6 +58,7 @@ class CallLog:
         # Held while the end is logged, so that it is logged when a caller goes on.
         self._ending = threading.RLock()
         self._ended = False
+        self._failed: Error | None = None
 
     def __enter__(self) -> CallLog:
         return self
@@ -78,8 +79,27 @@ class CallLog:
         """Log that the stream is resumed after a delay."""
         self._later("resume", delay)
 
+    def failed(self, error: Error) -> None:
+        """Log an attempt that failed, with its cause if it is not the gateway's."""
+        with self._ending:
+            if self._ended or error is self._failed:
+                return
+            self._failed = error
+        is_local = not error.headers and not error.status.details
+        cause = f": {printable(error.message)}" if is_local else ""
+        LOGGER.debug(
+            "dashgate: %s attempt failed: %s%s, request id %s, %s",
+            self._method,
+            _outcome(error),
+            cause,
+            printable(self._request_id),
+            self._address,
+        )
+
     def ended(self, error: BaseException | None = None) -> None:
         """Log the end of the call, once. An error that is not of this library is a cancellation."""
+        if isinstance(error, Error):
+            self.failed(error)
         with self._ending:
             if self._ended:
                 return

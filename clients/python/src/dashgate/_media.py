@@ -47,7 +47,7 @@ class MediaCalls(StoredConversations):
             )
             messages.started(call)
             try:
-                return waited(call, request_id)
+                return waited(call, request_id, connection.reach)
             except BaseException:
                 if messages.fault is not None:
                     raise messages.fault from None

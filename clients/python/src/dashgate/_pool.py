@@ -102,7 +102,8 @@ class PooledChannel(grpc.Channel):
     """A channel with several connections, or a channel of the caller, which has one."""
 
     def __init__(self, dial: Callable[[], grpc.Channel], *, is_limited: bool = True) -> None:
-        self._starter = Starter(Lanes(dial, is_limited=is_limited))
+        self.lanes = Lanes(dial, is_limited=is_limited)
+        self._starter = Starter(self.lanes)
 
     def unary_unary(self, method: str, *settings: Any, **named: Any) -> Any:
         return _Method(self._starter, which("unary_unary", method, settings, named))
@@ -142,7 +143,8 @@ class AsyncPooledChannel(grpc.aio.Channel):
     """The same for asyncio."""
 
     def __init__(self, dial: Callable[[], grpc.aio.Channel], *, is_limited: bool = True) -> None:
-        self._starter = AsyncStarter(Lanes(dial, is_limited=is_limited))
+        self.lanes = Lanes(dial, is_limited=is_limited)
+        self._starter = AsyncStarter(self.lanes)
 
     def unary_unary(self, method: str, *settings: Any, **named: Any) -> Any:
         return _AsyncMethod(self._starter, which("unary_unary", method, settings, named))

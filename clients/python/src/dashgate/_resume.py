@@ -57,6 +57,8 @@ class Resumption:
         self._fault: Error | None = None
         self._retries = retries
         self._has_events = False
+        # Whether the deadline ended while it was resumed.
+        self._is_late = False
         # Locked by the first one that leaves the stream.
         self._leaving = threading.Lock()
 
@@ -95,6 +97,7 @@ class Resumption:
 
         None means that the answer is complete.
         """
+        self.log.failed(error)
         self.headers = error.headers or self.headers
         if not self._has_events and self._retries.may_repeat(error):
             return self._retries.delay(error)
@@ -107,6 +110,10 @@ class Resumption:
         if not lost:
             error.usage = error.usage or fault.usage
             raise fault if error.code in _GONE else error
+        if self._attempts and self.deadline.is_over():
+            self._is_late = True
+            error.usage = error.usage or fault.usage
+            raise error
         if self._attempts == RESUME_ATTEMPTS:
             raise fault
         self._fault = fault
@@ -137,5 +144,6 @@ class Resumption:
             return False
         if isinstance(fault, Error):
             # A caller that chose the request id can fetch the answer with it.
-            return fault.code is grpc.StatusCode.DEADLINE_EXCEEDED and not self._named
+            late = fault.code is grpc.StatusCode.DEADLINE_EXCEEDED or self._is_late
+            return late and not self._named
         return not self.fold.complete

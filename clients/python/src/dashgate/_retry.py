@@ -48,6 +48,7 @@ class Retries:
 
     def delay(self, error: Error) -> float:
         """Return the seconds to wait before the call is made again, or raise the error."""
+        self.log.failed(error)
         delay = self._delay_within_deadline(error)
         if delay is None:
             raise error

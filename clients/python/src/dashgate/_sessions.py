@@ -33,7 +33,7 @@ class LiveCalls(Caller):
             given=given,
             opening=opening,
         )
-        session = LiveSession(connection.sessions.ConverseLive, progress)
+        session = LiveSession(connection.sessions.ConverseLive, progress, connection.reach)
         connection.opened(session)
         return session
 
@@ -55,6 +55,6 @@ class LiveCalls(Caller):
             given=given,
             opening=opening,
         )
-        session = SpeechSession(connection.sessions.SynthesizeLive, progress)
+        session = SpeechSession(connection.sessions.SynthesizeLive, progress, connection.reach)
         connection.opened(session)
         return session

@@ -15,6 +15,7 @@ from dashgate._exit import is_finalizing
 from dashgate._failure import from_rpc
 from dashgate._headers import header_texts
 from dashgate._log import is_logged
+from dashgate._reach import AsyncReach, Reach
 from dashgate._retry import Retries
 from dashgate.errors import Error
 
@@ -45,9 +46,14 @@ class Running(Generic[_Response]):
     """A call of the synchronous client. It is made again while somebody waits for its result."""
 
     def __init__(
-        self, begin: Callable[[float | None], Any], retries: Retries, request_id: str
+        self,
+        begin: Callable[[float | None], Any],
+        retries: Retries,
+        request_id: str,
+        reach: Reach,
     ) -> None:
         self.request_id = request_id
+        self._reach = reach
         self._begin = begin
         self._retries = retries
         self._cancelled = threading.Event()
@@ -109,13 +115,13 @@ class Running(Generic[_Response]):
             return concurrent.futures.CancelledError()
         failed = call.exception()
         if isinstance(failed, grpc.RpcError):
-            return from_rpc(cast("Any", failed), self.request_id)
+            return self._reach.explained(from_rpc(cast("Any", failed), self.request_id))
         return cast("BaseException | None", failed)
 
     def _wait(self) -> _Response:
         while True:
             try:
-                return cast("_Response", waited(self._call, self.request_id))
+                return cast("_Response", waited(self._call, self.request_id, self._reach))
             except Error as error:
                 delay = self._retries.delay(error)
             if not self._cancelled.wait(delay):
@@ -126,14 +132,14 @@ class Running(Generic[_Response]):
                 raise concurrent.futures.CancelledError
 
 
-def waited(call: Pending[_Response], request_id: str) -> _Response:
+def waited(call: Pending[_Response], request_id: str, reach: Reach) -> _Response:
     """Wait for the response of a call."""
     try:
         return call.result()
     except grpc.FutureCancelledError:
         raise concurrent.futures.CancelledError from None
     except grpc.RpcError as error:
-        raise from_rpc(cast("Any", error), request_id) from None
+        raise reach.explained(from_rpc(cast("Any", error), request_id)) from None
     except BaseException:
         # Ctrl-C was pressed: the answer is not needed.
         call.cancel()
@@ -141,14 +147,14 @@ def waited(call: Pending[_Response], request_id: str) -> _Response:
 
 
 async def completed(
-    begin: Callable[[float | None], Any], retries: Retries, request_id: str
+    begin: Callable[[float | None], Any], retries: Retries, request_id: str, reach: AsyncReach
 ) -> tuple[Any, Mapping[str, str]]:
     """Make a call of the client for asyncio. Return the response and its metadata."""
     try:
         while True:
             call = begin(retries.deadline.remaining())
             try:
-                response = await awaited(call, request_id)
+                response = await awaited(call, request_id, reach)
             except Error as error:
                 delay = retries.delay(error)
             else:
@@ -162,7 +168,7 @@ async def completed(
     return response, headers
 
 
-async def awaited(call: Awaitable[_Response], request_id: str) -> _Response:
+async def awaited(call: Awaitable[_Response], request_id: str, reach: AsyncReach) -> _Response:
     """Wait for the response of an asynchronous call."""
     before = cancellations()
     try:
@@ -175,7 +181,7 @@ async def awaited(call: Awaitable[_Response], request_id: str) -> _Response:
             raise closed_error(request_id) from None
         raise
     except grpc.aio.AioRpcError as error:
-        raise from_rpc(cast("Any", error), request_id) from None
+        raise await reach.explained(from_rpc(cast("Any", error), request_id)) from None
 
 
 async def raise_if_cancelled_there(call: Any, request_id: str) -> None:

@@ -16,6 +16,7 @@ from dashgate import v1
 from dashgate._aio_writing import has_connected, has_written
 from dashgate._failure import from_rpc
 from dashgate._live import Progress, Request, Response, finished_error, over_error
+from dashgate._reach import AsyncReach
 from dashgate._unary import cancellations, left_error
 from dashgate.errors import Error
 
@@ -28,8 +29,11 @@ _ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError)
 class _AsyncSession(Generic[Request, Response]):
     """A session: an asynchronous iterator of events, and methods that send."""
 
-    def __init__(self, open_stream: Callable[..., Any], progress: Progress[Request]) -> None:
+    def __init__(
+        self, open_stream: Callable[..., Any], progress: Progress[Request], reach: AsyncReach
+    ) -> None:
         self._open_stream = open_stream
+        self._reach = reach
         self._progress = progress
         self._call: Any = None
         # The stream that was written to: one that is new must begin before.
@@ -261,8 +265,9 @@ class _AsyncSession(Generic[Request, Response]):
                 await call.trailing_metadata(),
                 details=details,
             )
+            error = await self._reach.explained(from_rpc(cast("Any", failed), self.request_id))
             try:
-                delay = self._progress.broken(from_rpc(cast("Any", failed), self.request_id))
+                delay = self._progress.broken(error)
             except Error as fault:
                 self._fault = fault
                 raise

@@ -218,11 +218,12 @@ class AsyncStream:
             if cancellations() > before:
                 raise
             if self._expired:
-                raise idle_error(self._idle_timeout, self.request_id) from None
+                raise await self._idle_error() from None
             await raise_if_cancelled_there(call, self.request_id)
             raise
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(cast("Any", error), self.request_id) from None
+            failed = from_rpc(cast("Any", error), self.request_id)
+            raise await self._connection.reach.explained(failed) from None
         finally:
             if timer is not None:
                 timer.cancel()
@@ -236,6 +237,10 @@ class AsyncStream:
         )
         check_complete(self._state.fold, self.request_id)
         return None
+
+    async def _idle_error(self) -> Error:
+        idle = idle_error(self._idle_timeout, self.request_id)
+        return idle if self._has_headers else await self._connection.reach.explained(idle)
 
     async def _pause(self, delay: float) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +95,7 @@ class Error(Exception):
     def __str__(self) -> str:
         # The reason of a deadline is the name of its code.
         names = dict.fromkeys(filter(None, (self.code.name, self.raw_reason)))
-        is_named = not self.request_id or self.request_id in self.message
+        is_named = not self.request_id or _has_word(self.message, self.request_id)
         call = "" if is_named else f" (request id {self.request_id})"
         return f"{' '.join(names)}: {self.message}{call}"
 
@@ -116,6 +117,11 @@ def _reason(name: str) -> v1.ErrorReason.ValueType:
     """Return the enum value of a name, if it has one."""
     known = v1.ErrorReason.DESCRIPTOR.values_by_name
     return v1.ErrorReason.Value(name) if name in known else v1.ERROR_REASON_UNSPECIFIED
+
+
+def _has_word(text: str, word: str) -> bool:
+    """Return whether a text has a word, which a longer one may contain."""
+    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text) is not None
 
 
 def forbids_retry(error: Error) -> bool:

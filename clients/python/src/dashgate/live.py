@@ -14,6 +14,7 @@ from dashgate import v1
 from dashgate._exit import is_finalizing
 from dashgate._failure import from_rpc
 from dashgate._live import Progress, Request, Response, finished_error, over_error
+from dashgate._reach import Reach
 from dashgate.errors import Error
 
 _Self = TypeVar("_Self", bound="_Session[Any, Any]")
@@ -109,8 +110,11 @@ class _Outbox(Generic[Request]):
 class _Session(Generic[Request, Response]):
     """A session: an iterator of events, and methods that send."""
 
-    def __init__(self, open_stream: Callable[..., Any], progress: Progress[Request]) -> None:
+    def __init__(
+        self, open_stream: Callable[..., Any], progress: Progress[Request], reach: Reach
+    ) -> None:
         self._open_stream = open_stream
+        self._reach = reach
         self._progress = progress
         self._outbox: _Outbox[Request] = _Outbox()
         self._recovering = threading.Lock()
@@ -254,7 +258,8 @@ class _Session(Generic[Request, Response]):
             if call.code() is grpc.StatusCode.OK:
                 raise over_error()
             try:
-                delay = self._progress.broken(from_rpc(call, self.request_id))
+                error = self._reach.explained(from_rpc(call, self.request_id))
+                delay = self._progress.broken(error)
             except Error as fault:
                 self._fault = fault
                 self._outbox.close()

@@ -198,11 +198,13 @@ class Stream:
         self._has_headers = True
 
     def _error(self, error: grpc.RpcError) -> Error:
+        reach = self._connection.reach
         if self._wait.expired:
-            return idle_error(self._wait.limit, self.request_id)
+            idle = idle_error(self._wait.limit, self.request_id)
+            return idle if self._has_headers else reach.explained(idle)
         if self._cancelled.is_set():
             raise concurrent.futures.CancelledError from None
-        return from_rpc(cast("Any", error), self.request_id)
+        return reach.explained(from_rpc(cast("Any", error), self.request_id))
 
     def _end(self, fault: Exception | None) -> None:
         self._ended = True

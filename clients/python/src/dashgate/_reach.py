@@ -1,0 +1,132 @@
+"""Whether the gateway was reached, which gRPC does not report at the end of a deadline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from dashgate._lanes import Lanes
+from dashgate.errors import Error
+
+_READY_SOON = (grpc.ChannelConnectivity.CONNECTING, grpc.ChannelConnectivity.TRANSIENT_FAILURE)
+
+# A call on a channel that has no connection fails at once, with the cause. gRPC does not retry this
+# method. The gateway refuses it without an id, if there is a connection at that moment.
+_PROBE = "/dashgate.v1.CallService/CancelCall"
+_PROBE_LIMIT = 0.05
+
+_NO_CONNECTION = "no connection could be made in time"
+
+
+class Reach:
+    """The channels of a client, and the address that it was given."""
+
+    def __init__(self, lanes: Lanes[grpc.Channel], address: str) -> None:
+        self._lanes = lanes
+        self._address = address
+
+    def explained(self, error: Error) -> Error:
+        """Return the error of a call, which is UNAVAILABLE if the gateway was not reached."""
+        channels = [lane.channel for lane in self._lanes.all] if _is_late(error) else []
+        found = _unreached([(channel, _state(channel)) for channel in channels])
+        if found is None:
+            return _with_address(error, self._address)
+        channel, has_failed = found
+        cause = _cause(channel) if has_failed else _NO_CONNECTION
+        return _unavailable(error, self._address, cause)
+
+
+class AsyncReach:
+    """The same for asyncio."""
+
+    def __init__(self, lanes: Lanes[grpc.aio.Channel], address: str) -> None:
+        self._lanes = lanes
+        self._address = address
+
+    async def explained(self, error: Error) -> Error:
+        """Return the error of a call, which is UNAVAILABLE if the gateway was not reached."""
+        channels = [lane.channel for lane in self._lanes.all] if _is_late(error) else []
+        found = _unreached([(channel, channel.get_state()) for channel in channels])
+        if found is None:
+            return _with_address(error, self._address)
+        channel, has_failed = found
+        cause = await _cause_async(channel) if has_failed else _NO_CONNECTION
+        return _unavailable(error, self._address, cause)
+
+
+def is_from_library(error: Error) -> bool:
+    """Return whether gRPC, or this library, created an error without any response."""
+    return not error.headers and not error.status.details
+
+
+def _is_late(error: Error) -> bool:
+    return error.code is grpc.StatusCode.DEADLINE_EXCEEDED and is_from_library(error)
+
+
+def _unreached(states: list[tuple[Any, Any]]) -> tuple[Any, bool] | None:
+    """Return a channel without a connection, and whether it has failed, if no one has any."""
+    if not states or any(state not in _READY_SOON for _, state in states):
+        return None
+    failed = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+    return next(
+        ((channel, True) for channel, state in states if state is failed), (states[0][0], False)
+    )
+
+
+def _state(channel: Any) -> grpc.ChannelConnectivity | None:
+    """Return the state of a channel, which may be that of interceptors; None if it is unknown.
+
+    The public way takes threads that outlive the question.
+    """
+    inner = channel
+    while inner is not None and not hasattr(inner, "check_connectivity_state"):
+        inner = getattr(inner, "_channel", None)
+    if inner is None:
+        return None
+    try:
+        state = inner.check_connectivity_state(False)
+    except ValueError:
+        # The channel is closed.
+        return None
+    return next((each for each in grpc.ChannelConnectivity if each.value[0] == state), None)
+
+
+def _cause(channel: Any) -> str:
+    try:
+        channel.unary_unary(_PROBE)(b"", timeout=_PROBE_LIMIT)
+    except grpc.RpcError as failed:
+        return _cause_of(failed)
+    except ValueError:
+        pass
+    return _NO_CONNECTION
+
+
+async def _cause_async(channel: Any) -> str:
+    try:
+        await channel.unary_unary(_PROBE)(b"", timeout=_PROBE_LIMIT)
+    except grpc.RpcError as failed:
+        return _cause_of(failed)
+    except grpc.aio.UsageError:
+        pass
+    return _NO_CONNECTION
+
+
+def _cause_of(failed: Any) -> str:
+    is_unavailable = failed.code() is grpc.StatusCode.UNAVAILABLE
+    return (failed.details() if is_unavailable else "") or _NO_CONNECTION
+
+
+def _unavailable(late: Error, address: str, cause: str) -> Error:
+    unreached = Error(grpc.StatusCode.UNAVAILABLE, cause, request_id=late.request_id)
+    return _with_address(unreached, address)
+
+
+def _with_address(error: Error, address: str) -> Error:
+    """Add the address that was given: the message of gRPC may have another one, or none."""
+    is_lost = error.code is grpc.StatusCode.UNAVAILABLE and is_from_library(error)
+    if is_lost and address.removeprefix("dns:///") not in error.message:
+        error.message = f"{address}: {error.message}"
+        error.args = (error.message,)
+    return error
