@@ -99,10 +99,9 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   @Override
   public final void onClose(Status status, Metadata trailers) {
     over = true;
-    received = TextHeaders.of(trailers);
-    if (initial != null) {
-      received = received.after(initial);
-    }
+    // At once: another thread may read it meanwhile.
+    TextHeaders last = TextHeaders.of(trailers);
+    received = initial == null ? last : last.after(initial);
     DashgateException fault = fault(status, trailers);
     if (fault != null && initial != null) {
       fault.initialMetadata(initial);
