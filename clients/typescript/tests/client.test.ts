@@ -10,7 +10,7 @@ import { inspect } from "node:util";
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { Client, Conversation, ErrorReason } from "dashgate";
+import { Client, Conversation } from "dashgate";
 
 import {
   answering,
