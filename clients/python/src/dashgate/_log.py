@@ -58,7 +58,8 @@ class CallLog:
         # Held while the end is logged, so that it is logged when a caller goes on.
         self._ending = threading.RLock()
         self._ended = False
-        self._failed: Error | None = None
+        # The error of the current attempt, which may be reported by two threads.
+        self._failed: tuple[object, ...] | None = None
 
     def __enter__(self) -> CallLog:
         return self
@@ -82,9 +83,10 @@ class CallLog:
     def failed(self, error: Error) -> None:
         """Log an attempt that failed, with its cause if it is not the gateway's."""
         with self._ending:
-            if self._ended or error is self._failed:
+            failed = error.code, error.raw_reason, error.message
+            if self._ended or failed == self._failed:
                 return
-            self._failed = error
+            self._failed = failed
         is_local = not error.headers and not error.status.details
         cause = f": {printable(error.message)}" if is_local else ""
         LOGGER.debug(
@@ -114,6 +116,7 @@ class CallLog:
             )
 
     def _later(self, what: str, delay: float) -> None:
+        self._failed = None
         LOGGER.debug(
             "dashgate: %s %s in %.0f ms, request id %s, %s",
             self._method,
