@@ -8,8 +8,10 @@
 #include <stdexcept>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "headers.h"
+#include "json.h"
 
 namespace dashgate::detail {
 namespace {
@@ -25,6 +27,38 @@ bool is_name(std::string_view name) {
 bool is_printable(std::string_view value) {
   return std::all_of(value.begin(), value.end(),
                      [](char letter) { return letter >= ' ' && letter <= '~'; });
+}
+
+// Returns the path of the first text that is not UTF-8, empty if there is none. A path ends at a
+// map, whose key may be that text.
+std::string find_no_utf8(const google::protobuf::Message& message) {
+  using google::protobuf::FieldDescriptor;
+  const google::protobuf::Reflection& values = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  values.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const bool is_message = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
+    if (!is_message && field->type() != FieldDescriptor::TYPE_STRING) continue;
+    const bool is_list = field->is_repeated();
+    const int count = is_list ? values.FieldSize(message, field) : 1;
+    for (int at = 0; at < count; ++at) {
+      std::string path(field->name());
+      if (is_list && !field->is_map()) path += "[" + std::to_string(at) + "]";
+      if (is_message) {
+        const std::string rest =
+            find_no_utf8(is_list ? values.GetRepeatedMessage(message, field, at)
+                                 : values.GetMessage(message, field));
+        if (!rest.empty()) return field->is_map() ? path : path + "." + rest;
+        continue;
+      }
+      std::string copy;
+      const std::string& text = is_list
+                                    ? values.GetRepeatedStringReference(message, field, at, &copy)
+                                    : values.GetStringReference(message, field, &copy);
+      if (!is_utf8(text)) return path;
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -110,7 +144,14 @@ Error expired(std::string request_id) {
                     std::move(request_id));
 }
 
-void check_size(const google::protobuf::MessageLite& message, const std::string& request_id) {
+void check_request(const google::protobuf::Message& message, const std::string& request_id) {
+  if (const std::string path = find_no_utf8(message); !path.empty()) {
+    Error::Fields fields =
+        make_error(grpc::StatusCode::INVALID_ARGUMENT, path + ": the text is not UTF-8", request_id)
+            .fields();
+    fields.field_violations.push_back({path, "the text is not UTF-8"});
+    throw Error(std::move(fields));
+  }
   if (message.ByteSizeLong() <= static_cast<std::size_t>(std::numeric_limits<int>::max())) return;
   throw make_error(grpc::StatusCode::RESOURCE_EXHAUSTED, v1::MESSAGE_TOO_LARGE,
                    "the request is larger than 2 GiB, the most of protobuf; upload the media",

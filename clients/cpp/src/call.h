@@ -4,7 +4,7 @@
 
 #include <dashgate/error.h>
 #include <dashgate/options.h>
-#include <google/protobuf/message_lite.h>
+#include <google/protobuf/message.h>
 #include <grpcpp/client_context.h>
 
 #include <chrono>
@@ -48,8 +48,9 @@ Error make_error(grpc::StatusCode code, v1::ErrorReason reason, std::string mess
 Error cancelled(std::string request_id);
 Error expired(std::string request_id);
 
-// Throws Error if protobuf cannot serialize the message, which would abort the process.
-void check_size(const google::protobuf::MessageLite& message, const std::string& request_id);
+// Throws Error if the gateway could not read the message, because a text is not UTF-8, or if
+// protobuf cannot serialize it, which would abort the process.
+void check_request(const google::protobuf::Message& message, const std::string& request_id);
 
 // A call that is about to start.
 class Call {

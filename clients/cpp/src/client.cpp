@@ -6,6 +6,7 @@
 
 #include "call.h"
 #include "client_impl.h"
+#include "unreachable.h"
 
 namespace dashgate {
 
@@ -41,7 +42,8 @@ void Client::cancel_call(const std::string& request_id, const CallOptions& optio
   const grpc::Status status =
       lease.connection().call_service->CancelCall(&call.context(), request, &response);
   if (status.ok()) return log.succeed();
-  const Error error = Error::from_status(status, call.context(), request_id);
+  const Error error =
+      detail::call_error(status, call.context(), request_id, *lease.connection().channel);
   log.fail(error);
   throw Error(error);
 }

@@ -8,6 +8,7 @@
 #include "headers.h"
 #include "log.h"
 #include "retry.h"
+#include "unreachable.h"
 
 namespace dashgate {
 namespace {
@@ -37,7 +38,7 @@ Answer Client::Impl::converse(const v1::Conversation& conversation, const CallOp
   const int max_retries = retries_of(options);
   auto request = make_request<v1::ConverseRequest>(conversation, options);
   upload_files(*request.mutable_conversation(), options, request.request_id(), deadline);
-  detail::check_size(request, request.request_id());
+  detail::check_request(request, request.request_id());
   detail::CallLog call_log(log, "Converse", request.request_id());
   try {
     for (int retries = 0;; ++retries) {
@@ -52,7 +53,8 @@ Answer Client::Impl::converse(const v1::Conversation& conversation, const CallOp
         call_log.succeed();
         return Answer(std::move(response), detail::read_headers(call.context()));
       }
-      const Error error = Error::from_status(status, call.context(), request.request_id());
+      const Error error = detail::call_error(status, call.context(), request.request_id(),
+                                             *lease->connection().channel);
       const auto delay = detail::throttle_delay(error, max_retries - retries, deadline);
       if (!delay) throw Error(error);
       call_log.retry(retries + 1, *delay);
@@ -75,7 +77,7 @@ Stream Client::Impl::stream(const v1::Conversation& conversation, const CallOpti
   auto request = make_request<v1::ConverseStreamRequest>(conversation, options);
   request.set_resumable(options.resume);
   upload_files(*request.mutable_conversation(), options, request.request_id(), setup.deadline);
-  detail::check_size(request, request.request_id());
+  detail::check_request(request, request.request_id());
   setup.request = std::move(request);
   return Stream(std::make_shared<detail::StreamState>(stream_client(), std::move(setup)));
 }

@@ -34,7 +34,7 @@ detail::SessionSetup<Request, Event> make_setup(Impl& client, const Setup& setup
     }
     return request;
   };
-  detail::check_size(session.first(std::nullopt), session.request_id);
+  detail::check_request(session.first(std::nullopt), session.request_id);
   try {
     session.lease = client.connect(session.deadline, session.cancellation, session.request_id);
   } catch (const Error& error) {

@@ -11,6 +11,7 @@
 #include "connection_pool.h"
 #include "log.h"
 #include "retry.h"
+#include "unreachable.h"
 
 namespace dashgate::detail {
 
@@ -35,7 +36,8 @@ Response query(Impl& client, const QueryOptions& options, const Deadline& deadli
         log.succeed();
         return response;
       }
-      const Error error = Error::from_status(status, call.context(), request_id);
+      const Error error =
+          call_error(status, call.context(), request_id, *lease->connection().channel);
       const auto delay = is_retried ? unavailable_delay(error, attempt, deadline) : std::nullopt;
       if (!delay) throw Error(error);
       log.retry(attempt, *delay);

@@ -22,6 +22,7 @@
 #include "connection_pool.h"
 #include "live_progress.h"
 #include "log.h"
+#include "unreachable.h"
 
 namespace dashgate::detail {
 
@@ -88,7 +89,7 @@ class SessionState {
 
   // Waits until flow control has accepted a message.
   void send(const Request& request) {
-    check_size(request, progress_.request_id());
+    check_request(request, progress_.request_id());
     const std::lock_guard sending(sending_);
     while (true) {
       std::shared_ptr<Exchange> exchange;
@@ -234,9 +235,16 @@ class SessionState {
     if (status.ok()) {
       stop(progress_.complete());
     } else {
-      recover(Error::from_status(status, exchange.call.context(), progress_.request_id()));
+      recover(failure(status, exchange.call.context()));
     }
     return std::nullopt;
+  }
+
+  // Returns the error of a stream. What was reached before is not unreachable.
+  Error failure(const grpc::Status& status, const grpc::ClientContext& context) const {
+    const std::string& id = progress_.request_id();
+    if (progress_.resumes() > 0) return Error::from_status(status, context, id);
+    return call_error(status, context, id, *setup_.lease->connection().channel);
   }
 
   // Requires a deadline, which is of the system's clock, as all of gRPC.
@@ -247,6 +255,8 @@ class SessionState {
   // Resumes the session after a stream failed, or ends it. Requires the right to receive.
   void recover(Error failed) {
     if (is_left()) return stop(left_error());
+    // There is no time for another attempt.
+    if (was_late(failed)) return stop(std::move(failed));
     const auto delay = progress_.resume_after(failed);
     if (!delay) return stop(std::move(failed));
     log_.resume(progress_.resumes(), *delay);

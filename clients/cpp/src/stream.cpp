@@ -6,6 +6,7 @@
 #include "headers.h"
 #include "retry.h"
 #include "stream_state.h"
+#include "unreachable.h"
 
 namespace dashgate {
 
@@ -199,7 +200,12 @@ std::optional<Error> StreamState::status() {
   wait();
   progress_.announce(call_->context().GetServerInitialMetadata());
   headers_ = read_headers(call_->context());
+  const bool was_reached = progress_.has_events() || resumes() > 0 || !headers_.empty();
+  grpc::ChannelInterface& channel = *lease_.connection().channel;
   if (is_idle_) {
+    if (!was_reached) {
+      if (auto failed = unreachable(call_->context(), request_id(), channel)) return failed;
+    }
     const std::string limit = std::to_string(client_.idle_timeout.count());
     Error::Fields fields =
         make_error(grpc::StatusCode::DEADLINE_EXCEEDED,
@@ -209,7 +215,10 @@ std::optional<Error> StreamState::status() {
     fields.raw_reason = "STREAM_IDLE";
     return Error(std::move(fields));
   }
-  if (!status.ok()) return Error::from_status(status, call_->context(), request_id());
+  if (!status.ok() && was_reached) {
+    return Error::from_status(status, call_->context(), request_id());
+  }
+  if (!status.ok()) return call_error(status, call_->context(), request_id(), channel);
   if (fold_.completed()) return std::nullopt;
   return make_error(grpc::StatusCode::INTERNAL, v1::STREAM_TRUNCATED,
                     "the stream ended without Completed: the answer is incomplete", request_id());
@@ -225,7 +234,9 @@ void StreamState::end(std::optional<Error> error) {
       return is_cancelled_;
     }();
     if (is_cancelled) leave(false);
-    if (error->code() == grpc::StatusCode::DEADLINE_EXCEEDED) leave(true);
+    if (error->code() == grpc::StatusCode::DEADLINE_EXCEEDED || is_idle_ || was_late(*error)) {
+      leave(true);
+    }
   }
   // Whatever is cancelled from now on has ended.
   is_left_ = true;

@@ -12,6 +12,7 @@
 #include "call.h"
 #include "client_impl.h"
 #include "regular_file.h"
+#include "unreachable.h"
 
 namespace dashgate {
 namespace {
@@ -75,14 +76,14 @@ void send(grpc::ClientWriterInterface<v1::UploadMediaRequest>& writer,
   writer.WritesDone();
 }
 
-v1::UploadMediaResponse send_medium(v1::MediaService::StubInterface& service, detail::Call& call,
+v1::UploadMediaResponse send_medium(detail::Connection& to, detail::Call& call,
                                     const std::string& request_id, const std::string& model,
                                     const Medium& medium, const UploadOptions& options) {
   // Read first, so that an unreadable file makes no call.
   std::string first_piece = medium.pieces();
   v1::MediaDescription description = describe(model, medium, first_piece, options);
   v1::UploadMediaResponse response;
-  const auto writer = service.UploadMedia(&call.context(), &response);
+  const auto writer = to.media->UploadMedia(&call.context(), &response);
   try {
     send(*writer, std::move(description), std::move(first_piece), medium.pieces);
   } catch (...) {
@@ -92,7 +93,7 @@ v1::UploadMediaResponse send_medium(v1::MediaService::StubInterface& service, de
     throw;
   }
   const grpc::Status status = writer->Finish();
-  if (!status.ok()) throw Error::from_status(status, call.context(), request_id);
+  if (!status.ok()) throw detail::call_error(status, call.context(), request_id, *to.channel);
   return response;
 }
 
@@ -107,8 +108,7 @@ v1::UploadMediaResponse upload_medium(Impl& client, const std::string& model, co
   detail::CallLog log(client.log, "UploadMedia", request_id);
   try {
     const auto lease = client.connect(deadline, options.cancellation, request_id);
-    auto response =
-        send_medium(*lease->connection().media, call, request_id, model, medium, options);
+    auto response = send_medium(lease->connection(), call, request_id, model, medium, options);
     log.succeed();
     return response;
   } catch (const Error& error) {

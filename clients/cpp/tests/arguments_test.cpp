@@ -174,6 +174,31 @@ TEST(Client, NoErrorShowsTheKey) {
   }
 }
 
+void expect_no_utf8(const dashgate::Conversation& conversation, const std::string& path) {
+  const dashgate::Client client;
+  for (const dashgate::Error& error : {tests::failure_of([&] { client.converse(conversation); }),
+                                       tests::failure_of([&] { client.stream(conversation); })}) {
+    EXPECT_EQ(error.code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_EQ(error.message(), path + ": the text is not UTF-8");
+    ASSERT_EQ(error.field_violations().size(), 1U);
+    EXPECT_EQ(error.field_violations()[0].field, path);
+    EXPECT_FALSE(error.request_id().empty());
+  }
+}
+
+TEST(Text, ThatIsNotUtf8IsInvalid) {
+  const std::string broken = "gr\xfc\xdf dich";
+  dashgate::Conversation conversation = tests::question("gr\u00fc\u00df dich");
+  conversation.user(dashgate::audio(dashgate::Source::bytes("RIFF\xff")), broken);
+  expect_no_utf8(conversation, "conversation.messages[1].content[1].text");
+  conversation = tests::question();
+  (*conversation.raw().mutable_labels())[broken] = "value";
+  expect_no_utf8(conversation, "conversation.labels");
+  conversation = tests::question();
+  conversation.declare_tool("f", broken, "{}");
+  expect_no_utf8(conversation, "conversation.tools[0].function.description");
+}
+
 TEST(RequestId, IsAUuidOfItsOwn) {
   const std::string one = dashgate::detail::make_uuid();
   EXPECT_EQ(one.size(), 36U);

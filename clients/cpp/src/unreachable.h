@@ -1,0 +1,30 @@
+// Calls whose deadline ended before the gateway was reached.
+#ifndef DASHGATE_SRC_UNREACHABLE_H_
+#define DASHGATE_SRC_UNREACHABLE_H_
+
+#include <dashgate/error.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <optional>
+#include <string>
+
+namespace dashgate::detail {
+
+// Returns the error of a call that has ended. gRPC reports the end of a deadline also if no
+// connection could be made until then: the call is UNAVAILABLE, as "deadline exceeded" would send
+// the reader to look for a slow model. Its status() is still that of gRPC.
+Error call_error(const grpc::Status& status, const grpc::ClientContext& context,
+                 const std::string& request_id, grpc::ChannelInterface& channel);
+
+// Returns the error of a call that has ended without a response because this side waited no longer.
+// Nothing if it had a connection.
+std::optional<Error> unreachable(const grpc::ClientContext& context, const std::string& request_id,
+                                 grpc::ChannelInterface& channel);
+
+// Whether an error is that of a call whose deadline ended before the gateway was reached.
+bool was_late(const Error& error);
+
+}  // namespace dashgate::detail
+
+#endif  // DASHGATE_SRC_UNREACHABLE_H_
