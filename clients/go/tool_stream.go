@@ -98,6 +98,9 @@ func (s *ToolStream) Final() (*Answer, error) {
 // Partial returns the answer of the current round so far, as Stream.Partial does.
 func (s *ToolStream) Partial() *Answer { return s.stream.Partial() }
 
+// Headers returns the metadata of the current round, as Stream.Headers does.
+func (s *ToolStream) Headers() map[string]string { return s.stream.Headers() }
+
 // Close closes the stream, and cancels the running call if it has not ended.
 func (s *ToolStream) Close() {
 	if s.end == nil {

@@ -134,6 +134,7 @@ func TestLeavingAStreamOfToolsCancels(t *testing.T) {
 	}
 	within(t, "the call ended", played.ended)
 	equal(t, "partial", stream.Partial().Text(), "hel")
+	equal(t, "headers", stream.Headers()["content-type"], "application/grpc")
 	_, err := stream.Final()
 	equal(t, "code", failure(t, err).Code, codes.Canceled)
 }

@@ -329,7 +329,10 @@ impl fmt::Display for Error {
         }
         write!(to, ": {}", self.message())?;
         let id = self.request_id();
-        if !id.is_empty() && !self.message().contains(id) {
+        let ends_word = |c: char| c.is_whitespace() || "()[],;".contains(c);
+        let mut words = self.message().split(ends_word);
+        let is_named = words.any(|word| word == id || word.strip_suffix([':', '.']) == Some(id));
+        if !id.is_empty() && !is_named {
             write!(to, " (request id {id})")?;
         }
         Ok(())

@@ -112,6 +112,12 @@ async fn the_text_of_an_error_has_each_part_once() {
     assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));
     let pushback = error.headers().get("grpc-retry-pushback-ms");
     assert_eq!(pushback.map(String::as_str), Some("1500"));
+    // A part of a word is not the id.
+    let call = gateway.client().converse(question()).request_id("man");
+    assert_eq!(
+        call.await.unwrap_err().to_string(),
+        "RESOURCE_EXHAUSTED: too many (request id man)"
+    );
 
     let gateway = Gateway::start(|_, _| Reply::default().hanging()).await;
     let call = gateway.client().converse(question()).request_id("r-2");
