@@ -134,7 +134,7 @@ fn the_page_of_errors_is_what_the_table_says() {
 }
 
 #[test]
-fn every_reason_stands_on_the_page_once() {
+fn every_reason_is_on_the_page_once() {
     let page = page();
     for reason in Reason::ALL {
         let row = format!("\n| `{}` |", reason.name());

@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_and_a_whole_answer_come_to_the_same() {
+    fn a_stream_and_a_unary_answer_are_equal() {
         let mut streamed = Answer::default();
         for event in [
             event(Event::Started(pb::Started {

@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_medium_is_told_with_what_to_do() {
+    fn an_argument_that_is_not_media_is_reported_with_advice() {
         let picture = written("picture.wav", PNG);
         let empty = written("empty.wav", b"");
         let text = written("notes.wav", b"they met at noon");
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_through_a_pipe_is_read_whole() {
+    async fn a_pipe_is_read_to_its_end() {
         let source = Attachment::read("a pipe", Modality::Audio, WAV).unwrap();
         let attachment = Attachment {
             modality: Modality::Audio,

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn tentative_words_are_rewritten_in_place_on_a_terminal() {
+    fn tentative_text_is_rewritten_in_place_on_a_terminal() {
         let (mut terminal, out, _) = fake::terminal(true, false);
         let mut dialogue = Dialogue::new(Place::Stdout);
         dialogue.user_words(&heard("i1", "", "a\x1b[2Jb", false));

@@ -348,7 +348,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_shown_as_it_comes_whole_or_streamed() {
+    async fn an_answer_is_shown_as_it_arrives_unary_or_streamed() {
         for whole in [false, true] {
             let stand_in = StandIn::new([says("it is a dog")]);
             let gateway = stand_in.start().await;
@@ -426,7 +426,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn a_deadline_that_passes_is_told_as_one() {
+    async fn an_expired_deadline_is_reported_as_one() {
         let gateway = StandIn::new([(vec![], Then::Hang)]).start().await;
         let (mut terminal, _, _) = fake::terminal(false, false);
         tokio::time::pause();

@@ -50,7 +50,7 @@ mod tests {
     use super::{Exit, HELP};
 
     #[test]
-    fn every_number_stands_in_the_help() {
+    fn every_exit_code_is_in_the_help() {
         use Exit::{Cancelled, Done, Failed, Unreachable, Usage};
         for exit in [Done, Failed, Usage, Unreachable, Cancelled] {
             let line = format!("\n  {:<5}", exit.number());

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_that_was_meant_is_told() {
+    fn a_mistyped_command_gets_a_suggestion() {
         let folder = std::env::temp_dir().join(format!("dashgate-words-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = |name: &str, bytes: &[u8]| {

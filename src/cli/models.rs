@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_says_what_is_not_known() {
+    fn a_description_names_what_is_unknown() {
         let text = description(&model());
         for line in [
             "model                qwen-audio-turbo",

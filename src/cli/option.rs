@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_set_is_said_with_what_can() {
+    fn an_unknown_option_is_reported_with_the_known_ones() {
         for (text, words) in [
             ("temperature", "is not KEY=VALUE"),
             ("temperatur=1", "did you mean temperature"),

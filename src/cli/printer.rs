@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_all_that_stands_on_stdout() {
+    fn only_text_is_on_stdout() {
         let (mut terminal, out, err) = fake::terminal(false, false);
         let mut printer = Printer::default();
         for piece in [
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_amid_an_answer_breaks_its_line_on_a_screen_only() {
+    fn a_message_within_an_answer_breaks_its_line_on_a_terminal_only() {
         for (watched, expected) in [(false, "one two\n"), (true, "one \ntwo\n")] {
             for amid in [
                 Piece::Note("heard: language en".into()),

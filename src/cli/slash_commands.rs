@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_stands_in_the_help() {
+    fn every_command_is_in_the_help() {
         for name in NAMES {
             assert!(HELP.contains(name.trim()), "{name}");
             assert!(include_str!("../../docs/command-line.md").contains(HELP));

@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_form_applies() {
+    fn a_configured_delta_form_applies() {
         let all = |texts: &[&str], mut form| {
             let mut detector = DeltaDetector::default();
             let mut all = String::new();
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proved_form_applies_to_the_next_text() {
+    fn a_detected_delta_form_applies_to_the_next_text() {
         let mut form = TextForm::Unknown;
         let mut thought = DeltaDetector::default();
         thought.push("one", &mut form).unwrap();

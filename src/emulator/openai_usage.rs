@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usage_so_far_grows_to_the_whole() {
+    fn the_usage_so_far_grows_to_the_total() {
         let whole = usage(&Answer::default(), TOKENS, Dialect::Vllm);
         let done = |sent| so_far(&whole, sent, 4)["completion_tokens"].clone();
         assert_eq!(

@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unavailable_is_said_only_when_the_model_did_nothing() {
+    fn unavailable_is_reported_only_when_the_model_did_nothing() {
         for sent in [Sent::No, Sent::Refused, Sent::Maybe, Sent::Begun] {
             let error = Error::new(Reason::UpstreamInternal, "failed").with_sent(sent);
             let expected = match sent {
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_does_not_show_what_dashscope_said() {
+    fn debug_does_not_show_messages_of_dashscope() {
         let upstream = Upstream {
             message: Secret::new("canary"),
             ..Upstream::default()

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dashscope_said_is_shown_only_when_asked_for() {
+    fn messages_of_dashscope_are_shown_only_if_the_operator_allows_it() {
         let upstream = Upstream {
             message: Secret::new("canary\r\n\0"),
             ..Upstream::default()

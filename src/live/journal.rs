@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_of_a_session_takes_nothing_from_a_stream_that_is_behind() {
+    async fn the_end_of_a_session_drops_no_event_of_a_slow_reader() {
         let events = 2 + KEPT_AT_END / event(0).weight();
         let journal = filled(2 * events, events);
         let first = journal.attach(0).unwrap();

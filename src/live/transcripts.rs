@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn deltas_and_snapshots_become_whole_texts() {
+    fn deltas_and_snapshots_become_complete_texts() {
         for kind in [TranscriptKind::Delta, TranscriptKind::Snapshot] {
             let texts: [&str; 2] = match kind {
                 TranscriptKind::Delta => ["one ", "two"],
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completion_without_words_keeps_the_words_so_far() {
+    fn a_completion_without_text_keeps_the_text_so_far() {
         let mut transcripts = Transcripts::default();
         transcripts.add(part(TranscriptKind::Snapshot, "hello", ""));
         let last = transcripts

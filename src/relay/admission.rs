@@ -381,7 +381,7 @@ mod tests {
     /// A hostile caller requests ten times the capacity and never releases a permit; fifty others
     /// hold one permit each for a while. Simulated arrivals.
     #[test]
-    fn others_are_never_refused_beside_a_caller_that_asks_for_ten_times_all_there_is() {
+    fn other_callers_are_never_refused_beside_one_that_requests_ten_times_the_capacity() {
         let admission = Admission::new(1024, 90);
         let hostile = Caller(1000);
         let mut stuck = Vec::new();
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_holds_too_much_gives_way_as_its_calls_end() {
+    fn a_caller_beyond_its_share_gives_way_as_its_calls_end() {
         let admission = Admission::new(100, 90);
         let mut greedy = fill(&admission, ONE);
         let mut other = fill(&admission, OTHER);

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn passing_faults_get_two_more_attempts_and_throttling_one() {
+    fn transient_errors_get_two_more_attempts_and_throttling_one() {
         for (reason, allowed) in [
             (Reason::UpstreamInternal, 3),
             (Reason::UpstreamConnect, 3),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_is_tried_again_only_when_the_operator_says_so() {
+    fn a_broken_connection_is_retried_only_if_configured() {
         let error = error(Reason::UpstreamReset, Sent::Maybe);
         assert_eq!(decide(POLICY, &error, 1, MINUTE, 0.0), Verdict::No);
         let bold = RetryPolicy {

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_by_form_names_the_other_way() {
+    fn a_refused_delivery_selects_the_other_one() {
         let refusal = |reason| Error::new(reason, "no");
         for (reason, asked, other) in [
             (Reason::StreamOnly, Delivery::Whole, Some(Delivery::Stream)),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_learned_of_a_model_takes_nothing_from_other_callers_and_is_bounded() {
+    async fn the_learned_delivery_of_a_model_does_not_restrict_other_callers_and_is_bounded() {
         let routes = Routes::new(RoutesConfig::default());
         let (one, other) = (Caller(1), Caller(2));
         routes.learn("s", one, Delivery::Stream);

@@ -241,7 +241,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn forms_are_told_by_the_type_of_the_content() {
+    fn grpc_web_forms_are_recognized_by_their_content_type() {
         for (kind, expected) in [
             ("application/grpc-web", Some(Form::Binary)),
             ("application/grpc-web+proto", Some(Form::Binary)),
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_base64_is_told() {
+    fn data_that_is_not_base64_is_reported() {
         for (pieces, whole) in [
             (&["AAAA"][..], true),
             (&["AA==AA=="], true),

@@ -29,7 +29,7 @@ async fn ask(gateway: &Running, request: &str) -> Option<(u16, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_say_nothing_hold_up_nobody() {
+async fn silent_connections_delay_no_other() {
     let gateway = watched(|_| ()).await;
     let mut silent = Vec::new();
     for count in [40, 200, 1000] {

@@ -52,7 +52,7 @@ fn says(seen: &Seen, text: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn n1_words_that_quote_a_caller_take_nothing_out_of_service() {
+async fn n1_a_message_that_quotes_a_caller_pauses_nothing() {
     for words in WORDS {
         let message = format!("Voice '{words}' is not supported.");
         let native = serde_json::json!({"code": "InvalidParameter", "message": message});
@@ -125,7 +125,7 @@ async fn a_workspace_of_a_callers_choice_is_refused_to_that_caller_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_one_caller_may_not_use_is_asked_for_the_others() {
+async fn a_model_that_one_caller_may_not_use_is_called_for_the_others() {
     for (status, code) in [
         (403, "Model.AccessDenied"),
         (403, "Workspace.AccessDenied"),
@@ -214,7 +214,7 @@ async fn poison_calls_of_one_caller_spend_no_retries_of_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_by_words_turns_no_stream_of_others_into_a_whole_answer() {
+async fn a_refusal_by_message_changes_no_delivery_of_other_callers() {
     let upstream = Upstream::start(|_, seen| {
         let streams = seen.header("x-dashscope-sse").is_some();
         match (says(seen, "poison") && streams, streams) {
@@ -257,7 +257,7 @@ async fn ask_about(gateway: &Running, key: &'static str, uri: &str) -> Result<()
 }
 
 #[tokio::test(start_paused = true)]
-async fn x11_private_hosts_are_refused_with_the_path_and_nothing_is_asked() {
+async fn x11_private_hosts_are_refused_with_the_path_and_no_request_is_sent() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let gateway = gateway(&upstream).await;
     for uri in [

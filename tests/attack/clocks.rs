@@ -145,7 +145,7 @@ async fn c16_c19_an_unread_stream_ends_at_its_limit_and_its_place_is_free() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_answer_holds_its_place_while_it_is_unread_and_no_longer_than_its_limit() {
+async fn a_unary_answer_keeps_its_permit_while_it_is_unread_within_its_limit() {
     for closed in LEVELS {
         for (timeout, limit, code, reason) in LIMITS {
             for reads_again in [true, false] {

@@ -334,7 +334,7 @@ async fn what_a_connection_has_to_write_of_calls_that_are_over_does_not_keep_it(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_unread_streams_cost_nobody_else_a_place() {
+async fn a_thousand_unread_streams_take_no_permit_of_others() {
     let upstream = Upstream::start(|number, _| match number {
         0..1024 => endless(),
         _ => json(200, &whole("x")),

@@ -210,7 +210,7 @@ fn framings() -> Vec<(&'static str, String, usize)> {
 
 /// The answer, whole and in chunks and as a stream, cut at every byte in both ways.
 #[tokio::test(start_paused = true)]
-async fn u8_an_answer_that_is_cut_at_any_byte_is_never_whole() {
+async fn u8_an_answer_that_is_cut_at_any_byte_is_never_complete() {
     for (name, answer, complete) in framings() {
         let bytes = answer.into_bytes();
         // The number of the request says where its answer is cut.

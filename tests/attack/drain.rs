@@ -98,7 +98,7 @@ impl Drop for Program {
 }
 
 #[tokio::test]
-async fn p1_a_program_whose_log_nobody_reads_ends_at_a_signal() {
+async fn p1_a_process_whose_log_is_not_read_ends_at_a_signal() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     for signal in ["TERM", "INT"] {
         let mut program = Program::start(&upstream, "60s");
@@ -108,7 +108,7 @@ async fn p1_a_program_whose_log_nobody_reads_ends_at_a_signal() {
 }
 
 #[tokio::test]
-async fn p2_a_program_whose_log_nobody_reads_ends_after_its_drain() {
+async fn p2_a_process_whose_log_is_not_read_ends_after_its_drain() {
     let upstream = Upstream::always(vec![Step::Hang]).await;
     let mut program = Program::start(&upstream, "1s");
     program.call(&upstream).await;

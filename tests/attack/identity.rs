@@ -137,7 +137,7 @@ async fn half_sent_requests_have_a_bound_of_their_own() {
 /// A hostile caller asks for ten times what there is, and its calls do not end. The others never
 /// notice, whoever came first.
 #[tokio::test(start_paused = true)]
-async fn nobody_is_refused_beside_a_caller_that_asks_for_ten_times_all_there_is() {
+async fn no_caller_is_refused_beside_one_that_requests_ten_times_the_capacity() {
     let upstream = Upstream::start(|_, request| {
         let body = String::from_utf8_lossy(&request.body);
         match body.contains("forever") {

@@ -160,7 +160,7 @@ async fn x13_what_callers_write_into_fields_never_becomes_a_header() {
 
 /// What DashScope says is not trusted either: its name of a call becomes a header of the answer.
 #[tokio::test(start_paused = true)]
-async fn x26_what_dashscope_says_never_becomes_a_header() {
+async fn x26_text_of_dashscope_never_becomes_a_header() {
     for id in [
         "a\r\nx-evil: 1",
         "a\nb",

@@ -87,7 +87,7 @@ async fn x18_x27_no_caller_reads_an_answer_by_the_request_id_of_another() {
 /// The refusal of a request id that was used for another question says nothing of that question,
 /// and does not tell whether another caller uses the id.
 #[tokio::test(start_paused = true)]
-async fn c22_a_request_id_tells_nothing_about_other_callers() {
+async fn c22_a_request_id_reveals_nothing_about_other_callers() {
     let upstream = echo().await;
     let gateway = gateway(&upstream).await;
     let mut client = gateway.conversation();

@@ -174,7 +174,7 @@ async fn an_image_before_any_audio_is_refused_and_the_session_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn endless_messages_without_content_take_no_memory_and_end_nothing() {
+async fn endless_messages_without_content_take_no_memory_and_end_no_call() {
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = gateway_at(upstream.base_url(), |settings| {
         settings.memory.limit = 64 << 20;
@@ -280,7 +280,7 @@ async fn a_caller_whose_window_is_closed_ends_with_slow_consumer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_goes_while_its_session_starts_leaves_nothing_behind() {
+async fn a_caller_that_leaves_while_its_session_starts_leaks_nothing() {
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = gateway_at(upstream.base_url(), |settings| {
         settings.server.max_in_flight = 1;

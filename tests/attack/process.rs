@@ -57,7 +57,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn a_process_without_descriptors_says_what_to_do_and_recovers() {
+async fn a_process_without_descriptors_reports_the_limit_and_recovers() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let base_url = upstream.base_url();
     let program = Program::start("ulimit -n 64;", &["--upstream", &base_url]);
@@ -95,7 +95,7 @@ async fn a_process_without_descriptors_says_what_to_do_and_recovers() {
 
 /// An upstream that writes a key into every text of its error.
 #[tokio::test]
-async fn a_key_in_the_words_of_an_upstream_is_shown_nowhere() {
+async fn a_key_in_a_message_of_an_upstream_is_shown_nowhere() {
     let body = serde_json::json!({
         "code": "Invalid.sk-operators-canary\r\n\u{1b}[31m",
         "message": format!("the key sk-operators-canary is wrong {}", "x".repeat(10_000)),

@@ -208,7 +208,7 @@ async fn u29_elements_that_are_let_through_stay_within_the_memory_limit() {
 }
 
 #[tokio::test]
-async fn the_words_of_a_long_answer_pass_with_all_their_alternatives() {
+async fn the_tokens_of_a_long_answer_pass_with_all_their_alternatives() {
     const WORDS: usize = 8000;
     let other = r#"{"token":"word","bytes":[119,111,114,100],"logprob":-12.25}"#;
     let word = format!(

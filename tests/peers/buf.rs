@@ -33,12 +33,12 @@ pub(crate) const CASES: &[Case] = &[
     (
         "buf_curl_is_told_of_a_protocol_that_is_not_served",
         Tool::Buf,
-        is_told_of_a_protocol_that_is_not_served,
+        a_protocol_that_is_not_served_is_reported,
     ),
     (
         "buf_curl_is_told_which_field_is_wrong",
         Tool::Buf,
-        is_told_the_field,
+        the_field_is_reported,
     ),
 ];
 
@@ -89,7 +89,7 @@ fn hears_it_by_web(buf: &Path) -> Result<(), String> {
 }
 
 /// Connect's own protocol is not served; whoever tries is told so, and is not left waiting.
-fn is_told_of_a_protocol_that_is_not_served(buf: &Path) -> Result<(), String> {
+fn a_protocol_that_is_not_served_is_reported(buf: &Path) -> Result<(), String> {
     let server = Server::gateway()?;
     let schema = ["connect", "--schema", SCHEMA];
     let said = run(buf, &schema, &server, "Converse", QUESTION)?;
@@ -101,7 +101,7 @@ fn hears_the_stream(buf: &Path) -> Result<(), String> {
     stream(&json_values(&answered(buf, GRPC, "ConverseStream")?)?)
 }
 
-fn is_told_the_field(buf: &Path) -> Result<(), String> {
+fn the_field_is_reported(buf: &Path) -> Result<(), String> {
     let server = Server::gateway()?;
     for protocol in [GRPC, WEB] {
         let said = run(buf, protocol, &server, "Converse", PATH_AS_URI)?;

@@ -42,12 +42,12 @@ pub(crate) const CASES: &[Case] = &[
     (
         "grpcurl_is_told_which_field_is_wrong",
         Tool::Grpcurl,
-        is_told_the_field,
+        the_field_is_reported,
     ),
     (
         "grpcurl_is_told_what_comes_later",
         Tool::Grpcurl,
-        is_told_what_comes_later,
+        a_stored_conversation_without_a_store_is_refused,
     ),
     (
         "grpcurl_uploads_a_sound_and_asks_about_it",
@@ -123,7 +123,7 @@ fn hears_the_stream(grpcurl: &Path) -> Result<(), String> {
     stream(&json_values(&replies)?)
 }
 
-fn is_told_the_field(grpcurl: &Path) -> Result<(), String> {
+fn the_field_is_reported(grpcurl: &Path) -> Result<(), String> {
     let server = Server::gateway()?;
     for method in ["Converse", "ConverseStream"] {
         let method = format!("dashgate.v1.ConversationService/{method}");
@@ -143,7 +143,7 @@ fn is_told_the_field(grpcurl: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn is_told_what_comes_later(grpcurl: &Path) -> Result<(), String> {
+fn a_stored_conversation_without_a_store_is_refused(grpcurl: &Path) -> Result<(), String> {
     let server = Server::gateway()?;
     let named = QUESTION.replacen(r#"{"model""#, r#"{"name":"one","model""#, 1);
     let method = "dashgate.v1.ConversationService/Converse";

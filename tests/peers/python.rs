@@ -31,7 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     (
         "grpcio_is_told_which_field_is_wrong",
         Tool::Python,
-        is_told_the_field,
+        the_field_is_reported,
     ),
     ("grpcio_sees_the_deadline", Tool::Python, sees_the_deadline),
 ];
@@ -68,7 +68,7 @@ fn hears_the_stream(python: &Path) -> Result<(), String> {
     stream(replies(&call(python, "ConverseStream", QUESTION, "30")?)?)
 }
 
-fn is_told_the_field(python: &Path) -> Result<(), String> {
+fn the_field_is_reported(python: &Path) -> Result<(), String> {
     for method in ["Converse", "ConverseStream"] {
         let result = call(python, method, PATH_AS_URI, "30")?;
         equal("the status", text(&result, "/code"), "INVALID_ARGUMENT")?;

@@ -36,17 +36,17 @@ pub(crate) const CASES: &[Case] = &[
     (
         "sdk_is_told_of_a_wrong_key",
         Tool::Python,
-        is_told_of_a_wrong_key,
+        a_wrong_key_is_reported,
     ),
     (
         "sdk_is_told_of_a_wrong_parameter",
         Tool::Python,
-        is_told_of_a_parameter,
+        an_invalid_parameter_is_reported,
     ),
     (
         "sdk_is_told_of_an_unknown_model",
         Tool::Python,
-        is_told_of_a_model,
+        an_unknown_model_is_reported,
     ),
 ];
 
@@ -195,12 +195,12 @@ fn refused(answer: &Value, status: i64, code: &str) -> Result<(), String> {
     )
 }
 
-fn is_told_of_a_wrong_key(python: &Path) -> Result<(), String> {
+fn a_wrong_key_is_reported(python: &Path) -> Result<(), String> {
     let answer = one(python, &with(&json!({"key": "no key of theirs"})))?;
     refused(&answer, 401, "InvalidApiKey")
 }
 
-fn is_told_of_a_parameter(python: &Path) -> Result<(), String> {
+fn an_invalid_parameter_is_reported(python: &Path) -> Result<(), String> {
     let answer = one(python, &with(&json!({"top_p": 7.0})))?;
     refused(&answer, 400, "InvalidParameter")?;
     let server = Server::emulator()?;
@@ -211,7 +211,7 @@ fn is_told_of_a_parameter(python: &Path) -> Result<(), String> {
     refused(answer, 400, "InvalidParameter")
 }
 
-fn is_told_of_a_model(python: &Path) -> Result<(), String> {
+fn an_unknown_model_is_reported(python: &Path) -> Result<(), String> {
     let answer = one(python, &with(&json!({"model": "no-such-model"})))?;
     refused(&answer, 404, "ModelNotFound")
 }

@@ -159,7 +159,7 @@ fn said(frames: &[Frame]) -> (Vec<Said>, Result<(), Error>) {
     (events, outcome)
 }
 
-pub fn u17_a_recorded_stream_cut_at_any_byte_says_the_same() {
+pub fn u17_a_recorded_stream_cut_at_any_byte_has_the_same_events() {
     for recording in recordings("").into_iter().filter(Recording::is_stream) {
         let all = Bytes::from(recording.answer.clone());
         let whole = frames(std::slice::from_ref(&all));
@@ -173,7 +173,7 @@ pub fn u17_a_recorded_stream_cut_at_any_byte_says_the_same() {
     }
 }
 
-pub fn u8_a_recorded_stream_that_ends_at_any_byte_is_never_taken_for_whole() {
+pub fn u8_a_recorded_stream_that_ends_at_any_byte_is_never_complete() {
     for recording in streams() {
         let all = Bytes::from(recording.answer.clone());
         let (events, outcome) = said(&frames(std::slice::from_ref(&all)));
@@ -203,7 +203,7 @@ pub fn u8_a_recorded_stream_that_ends_at_any_byte_is_never_taken_for_whole() {
     }
 }
 
-pub async fn u17_a_recorded_stream_cut_on_the_wire_says_the_same() {
+pub async fn u17_a_recorded_stream_cut_on_the_wire_has_the_same_events() {
     for recording in streams() {
         let expected = meaning(&bodies(&recording));
         let mut steps = vec![sse()];

@@ -44,16 +44,16 @@ const ALL: [(&str, fn()); 8] = [
         paused(answers::a_recorded_certificate_lets_a_file_be_stored())
     }),
     (
-        "u17_a_recorded_stream_cut_at_any_byte_says_the_same",
-        answers::u17_a_recorded_stream_cut_at_any_byte_says_the_same,
+        "u17_a_recorded_stream_cut_at_any_byte_has_the_same_events",
+        answers::u17_a_recorded_stream_cut_at_any_byte_has_the_same_events,
     ),
     (
-        "u8_a_recorded_stream_that_ends_at_any_byte_is_never_taken_for_whole",
-        answers::u8_a_recorded_stream_that_ends_at_any_byte_is_never_taken_for_whole,
+        "u8_a_recorded_stream_that_ends_at_any_byte_is_never_complete",
+        answers::u8_a_recorded_stream_that_ends_at_any_byte_is_never_complete,
     ),
     (
-        "u17_a_recorded_stream_cut_on_the_wire_says_the_same",
-        || paused(answers::u17_a_recorded_stream_cut_on_the_wire_says_the_same()),
+        "u17_a_recorded_stream_cut_on_the_wire_has_the_same_events",
+        || paused(answers::u17_a_recorded_stream_cut_on_the_wire_has_the_same_events()),
     ),
     (
         "u8_a_recorded_stream_that_breaks_on_the_wire_is_never_ok",

@@ -25,7 +25,7 @@ pub fn trials() -> Vec<Test> {
         speech_is_stored_by_its_transcript_also_if_that_comes_late,
         speech_without_a_transcript_is_stored_after_a_second,
         tool_calls_and_their_results_are_stored,
-        what_a_response_said_before_it_was_interrupted_is_stored,
+        the_text_of_an_interrupted_response_is_stored,
         a_response_that_said_nothing_leaves_its_question_to_the_next_turn,
         a_response_that_failed_is_a_turn_and_no_history,
         a_session_that_cannot_continue_a_conversation_opens_no_connection,
@@ -274,7 +274,7 @@ async fn tool_calls_and_their_results_are_stored(store: StoreSettings) {
     assert_eq!(content(&turns[1]), second);
 }
 
-async fn what_a_response_said_before_it_was_interrupted_is_stored(store: StoreSettings) {
+async fn the_text_of_an_interrupted_response_is_stored(store: StoreSettings) {
     let mut bench = Bench::new(&store).await;
     let mut live = bench.talk().await;
     live.ask("count").await;

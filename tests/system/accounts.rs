@@ -93,7 +93,7 @@ async fn a_key_that_is_refused_costs_one_call_a_minute_and_another_key_answers()
 }
 
 #[tokio::test(start_paused = true)]
-async fn u12_the_only_key_that_is_refused_is_asked_once_a_minute_too() {
+async fn u12_the_only_key_that_is_refused_is_tried_once_a_minute() {
     let upstream = Upstream::always(fault(401, "InvalidApiKey")).await;
     let gateway = gateway(&upstream).await;
     for _ in 0..100 {
@@ -107,7 +107,7 @@ async fn u12_the_only_key_that_is_refused_is_asked_once_a_minute_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_model_is_asked_of_another_key_and_comes_back() {
+async fn a_throttled_model_uses_another_key_and_returns() {
     let upstream = Upstream::start(|_, seen| {
         match seen.header("authorization").unwrap().ends_with("-a")
             && seen.json()["model"] == "qwen-audio-turbo"
@@ -202,7 +202,7 @@ async fn rates_of_an_account_are_kept_before_dashscope_has_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_uploaded_medium_is_asked_about_with_the_key_that_stored_it() {
+async fn an_uploaded_medium_is_sent_with_the_key_that_stored_it() {
     let upstream = Upstream::start(|_, seen| {
         let host = seen.header("host").unwrap_or_default().to_owned();
         let key = seen.header("authorization").unwrap_or_default();

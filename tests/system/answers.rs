@@ -112,7 +112,7 @@ fn stopped(message: Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn u20_text_that_is_repeated_is_said_once() {
+async fn u20_text_that_is_repeated_is_sent_once() {
     let full = "这段音频说的是:'欢迎使用阿里云',请问还有什么可以帮您?";
     let ends = [12, 30, 45, 60, full.len()];
     let cut = |end: usize| &full[..full.floor_char_boundary(end)];
@@ -211,7 +211,7 @@ async fn calls_of_tools_are_told_apart_by_their_index() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn notes_on_what_was_heard_come_once() {
+async fn annotations_of_transcripts_come_once() {
     let note = json!([{"type": "audio_info", "language": "zh", "emotion": "happy", "more": 1}]);
     let noted = |text: &str| json!({"content": [{"text": text}], "annotations": note});
     let told = json!({

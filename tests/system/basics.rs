@@ -7,7 +7,7 @@ use tokio_stream::StreamExt;
 use crate::support::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_question_is_answered_whole() {
+async fn a_question_gets_a_unary_answer() {
     let upstream = Upstream::always(json(200, &whole("未来没有互联网"))).await;
     let gateway = gateway(&upstream).await;
     let request = pb::ConverseRequest {

@@ -110,7 +110,7 @@ async fn a_body_that_dashscope_finds_too_large_is_sent_again_without_media_in_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_fails_when_it_is_asked_whole_is_asked_by_stream_and_that_is_remembered() {
+async fn a_model_that_fails_a_unary_request_gets_a_stream_and_that_is_remembered() {
     let upstream = Upstream::start(|_, seen| match seen.header("x-dashscope-sse") {
         None => refused(500, "InternalError", "An internal error has occured"),
         Some(_) => vec![sse(), piece(frame(1, "好", "stop")), end()],

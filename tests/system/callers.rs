@@ -42,7 +42,7 @@ pub async fn until(gateway: &Running, key: &str, accepted: bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_opens_the_door_in_either_place_and_goes_no_further() {
+async fn a_key_is_accepted_in_both_headers_and_not_passed_on() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let folder = Folder::new();
     let (_, key) = folder.key("team-a", |_| ());
@@ -62,7 +62,7 @@ async fn a_key_opens_the_door_in_either_place_and_goes_no_further() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_is_wrong_the_refusal_is_the_same_and_says_how_to_send_a_key() {
+async fn every_refusal_is_the_same_and_says_how_to_send_a_key() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let folder = Folder::new();
     let (id, key) = folder.key("team-a", |_| ());
@@ -116,7 +116,7 @@ async fn whatever_is_wrong_the_refusal_is_the_same_and_says_how_to_send_a_key() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_is_open_and_reflection_when_the_operator_says_so() {
+async fn health_is_open_and_reflection_if_configured() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let folder = Folder::new();
     let (_, key) = folder.key("team-a", |_| ());

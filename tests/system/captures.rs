@@ -43,12 +43,12 @@ async fn run(file: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn conversations_are_asked_and_answered_as_the_clients_do() {
+async fn conversations_have_the_requests_and_answers_of_the_clients() {
     run("conversations").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_are_asked_and_answered_as_the_clients_do() {
+async fn streams_have_the_requests_and_answers_of_the_clients() {
     run("streams").await;
 }
 
@@ -63,7 +63,7 @@ async fn faults_become_statuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_of_the_java_client_are_asked_and_answered_alike() {
+async fn the_gateway_answers_the_java_client_as_others() {
     run("java").await;
 }
 

@@ -61,7 +61,7 @@ async fn asked(outputs: &[Value], more: &[&str]) -> ((String, String), Value) {
 }
 
 #[tokio::test]
-async fn the_choices_of_an_answer_are_told_apart() {
+async fn the_choices_of_an_answer_are_distinguished() {
     let outputs = [
         one(0, said(json!([{"text": "first"}])), "stop"),
         one(1, said(json!([{"text": "SECOND"}])), "length"),
@@ -147,7 +147,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_take_the_audio_is_known_before_the_model_is_asked() {
+async fn an_output_file_that_cannot_be_written_is_reported_before_the_call() {
     let upstream = Upstream::always(Vec::new()).await;
     for (file, words) in [
         (path("no/such/x.wav"), "cannot write"),
@@ -246,7 +246,7 @@ async fn a_port_of_http_1_is_told_as_one() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
+async fn a_server_that_accepts_and_never_answers_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {

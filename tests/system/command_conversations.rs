@@ -122,7 +122,7 @@ async fn media_of_an_export_are_written_to_files() {
 }
 
 #[tokio::test]
-async fn a_gateway_without_a_store_says_which_setting_it_needs() {
+async fn a_gateway_without_a_store_names_the_setting_that_it_needs() {
     for arguments in [
         &["conversations", "list"][..],
         &["ask", "--conversation", "a", "hello"],

@@ -92,7 +92,7 @@ fn audio_comes_from_stdin_a_url_and_the_persons_own_folder() {
 }
 
 #[test]
-fn what_was_meant_is_told() {
+fn a_mistake_on_the_command_line_gets_a_suggestion() {
     let (tone, sentence) = (example("tone.wav"), example("sentence-en.wav"));
     for (arguments, code, words) in [
         (vec!["aks", "hello"], 2, "'ask'".to_owned()),

@@ -22,7 +22,7 @@ async fn open_call(raw: &mut Raw, stream: u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_connection_is_asked_to_go_and_its_calls_end_in_peace() {
+async fn an_old_connection_gets_goaway_and_its_calls_complete() {
     let mut steps = vec![sse()];
     for id in 1..=100 {
         steps.extend([

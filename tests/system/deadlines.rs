@@ -78,7 +78,7 @@ async fn c16_a_deadline_cuts_a_stream_in_the_middle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c13_a_deadline_of_zero_asks_nobody() {
+async fn c13_a_deadline_of_zero_sends_no_request() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let gateway = gateway(&upstream).await;
 
@@ -132,7 +132,7 @@ async fn c13_a_deadline_beyond_the_most_is_capped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn u6_a_stream_that_does_not_begin_is_given_up_once() {
+async fn u6_a_stream_that_does_not_begin_times_out_once() {
     for steps in [vec![Step::Hang], vec![sse(), Step::Hang]] {
         let mut upstream = Upstream::always(steps).await;
         let gateway = gateway(&upstream).await;
@@ -152,7 +152,7 @@ async fn u6_a_stream_that_does_not_begin_is_given_up_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn u7_a_stream_that_falls_silent_is_given_up() {
+async fn u7_a_stream_that_falls_silent_times_out() {
     let mut upstream = Upstream::always(vec![
         sse(),
         piece(frame(1, "一", "null")),
@@ -244,7 +244,7 @@ async fn c17_a_unary_caller_that_goes_away_closes_the_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c19_a_caller_that_does_not_read_is_given_up_after_a_while() {
+async fn c19_a_caller_that_does_not_read_ends_at_the_limit() {
     // Far more than any window between the two ends holds.
     let long = "长".repeat(100_000);
     let mut steps = vec![sse()];
@@ -299,7 +299,7 @@ async fn a_deadline_is_kept_even_while_nobody_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p6_a_full_house_refuses_at_once_with_a_pushback() {
+async fn p6_a_full_gateway_refuses_at_once_with_a_pushback() {
     let upstream = Upstream::always(vec![Step::Hang]).await;
     let mut settings = settings(&upstream);
     settings.server.max_in_flight = 1;

@@ -290,7 +290,7 @@ async fn a_task_fails_without_input_and_for_invalid_commands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_script_fails_a_task_and_says_what_is_heard() {
+async fn a_script_fails_a_task_and_sets_its_transcript() {
     let script = json!({"rules": [{"match": {"path": "/api-ws/v1/inference"}, "reply": {"socket": {
         "transcript": "hello", "actions": [{"after": {"sent": "result-generated", "count": 4},
             "error": {"code": "InternalError", "message": "out of memory"}}]}}}]});

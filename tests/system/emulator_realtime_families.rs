@@ -143,7 +143,7 @@ async fn compressed_audio_is_transcribed_when_the_session_is_finished() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_translation_is_sent_as_whole_texts() {
+async fn a_translation_is_sent_as_complete_texts() {
     let served = TestEmulator::plain().await;
     let model = "qwen3.5-livetranslate-flash-realtime";
     let session = json!({"translation": {"language": "ja"}});

@@ -126,7 +126,7 @@ async fn frames_are_added_delayed_and_held_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_transcripts_and_the_form_of_the_end_are_set_by_a_script() {
+async fn a_script_sets_answers_transcripts_and_the_form_of_the_end() {
     let rule = json!({"match": {"path": "/api-ws/*", "model": "mine"}, "reply": {
         "answer": {"chunks": ["It is ", "sunny."]},
         "delays": {"first_ms": 300, "between_ms": 100},

@@ -147,7 +147,7 @@ async fn c4_rapid_resets_end_their_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c4_a_hundred_calls_that_are_given_up_at_once_are_no_flood() {
+async fn c4_a_hundred_calls_that_are_cancelled_at_once_are_no_flood() {
     let upstream = Upstream::always(vec![Step::Hang]).await;
     let gateway = gateway(&upstream).await;
     let mut raw = Raw::connect(gateway.address, Manners::Answers).await;
@@ -215,7 +215,7 @@ async fn c5_floods_of_frames_end_their_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_has_its_place_before_its_body_is_read_and_leaves_it_when_it_is_given_up() {
+async fn a_call_takes_its_permit_before_its_body_is_read_and_returns_it_when_it_is_cancelled() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let mut settings = settings(&upstream);
     settings.server.max_in_flight = 1;

@@ -293,7 +293,7 @@ async fn a_certificate_of_a_mesh_names_its_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_who_go_away_make_no_authority_be_asked_more_often() {
+async fn callers_that_leave_cause_no_more_requests_to_the_issuer() {
     let upstream = Upstream::always(answer(200, &whole("x"))).await;
     let authority = Upstream::always(vec![Step::Hang]).await;
     let jwks = format!("{}/keys", authority.base_url());

@@ -78,7 +78,7 @@ async fn u1_usage_after_the_end_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c1_a_choice_that_was_asked_for_is_waited_for() {
+async fn c1_a_requested_choice_is_waited_for() {
     let usage = json!({"input_tokens": 1});
     let one = |choice: Value| event(&json!({"output": {"choices": [choice]}, "usage": usage}));
     let steps = vec![
@@ -155,7 +155,7 @@ async fn a_stream_waits_for_a_bounded_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_image_answer_needs_no_finish_reason() {
+async fn a_unary_image_answer_needs_no_finish_reason() {
     let content = json!([{"image": "https://x.test/a.png"}, {"text": "a cat"}]);
     let usage = json!({"width": 1024, "image_count": 1});
     for reason in [
@@ -237,7 +237,7 @@ async fn speech_recognition_answers_without_choices() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_without_a_word_says_what_may_be_missing() {
+async fn a_refusal_without_a_message_names_what_may_be_missing() {
     let upstream = Upstream::always(json(400, "{}")).await;
     let gateway = gateway(&upstream).await;
     let request: pb::ConverseRequest = message(&ask_for("fun-asr-flash-2026-06-15"));

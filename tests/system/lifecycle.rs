@@ -147,7 +147,7 @@ async fn p2_a_drain_has_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c1_a_connection_that_says_nothing_is_closed() {
+async fn c1_a_silent_connection_is_closed() {
     let upstream = Upstream::always(Vec::new()).await;
     let gateway = gateway(&upstream).await;
     let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -238,7 +238,7 @@ async fn x13_only_listed_metadata_go_to_dashscope() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_name_of_a_call_is_told_on_answers_and_on_faults() {
+async fn the_request_id_is_on_answers_and_errors() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let gateway = gateway(&upstream).await;
     let mut request = Request::new(ask_whole(question()));

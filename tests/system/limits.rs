@@ -185,7 +185,7 @@ async fn a_twin_of_a_named_call_pays_no_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_of_all_hold_where_a_key_says_nothing_and_change_with_the_file() {
+async fn default_limits_apply_to_keys_without_limits_and_follow_the_file() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let folder = Folder::new();
     let (_, plain) = folder.key("team-a", |_| ());

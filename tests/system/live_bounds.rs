@@ -194,7 +194,7 @@ async fn warnings_have_neither_credentials_nor_control_characters_of_dashscope()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_words_of_dashscope_are_in_warnings_only_where_the_operator_allows_it() {
+async fn messages_of_dashscope_are_in_warnings_only_if_the_operator_allows_it() {
     for shows in [false, true] {
         let mut upstream = RealtimeUpstream::start().await;
         let mut settings = settings_at(upstream.base_url());

@@ -44,7 +44,7 @@ async fn retries_are_within_the_budget_of_all_calls_and_no_fallback_is_counted_w
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_with_a_first_event_timeout_of_its_own_is_given_up_after_it() {
+async fn a_model_with_its_own_first_event_timeout_ends_after_it() {
     // Connections are accepted by the system, and no handshake is answered.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/api/v1", silent.local_addr().unwrap());

@@ -40,7 +40,7 @@ fn end(events: &[Heard]) -> &pb::ResponseCompleted {
 }
 
 #[tokio::test(start_paused = true)]
-async fn speech_is_transcribed_and_answered_and_the_last_words_need_no_silence() {
+async fn speech_is_transcribed_and_answered_and_its_end_needs_no_silence() {
     for model in [OMNI, OMNI_35, QWEN_AUDIO, "qwen3.8-omni-flash-realtime"] {
         let emulator = TestEmulator::plain().await;
         let gateway = before(&emulator).await;

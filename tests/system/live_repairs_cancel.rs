@@ -204,7 +204,7 @@ async fn a_cancellation_that_crosses_the_end_of_its_response_is_no_warning() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_is_cancelled_before_it_starts_says_nothing() {
+async fn a_response_that_is_cancelled_before_it_starts_has_no_output() {
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = before(&upstream).await;
     let (mut call, mut socket) = upstream.open(&gateway, by_hand(OMNI)).await;

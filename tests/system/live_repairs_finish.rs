@@ -177,7 +177,7 @@ async fn lasts_after_speech_until(millis: u64, is_turn: bool) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_ends_when_all_of_its_audio_was_heard_and_answered() {
+async fn a_session_ends_when_all_of_its_audio_was_processed_and_answered() {
     let at_once = Duration::from_millis(500);
     for (millis, is_turn, waits) in [
         // With the silence that ended it, or without it.
@@ -215,7 +215,7 @@ async fn a_response_that_was_requested_last_completes_before_the_session_ends() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_before_the_last_words_are_answered_is_no_success() {
+async fn a_cut_before_the_last_speech_is_answered_is_an_error() {
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = before(&upstream).await;
     let (mut call, mut socket) = upstream.open(&gateway, setup(OMNI)).await;

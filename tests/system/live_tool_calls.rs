@@ -38,7 +38,7 @@ fn of_item(kind: &str, item: &Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn arguments_are_passed_on_once_wherever_dashscope_sends_them() {
+async fn arguments_are_passed_on_once_from_every_field() {
     let added = of_item("added", &item(""));
     let delta = of_arguments("delta", "delta", r#"{"city":"#);
     let done = of_arguments("done", "arguments", ARGUMENTS);

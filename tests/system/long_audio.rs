@@ -100,7 +100,7 @@ async fn the_warning_comes_at_the_end_of_a_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn strictness_of_the_caller_or_the_operator_refuses_before_the_model_is_asked() {
+async fn strict_checks_of_the_caller_or_the_operator_refuse_before_a_request_is_sent() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let mut settings = settings(&upstream);
     let source = || {
@@ -175,7 +175,7 @@ fn odd_wave(format: (u16, u32, u16, u16), more: &[u8], said: u32, samples: &[u8]
 }
 
 #[tokio::test]
-async fn the_gateway_measures_what_the_embedded_dashscope_hears() {
+async fn the_gateway_and_the_emulator_measure_the_same_duration() {
     let world = crate::network::World::default();
     let gateway = gateway_with(world.settings()).await;
     // Never zero, so that no samples look like the name of a chunk.
@@ -297,7 +297,7 @@ async fn audio_in_a_part_that_the_schema_does_not_type_is_measured_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_refused_before_the_model_is_asked_when_the_caller_is_strict() {
+async fn a_stream_of_a_strict_caller_is_refused_before_a_request_is_sent() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let gateway = gateway(&upstream).await;
     let source = pb::audio::Source::Data(wave(40).into());

@@ -61,7 +61,7 @@ async fn post(gateway: &Running, encoding: Option<&str>, body: Body) -> Status {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c10_a_request_that_is_not_sent_to_its_end_is_given_up() {
+async fn c10_an_incomplete_request_times_out() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let gateway = gateway(&upstream).await;
     for bytes in [
@@ -222,7 +222,7 @@ async fn c12_bytes_that_are_no_message_are_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_methods_and_other_protocols_are_told_so() {
+async fn unknown_methods_and_other_protocols_are_reported() {
     let upstream = Upstream::always(Vec::new()).await;
     let gateway = gateway(&upstream).await;
     for path in [

@@ -120,7 +120,7 @@ fn sound_at(uri: String) -> content::Kind {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_type_that_says_nothing_leaves_it_to_the_bytes() {
+async fn a_generic_mime_type_is_replaced_by_that_of_the_bytes() {
     let wav = data_uri("audio/wav", WAV);
     let typed = |mime_type: &str, uri: &str| match sound_at(data_uri(uri, WAV)) {
         content::Kind::Audio(audio) => content::Kind::Audio(pb::Audio {

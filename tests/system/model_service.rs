@@ -336,7 +336,7 @@ async fn a_caller_sees_the_models_that_it_may_use_and_nobody_else_sees_any() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_counts_as_a_call_a_minute_and_needs_no_place_among_the_calls() {
+async fn a_list_counts_for_the_rate_and_needs_no_permit() {
     let upstream = Upstream::always(vec![sse(), piece(frame(1, "一", "null")), Step::Hang]).await;
     let folder = Folder::new();
     let (_, key) = folder.key("team-a", |entry| {

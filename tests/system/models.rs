@@ -75,7 +75,7 @@ async fn a_model_that_only_streams_is_streamed_and_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_is_known_to_stream_only_is_never_asked_otherwise() {
+async fn a_model_that_only_streams_never_gets_a_unary_request() {
     let upstream = stream_only().await;
     let mut settings = settings(&upstream);
     settings.upstream.stream_only_models = vec!["qwen*-omni-*".to_owned(), "qvq-max".to_owned()];
@@ -89,7 +89,7 @@ async fn a_model_that_is_known_to_stream_only_is_never_asked_otherwise() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_cannot_stream_is_asked_for_the_whole() {
+async fn a_model_that_cannot_stream_gets_a_unary_request() {
     let refused = r#"{"code":"InvalidParameter","message":"This model does not support stream",
         "request_id":"r"}"#;
     let upstream = Upstream::start(|_, request| match request.header("x-dashscope-sse") {
@@ -111,7 +111,7 @@ async fn a_model_that_cannot_stream_is_asked_for_the_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_refuses_both_ways_is_not_asked_forever() {
+async fn a_model_that_refuses_both_deliveries_is_not_tried_forever() {
     let upstream = Upstream::start(|_, request| match request.header("x-dashscope-sse") {
         Some(_) => json(
             400,

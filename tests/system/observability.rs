@@ -109,7 +109,7 @@ fn assert_tokens(numbers: &Scrape) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn faults_and_retries_are_counted_by_what_dashscope_said() {
+async fn errors_and_retries_are_counted_by_the_code_of_dashscope() {
     let body = r#"{"code":"InternalError","message":"canary","request_id":"up-9"}"#;
     let mut answers = vec![
         json(500, body),
@@ -291,7 +291,7 @@ async fn uploads_are_counted_in_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_admin_port_tells_health_and_settings_and_no_secret() {
+async fn the_admin_port_shows_health_and_settings_and_no_secret() {
     let upstream = Upstream::always(vec![sse(), piece(frame(1, "先", "null")), Step::Hang]).await;
     let gateway = watched(&upstream).await;
     assert_eq!(page(&gateway, "/healthz").await, "ok\n");

@@ -273,7 +273,7 @@ async fn audio_is_found_in_every_place_and_has_no_header() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_answer_may_have_its_audio_in_a_choice_of_its_own() {
+async fn a_unary_answer_may_have_its_audio_in_a_separate_choice() {
     let text = json!({"role": "assistant", "content": "Hi"});
     let audio = json!({"id": "audio_1", "data": wave(), "expires_at": 9, "transcript": ""});
     let with = json!({"role": "assistant", "content": "Hi", "audio": audio});

@@ -237,7 +237,7 @@ async fn a_call_with_a_request_id_is_made_once_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_only_model_is_streamed_for_a_whole_answer() {
+async fn a_stream_only_model_is_streamed_for_a_unary_answer() {
     let dashscope = Upstream::start(|_, seen| match seen.json()["stream"] == true {
         true => events(&[
             chunk(&json!({"content": "o"}), Value::Null),
@@ -265,7 +265,7 @@ async fn a_stream_only_model_is_streamed_for_a_whole_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_for_such_a_model_says_how_to_send_media() {
+async fn an_upload_for_such_a_model_is_refused_with_advice() {
     let vllm = Upstream::always(completion()).await;
     let gateway = gateway_with(settings_of(ServerKind::Vllm, &vllm)).await;
     let mut client = gateway.media();
@@ -296,7 +296,7 @@ async fn an_upload_for_such_a_model_says_how_to_send_media() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_is_not_asked_to_fetch_from_its_own_private_address() {
+async fn a_server_gets_no_url_of_its_own_private_address() {
     let vllm = Upstream::always(completion()).await;
     let gateway = gateway_with(settings_of(ServerKind::Vllm, &vllm)).await;
     let mut client = gateway.conversation();

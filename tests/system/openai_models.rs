@@ -68,7 +68,7 @@ fn lists(upstream: &Upstream) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_is_asked_for_its_models_once_a_minute_and_never_for_a_call() {
+async fn the_models_of_a_server_are_fetched_once_a_minute_and_never_for_a_call() {
     let upstream = server(&[("Qwen/B", Some(32_768)), ("Qwen/A", None)]).await;
     let mut settings = settings_of(ServerKind::Vllm, &upstream);
     settings.models.aliases = vec![("alias".to_owned(), "Qwen/B".to_owned())];

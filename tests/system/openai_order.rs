@@ -110,7 +110,7 @@ async fn audio_after_a_long_pause_is_waited_for_and_missed_if_it_breaks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_events_of_audio_are_audio_without_being_asked_for() {
+async fn many_audio_events_are_audio_without_a_requested_modality() {
     let mut bodies = vec![of("text", &json!({"content": "Hi"}), Value::Null)];
     for _ in 0..5 {
         bodies.push(spoken(ONE, Value::Null));
@@ -277,7 +277,7 @@ async fn keys_of_every_event_give_no_warning() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_in_pieces_is_kept_whole() {
+async fn a_refusal_in_pieces_is_joined() {
     let bodies = [
         chunk(
             &json!({"role": "assistant", "content": null, "refusal": ""}),
@@ -366,7 +366,7 @@ async fn zeros_of_a_server_that_does_not_count_are_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_never_says_that_it_is_done_is_waited_for_a_while() {
+async fn a_server_that_never_reports_the_end_is_waited_for_within_a_limit() {
     let body = |modality: &str, finish: Value| {
         let delta = json!({"role": "assistant", "content": "Hi"});
         let body = of(modality, &delta, finish);

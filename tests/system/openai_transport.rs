@@ -89,7 +89,7 @@ async fn a_request_above_the_limit_of_a_server_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn compressed_answers_are_read_whole_and_cut_ones_are_errors() {
+async fn compressed_answers_are_read_and_truncated_ones_are_errors() {
     let headers = "content-encoding: gzip\r\ncontent-type: text/event-stream\r\n";
     let packed = gzip(&stream_of(&["Hel", "lo"]));
     let (got, _) = timed(http(200, headers, &packed)).await;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::support::*;
 
 #[tokio::test(start_paused = true)]
-async fn other_protocols_over_http_1_are_told_what_this_is() {
+async fn other_protocols_over_http_1_get_an_answer_that_names_grpc() {
     let upstream = Upstream::always(Vec::new()).await;
     let gateway = gateway(&upstream).await;
     for (request, status, told) in [
@@ -48,7 +48,7 @@ async fn other_protocols_over_http_1_are_told_what_this_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_is_not_sent_to_its_end_is_given_up() {
+async fn an_incomplete_head_times_out() {
     let upstream = Upstream::always(Vec::new()).await;
     let gateway = gateway(&upstream).await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_head_that_is_not_sent_to_its_end_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_heard_out_before_it_is_refused_but_not_for_ever() {
+async fn a_request_is_read_to_its_end_before_it_is_refused_within_a_limit() {
     let upstream = Upstream::always(Vec::new()).await;
     let gateway = gateway(&upstream).await;
     for (sent, seconds) in [(10, 0), (9, 1)] {

@@ -112,7 +112,7 @@ async fn https_goes_through_the_proxy_of_the_environment_by_connect() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_asked_over_tls_when_its_url_says_so() {
+async fn a_proxy_with_an_https_url_is_reached_over_tls() {
     let (pem, acceptor) = tls(&["dashscope.test"]);
     let (proxy_pem, proxy_acceptor) = tls(&["localhost"]);
     let upstream = dashscope("https://dashscope.test".to_owned()).await;

@@ -230,7 +230,7 @@ async fn the_front_door_and_the_bound_of_calls_change_too() {
 /// The real program, because signals and the log are of a whole process.
 #[cfg(unix)]
 #[test]
-fn sighup_reads_the_settings_again_and_the_log_tells_what_became_of_them() {
+fn sighup_reloads_the_settings_and_the_log_has_the_result() {
     use std::io::{BufRead as _, BufReader};
     use std::process::{Command, Stdio};
     use std::sync::mpsc;

@@ -17,7 +17,7 @@ fn fault(status: u16, code: &str, message: &str) -> Vec<Step> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn u13_a_fault_that_passes_is_tried_again_and_hidden() {
+async fn u13_a_transient_error_is_retried_and_hidden() {
     let upstream = Upstream::start(|number, _| match number {
         0 => fault(500, "InternalError", "m"),
         1 => fault(503, "ModelUnavailable", "m"),
@@ -66,7 +66,7 @@ async fn a_first_event_that_is_an_error_is_tried_again_and_a_later_one_is_not() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn u4_a_broken_connection_is_not_tried_again_unless_the_operator_says_so() {
+async fn u4_a_broken_connection_is_not_retried_unless_configured() {
     for (after_reset, requests) in [(false, 1), (true, 2)] {
         let upstream = Upstream::always(vec![Step::Reset]).await;
         let mut settings = settings(&upstream);
@@ -87,7 +87,7 @@ async fn u4_a_broken_connection_is_not_tried_again_unless_the_operator_says_so()
 }
 
 #[tokio::test(start_paused = true)]
-async fn u2_nobody_there_is_unavailable_after_three_attempts() {
+async fn u2_a_refused_connection_is_unavailable_after_three_attempts() {
     let upstream = Upstream::always(Vec::new()).await;
     let settings = settings(&upstream);
     drop(upstream);
@@ -166,7 +166,7 @@ async fn u13_retries_stay_a_tenth_of_all_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_alias_and_its_fallbacks_are_asked_in_order_and_the_answer_says_who_answered() {
+async fn an_alias_and_its_fallbacks_are_tried_in_order_and_the_answer_names_the_model() {
     let upstream = Upstream::start(|_, seen| match seen.json()["model"].as_str().unwrap() {
         "second" => json(200, &whole("x")),
         _ => fault(404, "ModelNotFound", "m"),
@@ -191,7 +191,7 @@ async fn an_alias_and_its_fallbacks_are_asked_in_order_and_the_answer_says_who_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_fallback_is_asked_when_the_request_itself_is_wrong() {
+async fn no_fallback_is_tried_for_an_invalid_request() {
     let upstream = Upstream::always(fault(400, "InvalidParameter", "Range of top_p")).await;
     let mut settings = settings(&upstream);
     let fallback = ("qwen-audio-turbo".to_owned(), vec!["second".to_owned()]);
@@ -208,7 +208,7 @@ async fn no_fallback_is_asked_when_the_request_itself_is_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_fails_whole_is_asked_for_a_stream() {
+async fn a_model_that_fails_a_unary_request_gets_a_stream() {
     let page = || http(500, "content-type: text/html\r\n", b"<html>oops</html>");
     let refusals: [fn() -> Vec<Step>; 3] = [
         || fault(500, "InternalError", "m"),

@@ -112,7 +112,7 @@ async fn no_sentence_is_lost_however_it_is_identified() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sentences_that_cannot_be_told_apart_are_an_error() {
+async fn sentences_that_cannot_be_distinguished_are_an_error() {
     let one = |id: i32, text: &str| json!({"sentence_id": id, "text": text});
     for sentences in [
         vec![

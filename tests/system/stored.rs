@@ -182,7 +182,7 @@ async fn u26_a_certificate_that_the_storage_refuses_is_replaced_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn u26_a_storage_that_fails_is_asked_again() {
+async fn u26_a_request_to_storage_that_fails_is_retried() {
     let failures = [
         refusal(500, "InternalError", "We encountered an internal error."),
         refusal(503, "ServiceUnavailable", "Please try again."),
@@ -233,7 +233,7 @@ pub fn refused(status: u16, code: &str, message: &str) -> Vec<Step> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o2_a_storage_that_refuses_for_ever_is_asked_three_times_at_the_most() {
+async fn o2_a_storage_that_always_refuses_gets_three_requests_at_most() {
     for (code, message, grpc, reason, policies) in [
         (
             "AccessDenied",
@@ -310,7 +310,7 @@ async fn o3_u23_u24_an_upload_that_dashscope_cannot_read_is_made_anew_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storage_that_refuses_a_key_says_nothing_about_the_models() {
+async fn a_key_that_is_refused_by_storage_pauses_no_model() {
     for (status, code) in [
         (401, "InvalidApiKey"),
         (403, "Workspace.AccessDenied"),

@@ -318,7 +318,7 @@ fn first_words() -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c2_a_first_word_that_is_cut_or_changed_anywhere_ends_its_connection() {
+async fn c2_an_incomplete_or_changed_preface_ends_its_connection() {
     let secure = Secure::start(Callers::Any, Vec::new()).await;
     let whole = first_words();
     assert!(whole.len() > 200);
@@ -349,7 +349,7 @@ async fn c2_a_first_word_that_is_cut_or_changed_anywhere_ends_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn files_that_do_not_fit_are_told_with_their_setting() {
+async fn files_that_do_not_fit_are_reported_with_their_setting() {
     let (authority, folder) = (Authority::new("the authority"), Folder::new());
     let (one, two) = (authority.server("one"), authority.server("two"));
     let (certificate, key) = folder.pair("one", &one);

@@ -19,7 +19,7 @@ fn one(name: &str, arguments: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tool_calls_are_joined_and_told_apart() {
+async fn tool_calls_are_joined_and_distinguished() {
     let none = Value::Null;
     let weather = |id: &str| {
         [

@@ -160,7 +160,7 @@ async fn a_call_is_one_trace_from_its_caller_to_dashscope() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_is_told_and_content_only_when_asked_for() {
+async fn an_error_is_reported_and_content_only_if_configured() {
     let receiver = receiver().await;
     let mut answers = vec![json(401, r#"{"code":"InvalidApiKey","message":"canary"}"#)];
     answers.insert(0, json(200, &whole("未来没有互联网")));
@@ -212,7 +212,7 @@ async fn a_fault_is_told_and_content_only_when_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_keeps_no_trace_is_followed_unless_the_operator_says_otherwise() {
+async fn an_unsampled_call_is_traced_only_by_the_ratio_sampler() {
     for (sampler, ratio, kept) in [
         (Sampler::Parent, 1.0, false),
         (Sampler::Ratio, 1.0, true),

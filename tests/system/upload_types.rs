@@ -8,7 +8,7 @@ use crate::support::*;
 use crate::uploads::{chunk, described, upload};
 
 #[tokio::test(start_paused = true)]
-async fn a_file_says_itself_what_it_is_and_its_name_is_no_path() {
+async fn the_type_of_a_file_is_that_of_its_bytes_and_its_name_is_no_path() {
     let upstream = dashscope(|_, _| None).await;
     let gateway = gateway(&upstream).await;
     let mp3 = b"ID3\x04\0\0\0\0\0\0\xff\xfb\x90\x00".to_vec();

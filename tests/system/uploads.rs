@@ -278,7 +278,7 @@ async fn a_storage_that_fails_is_told_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c17_a_caller_that_goes_away_leaves_nothing_whole() {
+async fn c17_an_upload_of_a_caller_that_leaves_is_never_complete() {
     for size in [None, Some(10 * MIB as i64)] {
         let mut storage = Socket::that_reads(usize::MAX).await;
         let upstream = with_storage(&storage).await;
@@ -307,7 +307,7 @@ async fn c17_a_caller_that_goes_away_leaves_nothing_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_stops_in_the_middle_leaves_nothing_whole() {
+async fn an_upload_that_stops_in_the_middle_is_never_complete() {
     let mut storage = Socket::that_reads(usize::MAX).await;
     let upstream = with_storage(&storage).await;
     let gateway = gateway(&upstream).await;

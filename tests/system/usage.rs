@@ -44,7 +44,7 @@ async fn a_lone_surrogate_beside_the_counts_loses_no_count_and_is_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_model_counts_is_told_as_it_counts() {
+async fn usage_is_reported_while_the_model_counts() {
     for written in [
         // Qwen-Audio, where input has the sound in it, and later, where it has not.
         json!({"audio_tokens": 752, "output_tokens": 38, "input_tokens": 786}),
@@ -82,7 +82,7 @@ async fn what_a_model_counts_is_told_as_it_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn seconds_of_sound_are_told_without_tokens() {
+async fn seconds_of_audio_are_reported_without_tokens() {
     let written = json!({
         "input_tokens_details": {"text_tokens": 0}, "output_tokens_details": {"text_tokens": 6},
         "seconds": 1.5,

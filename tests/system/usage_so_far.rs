@@ -102,7 +102,7 @@ async fn a_begun_answer_without_content_is_not_output() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_refused_because_of_another_has_nothing_of_that_one() {
+async fn a_call_refused_because_of_another_reveals_nothing_of_it() {
     let body = json!({"code": "Throttling.RateQuota", "message": "canary", "request_id": "up-1",
         "usage": {"input_tokens": 5}})
     .to_string();
@@ -179,7 +179,7 @@ async fn a_stream_that_fails_reports_the_usage_so_far() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_answer_that_is_streamed_from_dashscope_reports_it_too() {
+async fn a_unary_answer_that_is_streamed_from_dashscope_reports_it_too() {
     for name in ["", "named"] {
         let upstream = Upstream::always(broken(vec![Step::Reset])).await;
         let mut settings = settings(&upstream);

@@ -134,7 +134,7 @@ async fn open(upstream: &Upstream) -> Running {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_answer_comes_in_every_form_over_both_protocols() {
+async fn a_unary_answer_has_every_form_over_both_protocols() {
     let upstream = Upstream::always(json(200, &whole("好"))).await;
     let gateway = gateway(&upstream).await;
     for over in [Over::Http1, Over::Http2] {
@@ -284,7 +284,7 @@ async fn only_pages_that_are_allowed_may_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn text_that_is_no_base64_is_told() {
+async fn text_that_is_not_base64_is_reported() {
     let upstream = Upstream::always(Vec::new()).await;
     let gateway = gateway(&upstream).await;
     for body in ["!!!!", "AAAAA", "AAA", "=AAA"] {

@@ -147,7 +147,7 @@ async fn u20_what_cannot_be_decided_at_the_end_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn u27_a_fault_beside_an_answer_is_that_fault() {
+async fn u27_an_error_beside_an_answer_is_that_error() {
     let blocked = |body: Value| {
         let body = with(body, "code", json!("DataInspectionFailed"));
         with(

@@ -42,7 +42,7 @@ fn in_one(text: &str) -> Vec<Step> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn u17_a_stream_may_be_written_in_many_ways() {
+async fn u17_all_forms_of_sse_are_read() {
     let plain = stream();
     let expected = events(in_one(&plain)).await;
     assert_eq!(expected.len(), 5, "{expected:?}");
@@ -87,7 +87,7 @@ async fn u17_a_stream_may_be_written_in_many_ways() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_packed_stream_says_the_same_wherever_it_is_cut() {
+async fn a_compressed_stream_has_the_same_events_wherever_it_is_cut() {
     let plain = stream();
     let expected = events(in_one(&plain)).await;
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -124,7 +124,7 @@ async fn a_packed_event_is_passed_on_before_the_next_one_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_packed_whole_answer_is_unpacked() {
+async fn a_compressed_unary_answer_is_decompressed() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(whole("好的。").as_bytes()).unwrap();
     let packed = encoder.finish().unwrap();

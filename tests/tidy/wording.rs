@@ -204,7 +204,7 @@ mod trials {
     use super::*;
 
     #[test]
-    fn avoided_words_are_found_whatever_their_case_and_line() {
+    fn avoided_words_are_found_in_any_case_and_across_lines() {
         for text in [
             "A Film of 30 s.",
             "the settings in force",

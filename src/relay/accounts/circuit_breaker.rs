@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_meanwhile_hears_the_same_fault() {
+    async fn concurrent_callers_get_the_same_error() {
         let mut standing = CircuitBreaker::default();
         let now = Instant::now();
         let error = refused(Reason::UpstreamBilling, Scope::Account).with_sent(Sent::Refused);

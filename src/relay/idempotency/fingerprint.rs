@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_requested_changes_it_and_who_asks_and_how_long_does_not() {
+    fn the_fingerprint_depends_on_the_request_and_not_on_caller_or_deadline() {
         let same = of(&call());
         for differs in [
             changed(|call| call.delivery = Delivery::Stream),

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_the_callers_wherever_they_stand() {
+    fn urls_in_all_fields_belong_to_the_caller() {
         let object = |key: &str, value| Object(vec![(key.to_owned(), value)]);
         let text = |text: &str| Document::String(text.to_owned());
         let url = |uri: &str| object("image_url", Document::Object(object("url", text(uri))));
