@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "server.h"
 #include "variable.h"
 
@@ -107,7 +109,8 @@ void be_slow(tests::Server& server) {
 }
 
 void expect_slow(const std::string& target) {
-  const Client client = client_of(target);
+  // A busy machine connects within it.
+  const Client client = client_of(target, milliseconds(1000));
   for (const Error& error :
        {failure_of([&] { client.converse(tests::question()); }),
         failure_of([&] { client.stream(tests::question()).final_answer(); })}) {
@@ -121,7 +124,8 @@ TEST(Unreachable, ASlowGatewayIsNot) {
   tests::Server server;
   be_slow(server);
   expect_slow(server.address());
-  const std::string path = "unix:/tmp/dashgate-slow-" + std::to_string(getpid());
+  const auto folder = std::filesystem::temp_directory_path();
+  const std::string path = "unix:" + (folder / ("slow-" + std::to_string(getpid()))).string();
   tests::Server local(path);
   be_slow(local);
   expect_slow(path);
