@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 from typing import Any
 
@@ -183,6 +184,15 @@ def test_a_thread_that_cannot_be_started_leaves_no_call_unanswered(
     assert len(results(conversation)) == 3
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT interrupt; it is ignored in what a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_does_not_wait_for_functions_and_begins_no_more() -> None:
     over, begun = threading.Event(), threading.Barrier(MOST_AT_ONCE, timeout=LIMIT)
     count, main = 0, threading.main_thread().ident
