@@ -70,7 +70,8 @@ func TestADeadlineBetweenAttemptsWithoutAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	mustBeUnreached(t, client, time.Second, "gateway.invalid:5999", "name resolver")
+	// The cause is that of the machine's resolver, which may take longer than the deadline.
+	mustBeUnreached(t, client, time.Second, "gateway.invalid:5999")
 }
 
 func TestADeadlineWhileAConnectionIsMade(t *testing.T) {
