@@ -10,7 +10,7 @@ import grpc.aio
 from dashgate._lanes import Lanes
 from dashgate.errors import Error
 
-_READY_SOON = (grpc.ChannelConnectivity.CONNECTING, grpc.ChannelConnectivity.TRANSIENT_FAILURE)
+_NOT_CONNECTED = (grpc.ChannelConnectivity.CONNECTING, grpc.ChannelConnectivity.TRANSIENT_FAILURE)
 
 # A call on a channel that has no connection fails at once, with the cause. gRPC does not retry this
 # method. The gateway refuses it without an id, if there is a connection at that moment.
@@ -67,7 +67,7 @@ def _is_late(error: Error) -> bool:
 
 def _unreached(states: list[tuple[Any, Any]]) -> tuple[Any, bool] | None:
     """Return a channel without a connection, and whether it has failed, if no one has any."""
-    if not states or any(state not in _READY_SOON for _, state in states):
+    if not states or any(state not in _NOT_CONNECTED for _, state in states):
         return None
     failed = grpc.ChannelConnectivity.TRANSIENT_FAILURE
     return next(

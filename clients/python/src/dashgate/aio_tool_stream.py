@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from dashgate import v1
+from dashgate._current_round import CurrentRound
 from dashgate._tools import ToolRounds
 from dashgate._unary import left_error, once_only
 from dashgate.aio_stream import AsyncStream
 from dashgate.answer import Answer
 
 
-class AsyncToolStream:
+class AsyncToolStream(CurrentRound[AsyncStream]):
     """A streamed tool loop: an asynchronous iterator of the events of all rounds, in order.
 
     It is read once. The functions run while it is read. Leaving it early (`break`, `close`, the end
@@ -20,36 +21,12 @@ class AsyncToolStream:
     """
 
     def __init__(self, begin: Callable[[], AsyncStream], rounds: ToolRounds) -> None:
+        super().__init__(begin())
         self._begin = begin
         self._rounds = rounds
         self._answer: Answer | None = None
         self._fault: BaseException | None = None
-        self.current = begin()
-        """The stream of the current round."""
         self._events = aiter(self.current)
-
-    @property
-    def request_id(self) -> str:
-        """The request id of the current round's call."""
-        return self.current.request_id
-
-    @property
-    def resumes(self) -> int:
-        """How often the stream of the current round was tried to be resumed."""
-        return self.current.resumes
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The metadata of the current round's response. Empty until its first event was read."""
-        return self.current.headers
-
-    @property
-    def partial(self) -> Answer | None:
-        """The answer that the events of the current round so far make, also after an error.
-
-        None before the first event of a round that is no heartbeat.
-        """
-        return self.current.partial
 
     async def __aiter__(self) -> AsyncIterator[v1.ConverseStreamResponse]:
         try:
