@@ -17,6 +17,7 @@ from gateway import LIMIT, Gateway
 
 import dashgate
 from dashgate import AsyncClient, Client, Error, Tool
+from dashgate._reach import _unreached
 
 # Every retry would take seconds, and is tested elsewhere.
 OPTIONS = {"channel_options": [("grpc.enable_retries", 0)]}
@@ -191,6 +192,8 @@ def test_a_slow_gateway_that_was_reached(gateway: Gateway, call: Caller) -> None
         assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
         assert caught.value.raw_reason == "DEADLINE_EXCEEDED"
         assert not caught.value.retryable
+        # Otherwise its end may be taken for that of the next call.
+        assert gateway.ended.wait(LIMIT)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -205,3 +208,22 @@ def test_the_log_has_the_cause(
     assert len(lines) == 1 + sum(" retry in " in line for line in caplog.messages)
     assert all("UNAVAILABLE: " in line and "onnection refused" in line for line in lines)
     assert sum(" ms, request id" in line and "retry" not in line for line in caplog.messages) == 1
+
+
+_STATES = grpc.ChannelConnectivity
+
+
+@pytest.mark.parametrize(
+    ("states", "found"),
+    [
+        ([_STATES.TRANSIENT_FAILURE, _STATES.IDLE], (0, True)),
+        ([_STATES.IDLE, _STATES.CONNECTING], (1, False)),
+        ([_STATES.CONNECTING, _STATES.TRANSIENT_FAILURE], (1, True)),
+        ([_STATES.TRANSIENT_FAILURE, _STATES.READY], None),
+        ([_STATES.IDLE], None),
+        ([None, _STATES.CONNECTING], None),
+        ([], None),
+    ],
+)
+def test_connections_that_their_calls_have_left(states: Any, found: Any) -> None:
+    assert _unreached(list(enumerate(states))) == found

@@ -67,6 +67,8 @@ def _is_late(error: Error) -> bool:
 
 def _unreached(states: list[tuple[Any, Any]]) -> tuple[Any, bool] | None:
     """Return a channel without a connection, and whether it has failed, if no one has any."""
+    # One that its calls have left is idle: it says nothing of the gateway.
+    states = [each for each in states if each[1] is not grpc.ChannelConnectivity.IDLE]
     if not states or any(state not in _NOT_CONNECTED for _, state in states):
         return None
     failed = grpc.ChannelConnectivity.TRANSIENT_FAILURE
