@@ -118,6 +118,18 @@ impl Upstream {
             .unwrap();
     }
 
+    /// Whether the client closes a connection in the middle of an answer while the paused clock
+    /// stands still. The wall's clock limits the wait, for a socket may be slow on a busy machine.
+    pub async fn is_closed_at_once(&mut self) -> bool {
+        let patience = Duration::from_secs(10);
+        let begun = std::time::Instant::now();
+        while *self.closed.borrow() == 0 && begun.elapsed() < patience {
+            // A task that is always ready keeps the clock from going on by itself.
+            tokio::task::yield_now().await;
+        }
+        *self.closed.borrow() > 0
+    }
+
     /// Waits until the client has closed this many connections in the middle of an answer.
     pub async fn closes(&self, count: usize) {
         let mut closed = self.closed.clone();
