@@ -98,6 +98,15 @@ func neverConnected(
 	return &lateError{status: status.New(codes.Unavailable, message), end: ctx.Err()}
 }
 
+// alreadyOver returns the error of a call whose context has ended before it is made, or nil. Without a
+// connection it would seem that the gateway could not be reached.
+func alreadyOver(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return status.FromContextError(ctx.Err()).Err()
+}
+
 // isLate is whether this side ended a call, because of its deadline or because nothing was received.
 func isLate(ctx context.Context, code codes.Code) bool {
 	return code == codes.DeadlineExceeded ||
@@ -155,7 +164,7 @@ type observedStream struct {
 
 // SendMsg sends a message.
 func (s *observedStream) SendMsg(message any) error {
-	return s.attempts.explain(s.ctx, s.ClientStream.SendMsg(message))
+	return nameText(s.attempts.explain(s.ctx, s.ClientStream.SendMsg(message)), message)
 }
 
 // RecvMsg receives a message.
@@ -173,21 +182,30 @@ type givenConn struct {
 func (c givenConn) Invoke(
 	ctx context.Context, method string, request, response any, options ...grpc.CallOption,
 ) error {
+	if over := alreadyOver(ctx); over != nil {
+		return over
+	}
 	var reached peer.Peer
 	options = append(slices.Clone(options), grpc.Peer(&reached))
 	err := c.ClientConnInterface.Invoke(ctx, method, request, response, options...)
-	if reached.Addr != nil {
-		return err
+	if reached.Addr == nil {
+		err = c.explain(ctx, err)
 	}
-	return c.explain(ctx, err)
+	return nameText(err, request)
 }
 
 // NewStream begins a streaming call.
 func (c givenConn) NewStream(
 	ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
+	if over := alreadyOver(ctx); over != nil {
+		return nil, over
+	}
 	stream, err := c.ClientConnInterface.NewStream(ctx, desc, method, options...)
-	return stream, c.explain(ctx, err)
+	if err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	return namedTextStream{stream}, nil
 }
 
 func (c givenConn) explain(ctx context.Context, err error) error {

@@ -82,8 +82,8 @@ func WithDialOptions(options ...grpc.DialOption) ClientOption {
 	return clientOption(func(s *settings) { s.dialOptions = append(s.dialOptions, options...) })
 }
 
-// WithTimeout sets the deadline of a call. Default: that of the context, else 10 minutes for unary
-// calls and uploads, and none for streams.
+// WithTimeout sets the deadline of a call. Default, also for 0: that of the context, else 10 minutes for
+// unary calls and uploads, and none for streams.
 func WithTimeout(limit time.Duration) Option { return timeout(limit) }
 
 // WithMaxRetries sets how often Converse and Stream repeat a call that was throttled: it failed with

@@ -78,6 +78,9 @@ func newPool(address string, dial func() (*grpc.ClientConn, error)) (*pool, erro
 func (p *pool) take(
 	ctx context.Context, method string,
 ) (*grpc.ClientConn, func(), error) {
+	if over := alreadyOver(ctx); over != nil {
+		return nil, nil, over
+	}
 	taken, turn := p.free(method == dashgatev1.CallService_CancelCall_FullMethodName)
 	if turn != nil {
 		var isOpen bool
@@ -169,7 +172,7 @@ func (p *pool) Invoke(
 	}
 	defer ended()
 	observing, made := observed(ctx, conn, p.address)
-	return made.explain(ctx, conn.Invoke(observing, method, request, response, options...))
+	return nameText(made.explain(ctx, conn.Invoke(observing, method, request, response, options...)), request)
 }
 
 // NewStream begins a streaming call.

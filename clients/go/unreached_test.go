@@ -84,6 +84,42 @@ func TestADeadlineWhileAConnectionIsMade(t *testing.T) {
 	mustBeUnreached(t, client, 100*time.Millisecond, address, "no connection")
 }
 
+func TestAContextThatIsOverBeforeItsCall(t *testing.T) {
+	address := closedPort(t)
+	own, err := New(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = own.Close() })
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	given, err := FromConn(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Hour))
+	t.Cleanup(cancel)
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, client := range map[string]*Client{"own": own, "given": given} {
+		for form, call := range forms {
+			t.Run(name+"/"+form, func(t *testing.T) {
+				// A loop that repeats what is retryable until the context is over would not end.
+				late := failure(t, call(expired, client))
+				equal(t, "code", late.Code, codes.DeadlineExceeded)
+				equal(t, "retryable", late.Retryable, false)
+				equal(t, "is a deadline", errors.Is(late, context.DeadlineExceeded), true)
+				left := failure(t, call(cancelled, client))
+				equal(t, "code", left.Code, codes.Canceled)
+				equal(t, "is cancelled", errors.Is(left, context.Canceled), true)
+			})
+		}
+	}
+}
+
 func TestADeadlineWhileANameIsResolved(t *testing.T) {
 	slow := manual.NewBuilderWithScheme("dns")
 	client, err := New("gateway:5999", WithDialOptions(grpc.WithResolvers(slow)))
