@@ -34,6 +34,16 @@ def test_a_list_may_be_a_json_text() -> None:
     assert tool.tool_call_id == "c"
 
 
+def _called(**fields: object) -> list[object]:
+    call = {"function": {"name": "f"}, **fields}
+    return [{"role": "assistant", "tool_calls": [call]}]
+
+
+def test_a_tool_call_keeps_its_index() -> None:
+    (message,) = Conversation.from_messages("m", _called(index=3)).raw.messages
+    assert message.tool_calls[0] == v1.ToolCall(index=3, type="function", name="f")
+
+
 def test_data_uris_become_bytes() -> None:
     uris = ["data:image/png;base64,AAE=", "data:text/plain,a%20b", "data:;base64,AAE="]
     messages = [{"role": "user", "content": [{"image": uri} for uri in uris]}]
@@ -83,6 +93,13 @@ def test_data_uris_become_bytes() -> None:
             [{"role": "assistant", "tool_calls": [{"id": "c"}]}],
             r"\[0\]\.function: missing, not an object",
         ),
+        (_called(index=-1), r"tool_calls\[0\]\.index: not an integer of 0 or more"),
+        (_called(index=2**31), r"tool_calls\[0\]\.index: not an integer"),
+        (_called(index=True), r"tool_calls\[0\]\.index: not an integer"),
+        (_called(index=1.0), r"tool_calls\[0\]\.index: not an integer"),
+        (_called(type="custom"), r"tool_calls\[0\]\.type: not function"),
+        (_called(type=1), r"tool_calls\[0\]\.type: not function"),
+        (_called(function={"name": ""}), r"tool_calls\[0\]\.function\.name: empty"),
     ],
 )
 def test_what_is_not_known_is_refused_with_its_place(messages: Any, place: str) -> None:

@@ -60,12 +60,20 @@ function toolCall(fields: Fields, position: number): ToolCall {
   if (type !== "function") {
     throw fields.error("type", "unknown: it is function");
   }
+  const index = fields.integer("index") ?? position;
+  if (index < 0) {
+    throw fields.error("index", "expected 0 or more");
+  }
   const called = fields.required("function", fields.object("function"));
+  const name = called.required("name", called.text("name"));
+  if (name === "") {
+    throw called.error("name", "empty");
+  }
   const call = create(ToolCallSchema, {
-    index: fields.integer("index") ?? position,
+    index,
     id: fields.text("id") ?? "",
     type,
-    name: called.required("name", called.text("name")),
+    name,
     arguments: called.text("arguments") ?? "",
   });
   called.end();

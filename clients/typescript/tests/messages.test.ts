@@ -130,7 +130,7 @@ test("whatever is unknown, or names a file, is refused with its place", () => {
     [user({ text: "a\ud800" }), "messages[0].content[0].text: "],
     [user({ video: ["https://\udc00"] }), "messages[0].content[0].video[0]: "],
     ['[{"role":"user","content":"\\udc00b"}]', "messages[0].content: "],
-    ...[2 ** 31, -(2 ** 31) - 1, 1.5, Number.NaN, "1"].map((index): [unknown, string] => [
+    ...[2 ** 31, -1, 1.5, Number.NaN, "1"].map((index): [unknown, string] => [
       [{ role: "assistant", tool_calls: [{ index, function: { name: "f" } }] }],
       "messages[0].tool_calls[0].index: ",
     ]),
@@ -139,6 +139,10 @@ test("whatever is unknown, or names a file, is refused with its place", () => {
       "messages[0].content[0].input_audio.data: ",
     ],
     [[{ role: "assistant", tool_calls: [{ type: "x" }] }], "messages[0].tool_calls[0].type: "],
+    [
+      [{ role: "assistant", tool_calls: [{ function: { name: "" } }] }],
+      "messages[0].tool_calls[0].function.name: ",
+    ],
     [
       [{ role: "assistant", tool_calls: [{ function: { name: "f", y: 1 } }] }],
       "messages[0].tool_calls[0].function.y: ",

@@ -163,16 +163,28 @@ def _base64(text: str, at: str) -> bytes:
     return base64.b64decode(digits + missing * "=")
 
 
-def _tool_call(given: Any, index: int, at: str) -> v1.ToolCall:
+def _tool_call(given: Any, position: int, at: str) -> v1.ToolCall:
     fields = _object(given, at, {"id", "type", "function", "index"})
+    if fields.get("type", "function") != "function":
+        _refuse(f"{at}.type", "not function")
     function = _object(fields.get("function"), f"{at}.function", {"name", "arguments"})
+    name = _text(function.get("name"), f"{at}.function.name")
+    if not name:
+        _refuse(f"{at}.function.name", "empty")
     return v1.ToolCall(
-        index=index,
+        index=_index(fields.get("index", position), f"{at}.index"),
         id=_text(fields.get("id", ""), f"{at}.id"),
-        type=_text(fields.get("type", ""), f"{at}.type"),
-        name=_text(function.get("name"), f"{at}.function.name"),
+        type="function",
+        name=name,
         arguments=_text(function.get("arguments", ""), f"{at}.function.arguments"),
     )
+
+
+def _index(given: Any, at: str) -> int:
+    # A bool is an int.
+    if type(given) is not int or not 0 <= given < 2**31:
+        _refuse(at, "not an integer of 0 or more that has 32 bits")
+    return given
 
 
 def _object(given: Any, at: str, known: set[str] | None = None) -> Mapping[str, Any]:
