@@ -1,5 +1,7 @@
 //! Glob patterns.
 
+use memchr::{memchr, memmem};
+
 /// Whether a name matches a pattern in which `*` matches any characters, also none.
 pub fn matches(glob: &str, name: &str) -> bool {
     matches_bytes(glob, name, |_| true)
@@ -16,7 +18,7 @@ pub fn matches_bytes(glob: &str, name: &str, may: impl Fn(u8) -> bool) -> bool {
     };
     // The first match of a piece leaves the most for those after it.
     while let Some((piece, after)) = split(rest) {
-        match left.split_once(piece) {
+        match split_at(left, piece) {
             Some((star, behind)) if may(star) => (left, rest) = (behind, after),
             Some(_) | None => return false,
         }
@@ -24,11 +26,17 @@ pub fn matches_bytes(glob: &str, name: &str, may: impl Fn(u8) -> bool) -> bool {
     left.strip_suffix(rest).is_some_and(may)
 }
 
-/// The pattern before the first star, and after it. Searching bytes takes a tenth of the time of
-/// searching characters.
+/// The pattern before the first star, and after it.
 fn split(glob: &str) -> Option<(&str, &str)> {
-    let star = glob.bytes().position(|byte| byte == b'*')?;
+    let star = memchr(b'*', glob.as_bytes())?;
     Some((glob.get(..star)?, glob.get(star + 1..)?))
+}
+
+/// The text before the first occurrence of a piece, and after it. Like `str::split_once`, whose
+/// preparation takes longer than the search in a name.
+fn split_at<'a>(text: &'a str, piece: &str) -> Option<(&'a str, &'a str)> {
+    let start = memmem::find(text.as_bytes(), piece.as_bytes())?;
+    Some((text.get(..start)?, text.get(start + piece.len()..)?))
 }
 
 #[cfg(test)]
@@ -55,6 +63,8 @@ mod tests {
             ("**", "x", true),
             ("", "", true),
             ("", "x", false),
+            ("通义*听*", "通义千问听写", true),
+            ("通义*听*", "通义千问", false),
         ] {
             assert_eq!(matches(glob, name), fits, "{glob} {name}");
         }
