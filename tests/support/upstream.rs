@@ -120,6 +120,10 @@ impl Upstream {
 
     /// Whether the client closes a connection in the middle of an answer while the paused clock
     /// stands still. The wall's clock limits the wait, for a socket may be slow on a busy machine.
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the paused clock would end a wait before the socket is ready"
+    )]
     pub async fn is_closed_at_once(&mut self) -> bool {
         let patience = Duration::from_secs(10);
         let begun = std::time::Instant::now();
