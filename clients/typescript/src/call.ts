@@ -60,7 +60,7 @@ export class Call {
   #unreached: DashgateError | undefined;
   /** While the call does not reach the gateway: its error, if it ends now. */
   #obstacle: (() => DashgateError) | undefined;
-  #hasConnected: boolean | undefined;
+  #isSent: boolean | undefined;
   #isLate = false;
 
   constructor(options: CallOptions, defaults: CallDefaults, log: (requestId: string) => CallLog) {
@@ -100,9 +100,9 @@ export class Call {
     return this.#isLate;
   }
 
-  /** Whether there was a connection for the call, or it is not known. */
-  get hasConnected(): boolean {
-    return this.#hasConnected ?? true;
+  /** Whether the gateway may have the call. */
+  get isSent(): boolean {
+    return this.#isSent ?? true;
   }
 
   /** Cancels a call that takes too long. If it did not reach the gateway, that is the reason. */
@@ -113,13 +113,17 @@ export class Call {
 
   /** Notes that the call waits for a connection. */
   connecting(address: string): void {
-    this.#hasConnected ??= false;
+    this.#isSent ??= false;
     this.#obstacle = () => this.#unreached ?? this.#unconnected(address);
   }
 
-  /** Notes that there is a connection. */
+  /** Notes that the gateway may have the call. */
+  sent(): void {
+    this.#isSent = true;
+  }
+
+  /** Notes that the gateway was reached. */
   connected(): void {
-    this.#hasConnected = true;
     this.#obstacle = undefined;
   }
 

@@ -159,7 +159,7 @@ function codeOf(error: ConnectError): StatusCode {
 const LOST = /NGHTTP2_REFUSED_STREAM|ERR_HTTP2_GOAWAY_SESSION|ERR_HTTP2_SESSION_ERROR|EPIPE/;
 
 /** Whether a server sent this error, and not the gRPC library. */
-function isFromServer(error: ConnectError): boolean {
+export function isFromServer(error: ConnectError): boolean {
   return error.metadata.has("grpc-status") || error.metadata.has("grpc-status-details-bin");
 }
 
@@ -173,7 +173,7 @@ function chain(error: Error): (Error & { code?: unknown })[] {
  * it is UNAVAILABLE: the caller did not cancel. A `fetch` that reached no server throws a
  * `TypeError`.
  */
-function isLostConnection(error: ConnectError): boolean {
+export function isLostConnection(error: ConnectError): boolean {
   const code: Code = error.code;
   return (
     code === Code.Canceled ||

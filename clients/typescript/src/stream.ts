@@ -209,7 +209,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   }
 
   #leave(call: Call, reason: unknown): void {
-    const mayRun = this.#sent && call.hasConnected;
+    const mayRun = this.#sent && call.isSent;
     if (mayRun && !this.#left && this.#state.mustLeave(reason, call.isLate)) {
       this.#left = true;
       this.#settings.leave(call.requestId);

@@ -25,7 +25,9 @@ export const WAITING: ContextKey<Waiting | undefined> = createContextKey<Waiting
 export interface Reach {
   /** Called when the call needs a connection to this address. */
   readonly connecting: (address: string) => void;
-  /** Called when there is one. */
+  /** Called when the call may have been sent. */
+  readonly sent: () => void;
+  /** Called when the gateway has answered on the connection. */
   readonly connected: () => void;
 }
 
@@ -39,6 +41,9 @@ export function valuesOf(call: Reach): ContextValues {
   return createContextValues().set(REACH, {
     connecting: (address) => {
       call.connecting(address);
+    },
+    sent: () => {
+      call.sent();
     },
     connected: () => {
       call.connected();

@@ -1,6 +1,8 @@
 /** Calls whose deadline ends before the gateway was reached. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import * as net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import { Client, DashgateError } from "dashgate";
@@ -14,6 +16,7 @@ import {
   unavailable,
   type Event,
 } from "./tools/calls.js";
+import { raw } from "./tools/gateway.js";
 
 /** The forms of calls, with a deadline. */
 const FORMS: Record<string, (client: Client, timeoutMs: number) => Promise<unknown>> = {
@@ -77,14 +80,20 @@ test("a deadline between attempts for a name that does not resolve", async () =>
   });
 });
 
-/** A port that takes connections and never answers, over TLS: there is no connection. */
-async function silent(): Promise<{ target: string } & AsyncDisposable> {
+/** A port whose connections are given to a function. */
+async function port(
+  serve: (socket: net.Socket) => void,
+  listen: net.ListenOptions = { host: "127.0.0.1", port: 0 },
+): Promise<{ address: string } & AsyncDisposable> {
   const sockets = new Set<net.Socket>();
-  const server = net.createServer((socket) => sockets.add(socket.on("error", () => undefined)));
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  const { port } = server.address() as net.AddressInfo;
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket.on("error", () => undefined));
+    serve(socket);
+  });
+  await new Promise<void>((done) => server.listen(listen, done));
+  const found = server.address();
   return {
-    target: `https://127.0.0.1:${port}`,
+    address: typeof found === "string" ? `unix:${found}` : `127.0.0.1:${found?.port}`,
     [Symbol.asyncDispose]: async () => {
       for (const socket of sockets) {
         socket.destroy();
@@ -94,20 +103,66 @@ async function silent(): Promise<{ target: string } & AsyncDisposable> {
   };
 }
 
-test("a deadline while a connection is made", async () => {
-  await using port = await silent();
-  await eachForm(port.target, 200, (error) => {
-    match(error.message, new RegExp(`${port.target}: no connection`));
-    equal((error.cause as DashgateError).code, "DEADLINE_EXCEEDED");
+/** A port that takes connections and never answers: there is no gateway. */
+const silent = (listen?: net.ListenOptions) => port((socket) => socket.resume(), listen);
+
+test("a deadline at a port that takes connections and never answers", async () => {
+  await using away = await silent();
+  for (const target of [away.address, `https://${away.address}`]) {
+    await eachForm(target, 200, (error) => {
+      match(error.message, new RegExp(`${away.address}: no connection`));
+      equal((error.cause as DashgateError).code, "DEADLINE_EXCEEDED");
+    });
+  }
+});
+
+test("a deadline at a socket that takes connections and never answers", async () => {
+  await using away = await silent({ path: join(tmpdir(), `dashgate-${process.pid}.sock`) });
+  await eachForm(away.address, 200, ({ message }) => {
+    match(message, new RegExp(`^cannot connect to ${away.address}: no connection`));
   });
 });
 
 test("an idle timeout while a connection is made", async () => {
-  await using port = await silent();
-  using client = new Client(port.target, { idleTimeoutMs: 200 });
+  await using away = await silent();
+  using client = new Client(away.address, { idleTimeoutMs: 200 });
   const error = await failure(client.stream(question()).final());
   deepEqual([error.code, error.retryable], ["UNAVAILABLE", true]);
-  match(error.message, new RegExp(`${port.target}: no connection`));
+  match(error.message, new RegExp(`${away.address}: no connection`));
+});
+
+test("a port that closes connections", async () => {
+  await using away = await port((socket) => socket.destroy());
+  await eachForm(away.address, 1000, ({ message }) => {
+    match(message, new RegExp(`^cannot connect to http://${away.address}: .*(closed|ECONNRESET)`));
+  });
+});
+
+test("a server that does not speak HTTP/2, and a client that is closed at once", async () => {
+  await using away = await port((socket) =>
+    socket.once("data", () => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n")),
+  );
+  // An error without a listener would end the process.
+  await eachForm(away.address, 1000, ({ message }) => {
+    match(message, new RegExp(`^cannot connect to http://${away.address}: `));
+  });
+});
+
+test("a request that cannot be written is no connection failure", async () => {
+  await using away = await silent();
+  using client = new Client(away.address);
+  const options = { maxTokens: 1.5 };
+  const thrown = await failure(client.converse(question(), { options, timeoutMs: 5000 }));
+  ok(thrown.code !== "UNAVAILABLE", String(thrown));
+});
+
+test("a connection that is lost during a call", async () => {
+  await using gateway = await raw((stream) => {
+    stream.session?.destroy();
+  });
+  await eachForm(gateway.address, 1000, ({ message }) => {
+    match(message, new RegExp(`^(the connection to|cannot connect to) http://${gateway.address}`));
+  });
 });
 
 test("a slow gateway that was reached is a deadline", async () => {

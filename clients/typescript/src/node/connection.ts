@@ -12,17 +12,13 @@ import * as net from "node:net";
 import type { Duplex } from "node:stream";
 import * as tls from "node:tls";
 
-import {
-  Code,
-  ConnectError,
-  decodeBinaryHeader,
-  type Interceptor as ConnectInterceptor,
-} from "@connectrpc/connect";
+import { decodeBinaryHeader, type Interceptor as ConnectInterceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
 import { StatusSchema } from "../gen/dashgate/client/v1/error_details_pb.js";
 import type { Interceptor, Transport } from "../transport.js";
-import { REACH } from "../waiting.js";
+
+import { CONNECT_TIMEOUT_MS, Contact } from "./contact.js";
 import type { Target } from "./target.js";
 
 /** TLS settings. PEM text or bytes, not paths. */
@@ -39,9 +35,6 @@ export interface TlsOptions {
 
 /** The largest response of the gateway. */
 const READ_MAX_BYTES = 64 * 1024 * 1024;
-
-/** The connection timeout of gRPC libraries: an unreachable host must not use up the deadline. */
-const CONNECT_TIMEOUT_MS = 20_000;
 
 /** The strictest servers allow one ping in five minutes. */
 const PING_INTERVAL_MS = 6 * 60_000;
@@ -94,54 +87,34 @@ export function connectTo(target: Target, options: ConnectionOptions): Connectio
       settings: { enablePush: false, initialWindowSize: WINDOW_BYTES, ...nodeOptions.settings },
     },
   );
+  const address = target.path === undefined ? target.origin : `unix:${target.path}`;
+  const contact = new Contact(manager, address);
   const transport = createGrpcTransport({
     baseUrl: target.origin,
     readMaxBytes: READ_MAX_BYTES,
-    sessionManager: reachable(manager),
-    interceptors: [...(interceptors as readonly ConnectInterceptor[]), observing(manager)],
+    sessionManager: readable(contact),
+    interceptors: [...(interceptors as readonly ConnectInterceptor[]), contact.interceptor],
   });
   const close = () => {
-    manager.abort(new ConnectError("the client was closed", Code.Canceled));
+    contact.close();
   };
   return { transport, close };
 }
 
-/** Lets each call know whether there is a connection for it. */
-function observing(manager: Http2SessionManager): ConnectInterceptor {
-  return (next) => (request) => {
-    const reach = request.contextValues.get(REACH);
-    reach?.connecting(manager.authority);
-    if (reach !== undefined) {
-      void manager.connect().then((state) => {
-        if (state !== "error") {
-          reach.connected();
-        }
-      });
-    }
-    return next(request);
-  };
-}
-
-/** A connection failure is UNAVAILABLE, whatever its cause: the call was not sent. */
-function reachable(manager: Http2SessionManager) {
+/** The same connection, whose calls have a status that connect can decode. */
+function readable(contact: Contact) {
   return {
-    authority: manager.authority,
+    authority: contact.authority,
     async request(
       method: string,
       path: string,
       headers: OutgoingHttpHeaders,
     ): Promise<ClientHttp2Stream> {
-      try {
-        const stream = await manager.request(method, path, headers, {});
-        return stream.on("response", keepReadable).on("trailers", keepReadable);
-      } catch (thrown) {
-        const error = ConnectError.from(thrown);
-        const message = `cannot connect to ${manager.authority}: ${error.rawMessage}`;
-        throw new ConnectError(message, Code.Unavailable, undefined, undefined, thrown);
-      }
+      const stream = await contact.request(method, path, headers);
+      return stream.on("response", keepReadable).on("trailers", keepReadable);
     },
     notifyResponseByteRead(stream: ClientHttp2Stream): void {
-      manager.notifyResponseByteRead(stream);
+      contact.notifyResponseByteRead(stream);
     },
   };
 }
