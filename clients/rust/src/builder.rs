@@ -28,6 +28,8 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The strictest servers allow one ping in 5 minutes.
 const KEEPALIVE: Duration = Duration::from_secs(360);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// That of gRPC libraries. It includes the first bytes of the gateway.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Configure = Arc<dyn Fn(Endpoint) -> Endpoint + Send + Sync>;
@@ -141,7 +143,8 @@ impl ClientBuilder {
     }
 
     /// Changes the endpoint of the connections, after the defaults of this crate: single settings
-    /// are replaced, the others stay.
+    /// are replaced, the others stay. The connect timeout, 20 s by default, ends when the gateway has
+    /// sent something. A local address is not used.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -215,7 +218,8 @@ impl ClientBuilder {
         })))
     }
 
-    fn endpoint(&self, target: &str) -> Result<Endpoint, Error> {
+    /// The endpoint of a target, and the path of its Unix socket.
+    fn endpoint(&self, target: &str) -> Result<(Endpoint, Option<String>), Error> {
         let mut address = target::parse(target)?;
         if self.has_tls() && address.has_scheme && !address.is_https && !address.is_unix() {
             let message =
@@ -232,6 +236,7 @@ impl ClientBuilder {
             .map_err(invalid)?
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .keep_alive_while_idle(false);
         if address.is_unix() {
             endpoint = endpoint.origin(Uri::from_static("http://localhost"));
@@ -240,7 +245,8 @@ impl ClientBuilder {
             endpoint = self.secured(endpoint)?;
         }
         let configure = self.configure.iter();
-        Ok(configure.fold(endpoint, |endpoint, configure| configure(endpoint)))
+        let endpoint = configure.fold(endpoint, |endpoint, configure| configure(endpoint));
+        Ok((endpoint, address.socket()))
     }
 
     #[cfg(feature = "tls")]

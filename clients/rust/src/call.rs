@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tonic::{Request, Response, Streaming};
 use uuid::Uuid;
 
@@ -273,7 +274,7 @@ async fn streamed(
     match opened(&terms, place, request.clone()).await {
         Ok(source) => Ok(Events::new(source, (terms, request), leave)),
         Err(error) => {
-            leave.failed(&error);
+            leave.failed(&error, terms.is_over());
             Err(error)
         }
     }
@@ -288,9 +289,13 @@ pub(crate) async fn opened(
     (service, counted): Place,
     request: v1::ConverseStreamRequest,
 ) -> Result<Open, Error> {
-    let send = move |request: Request<v1::ConverseStreamRequest>| {
+    let idle_timeout = terms.client.idle_timeout();
+    let send = |request: Request<v1::ConverseStreamRequest>| {
         let mut service = service.clone();
-        async move { service.converse_stream(request).await }
+        async move {
+            let answered = timeout(idle_timeout, service.converse_stream(request)).await;
+            answered.unwrap_or_else(|_| Err(terms.idle().status().clone()))
+        }
     };
     let answered = terms.attempt(request, send).await?;
     Ok(Open {

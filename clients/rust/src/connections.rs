@@ -11,6 +11,7 @@ use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::log::Level;
+use crate::reach::{Reach, connect};
 use crate::transport::{Transport, Wrap};
 
 /// How many calls a gateway takes at once on a connection.
@@ -75,6 +76,8 @@ pub(crate) enum Connections {
 /// Connections that the client opens.
 pub(crate) struct Pool {
     endpoint: Endpoint,
+    /// The path of a Unix socket, instead of the address of the endpoint.
+    socket: Option<String>,
     target: String,
     /// The innermost first.
     layers: Vec<Wrap>,
@@ -108,9 +111,15 @@ impl fmt::Debug for Pool {
 
 impl Connections {
     /// Connections to an endpoint; the first of the layers is the outermost.
-    pub(crate) fn to(endpoint: Endpoint, target: String, layers: &[Wrap], log: Level) -> Self {
+    pub(crate) fn to(
+        (endpoint, socket): (Endpoint, Option<String>),
+        target: String,
+        layers: &[Wrap],
+        log: Level,
+    ) -> Self {
         Self::Own(Box::new(Pool {
             endpoint,
+            socket,
             target,
             layers: layers.iter().rev().map(Arc::clone).collect(),
             log,
@@ -124,7 +133,7 @@ impl Connections {
 
     /// A channel that exists; the first of the layers is the outermost.
     pub(crate) fn given(channel: Channel, layers: &[Wrap]) -> Self {
-        let transport = layered(&channel, layers.iter().rev());
+        let transport = layered(Transport::new(channel.clone()), layers.iter().rev());
         Self::Given(channel, transport)
     }
 
@@ -241,9 +250,11 @@ impl Pool {
     fn open(&self, lanes: &mut Lanes, runtime: Option<Id>, places: Arc<Semaphore>) -> Lane {
         lanes.opened += 1;
         self.log.connection(lanes.opened, &self.target);
-        let channel = self.endpoint.connect_lazy();
+        let reach = Reach::default();
+        let channel = connect(&self.endpoint, self.socket.as_deref(), &reach);
+        let transport = Transport::watched(channel.clone(), reach);
         Lane {
-            transport: layered(&channel, self.layers.iter()),
+            transport: layered(transport, self.layers.iter()),
             channel,
             calls: Arc::default(),
             runtime,
@@ -256,10 +267,9 @@ fn current() -> Option<Id> {
     Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
-/// The channel with layers, the innermost first.
-fn layered<'a>(channel: &Channel, layers: impl Iterator<Item = &'a Wrap>) -> Transport {
-    let channel = Transport::new(channel.clone());
-    layers.fold(channel, |transport, wrap| wrap(transport))
+/// A transport with layers, the innermost first.
+fn layered<'a>(transport: Transport, layers: impl Iterator<Item = &'a Wrap>) -> Transport {
+    layers.fold(transport, |transport, wrap| wrap(transport))
 }
 
 #[cfg(test)]
@@ -270,7 +280,7 @@ mod tests {
 
     fn connections() -> Connections {
         let endpoint = Endpoint::from_static("http://127.0.0.1:1");
-        Connections::to(endpoint, String::new(), &[], Level::Off)
+        Connections::to((endpoint, None), String::new(), &[], Level::Off)
     }
 
     fn limited(calls: usize, connections: usize) -> Connections {

@@ -40,6 +40,7 @@ const CALL_FAILURE: &str = "dashgate.v1.CallFailure";
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     status: Status,
     details: ErrorDetails,
@@ -50,7 +51,7 @@ struct Inner {
     output_started: bool,
     request_id: String,
     headers: Headers,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -216,39 +217,28 @@ impl Error {
 
     /// Marks the error of a stream that had received a part of the answer.
     pub(crate) fn after_output(mut self) -> Self {
-        // Not shared yet: the stream has just created it.
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.output_started = true;
-        }
+        Arc::make_mut(&mut self.0).output_started = true;
         self
     }
 
     /// Adds the usage of an earlier stream of the session. The error's own usage is preferred.
     pub(crate) fn with_usage(mut self, usage: &Usage) -> Self {
-        // Not shared yet, as above.
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.earlier_usage = Some(usage.clone());
-        }
+        Arc::make_mut(&mut self.0).earlier_usage = Some(usage.clone());
         self
     }
 
     /// Adds what is known of the call.
     pub(crate) fn with_failure(mut self, failure: CallFailure) -> Self {
-        // Not shared yet, as above.
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.failure = Some(failure);
-        }
+        Arc::make_mut(&mut self.0).failure = Some(failure);
         self
     }
 
     /// Adds the headers of the stream that failed.
     pub(crate) fn with_headers(mut self, headers: &Headers) -> Self {
-        // Not shared yet, as above.
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            for (name, value) in headers {
-                let present = inner.headers.entry(name.clone());
-                present.or_insert_with(|| value.clone());
-            }
+        let inner = Arc::make_mut(&mut self.0);
+        for (name, value) in headers {
+            let present = inner.headers.entry(name.clone());
+            present.or_insert_with(|| value.clone());
         }
         self
     }
@@ -271,11 +261,19 @@ impl Error {
         mut self,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        // Not shared yet, as above.
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.source = Some(source.into());
-        }
+        Arc::make_mut(&mut self.0).source = Some(source.into().into());
         self
+    }
+
+    /// Creates the error of a call whose deadline ended before the gateway was reached.
+    pub(crate) fn unreached(target: &str, request_id: &str) -> Self {
+        let message = format!("{target}: no connection could be made in time");
+        Self::of_client(Code::Unavailable, "", &message, request_id)
+    }
+
+    /// Whether the same call could not be made: the gateway was not reached, or the connection broke.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        self.code() == Code::Unavailable && self.raw_reason().is_empty()
     }
 
     pub(crate) fn deadline(request_id: &str) -> Self {

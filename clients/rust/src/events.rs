@@ -57,6 +57,8 @@ pub struct Events {
     headers: Headers,
     has_event: bool,
     failure: Option<Error>,
+    /// The error of the latest attempt, before the next one.
+    paused: Option<Error>,
     log: Option<CallLog>,
 }
 
@@ -101,6 +103,7 @@ impl Events {
             headers: Headers::new(),
             has_event: false,
             failure: None,
+            paused: None,
             log: None,
         };
         events.opened(open);
@@ -231,14 +234,24 @@ impl Events {
                     let message = "the stream ended before the answer was complete";
                     self.fault(Code::Internal, "STREAM_TRUNCATED", message)
                 }
-                Poll::Pending => ready!(self.poll_clocks(context)),
+                Poll::Pending => {
+                    let error = ready!(self.poll_clocks(context));
+                    let error = self.resumption.ended(error);
+                    return Poll::Ready(Some(Err(self.fail(error))));
+                }
             };
             let error = match self.throttled(error) {
                 Ok(()) => continue,
                 Err(error) => error,
             };
+            let last = error.clone();
             match self.resumption.failed(error, self.fold.is_complete()) {
+                Next::Resume(_) if self.terms.is_over() => {
+                    let error = self.resumption.ended(last);
+                    return Poll::Ready(Some(Err(self.fail(error))));
+                }
                 Next::Resume(delay) => {
+                    self.paused = Some(last);
                     let sequence = self.resumption.sequence();
                     self.terms.name().resume(delay, sequence);
                     self.open_after(delay);
@@ -308,6 +321,7 @@ impl Events {
 
     fn open(&mut self, place: Place) {
         self.rest();
+        self.paused = None;
         self.request.after_sequence = self.resumption.sequence();
         let (terms, request) = (self.terms.clone(), self.request.clone());
         let opening = async move { opened(&terms, place, request).await };
@@ -327,7 +341,7 @@ impl Events {
             false => error,
         };
         self.source = Source::Ended;
-        self.leave.failed(&error);
+        self.leave.failed(&error, self.terms.is_over());
         if let Some(mut log) = self.log.take() {
             log.end::<()>(Err(&error));
         }
@@ -339,15 +353,14 @@ impl Events {
         if let Some((_, clock)) = &mut self.deadline
             && clock.as_mut().poll(context).is_ready()
         {
-            return Poll::Ready(Error::deadline(&self.terms.request_id));
+            let last = self.paused.take().filter(Error::is_of_connection);
+            return Poll::Ready(last.unwrap_or_else(|| self.terms.late()));
         }
         if matches!(self.source, Source::Waiting(_)) {
             return Poll::Pending;
         }
         ready!(self.idle.as_mut().poll(context));
-        let span = self.terms.client.idle_timeout();
-        let message = format!("nothing came for {span:?}, not even a heartbeat");
-        Poll::Ready(self.fault(Code::DeadlineExceeded, "STREAM_IDLE", &message))
+        Poll::Ready(self.terms.idle())
     }
 
     fn fault(&self, code: Code, reason: &str, message: &str) -> Error {

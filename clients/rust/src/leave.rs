@@ -86,10 +86,10 @@ impl Leave {
         self.is_armed = false;
     }
 
-    /// The stream has failed.
-    pub(crate) fn failed(&mut self, error: &Error) {
+    /// The stream has failed, perhaps because its deadline has passed.
+    pub(crate) fn failed(&mut self, error: &Error, is_over: bool) {
         // A caller that chose the request id can fetch the answer after the deadline.
-        if error.code() == Code::DeadlineExceeded && !self.is_named {
+        if (is_over || error.code() == Code::DeadlineExceeded) && !self.is_named {
             self.leave();
         }
         self.disarm();

@@ -77,6 +77,7 @@ mod models;
 #[cfg(feature = "json")]
 mod parse_error;
 mod query;
+mod reach;
 mod resume;
 mod resume_backoff;
 mod retry;

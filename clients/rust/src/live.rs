@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::live_input::Input;
 use crate::live_progress::Position;
 use crate::live_stream::{Link, Protocol, begin};
-use crate::terms::deadline;
+use crate::terms::Terms;
 use crate::v1;
 use crate::v1::converse_live_request;
 
@@ -103,12 +103,10 @@ where
             let timeout = self.timeout.or_else(|| self.client.timeout());
             let (metadata, request_id) = self.client.named_metadata(&self.metadata)?;
             let position = Position::of(self.setup.resumed());
+            let id = request_id.clone();
             let ends = begin(Link {
-                client: self.client,
+                terms: Terms::new(self.client, P::NAME, metadata, timeout, id),
                 setup: self.setup,
-                metadata,
-                deadline: timeout.and_then(deadline),
-                request_id: request_id.clone(),
             })
             .await?;
             Ok(Session {

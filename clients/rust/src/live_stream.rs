@@ -7,18 +7,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Poll, ready};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
-use tonic::metadata::MetadataMap;
+use tokio::time::{sleep, timeout_at};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::client::Client;
 use crate::connections::Counted;
 use crate::error::Error;
 use crate::live_input::{Input, Messages, of_program};
 use crate::live_progress::{Notice, Position, Progress};
-use crate::log::{CallLog, CallName};
-use crate::status::failed;
-use crate::terms::within;
+use crate::log::CallLog;
+use crate::terms::Terms;
 use crate::transport::Transport;
 use crate::v1::ResumeSession;
 use crate::v1::live_service_client::LiveServiceClient;
@@ -57,11 +54,8 @@ pub type Opened<T> = Result<Response<Streaming<T>>, Status>;
 
 /// What all streams of a session share.
 pub(crate) struct Link<P> {
-    pub(crate) client: Client,
+    pub(crate) terms: Terms,
     pub(crate) setup: P,
-    pub(crate) metadata: MetadataMap,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) request_id: String,
 }
 
 struct Open<P: Protocol> {
@@ -77,40 +71,22 @@ where
     P::Request: Unpin,
 {
     async fn open(&self, resume: Option<ResumeSession>) -> Result<Open<P>, Error> {
-        let (service, counted) = self.within(self.client.sessions()).await?;
+        let (service, counted) = self.terms.within(self.terms.client.sessions()).await?;
         let (messages, rest) = mpsc::channel(MESSAGES_AHEAD);
         let (open, input_end) = oneshot::channel();
-        let mut request = Request::new(Messages {
+        let request = self.terms.request(Messages {
             first: Some(self.setup.opening(resume)),
             rest,
             _open: open,
         });
-        *request.metadata_mut() = self.metadata.clone();
-        if let Some(deadline) = self.deadline {
-            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        }
-        let opened = self.within(P::open(service, request)).await?;
+        let opened = self.terms.within(P::open(service, request)).await?;
+        let opened = opened.map_err(|status| self.terms.failed(status))?;
         Ok(Open {
             messages,
-            events: opened.map_err(|status| self.failed(status))?.into_inner(),
+            events: opened.into_inner(),
             _counted: counted,
             input_end,
         })
-    }
-
-    /// Waits for a future until the deadline.
-    async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
-        within(self.deadline, &self.request_id, future).await
-    }
-
-    /// What the lines of this session in the log have in common.
-    fn name(&self) -> CallName {
-        self.client.call_name(P::NAME, &self.request_id)
-    }
-
-    fn failed(&self, status: Status) -> Error {
-        let target = self.client.target();
-        failed(status, target, self.deadline, &self.request_id)
     }
 }
 
@@ -128,7 +104,7 @@ where
     P::Request: Unpin,
 {
     let position = Position::of(link.setup.resumed());
-    let mut log = CallLog::begin(link.name());
+    let mut log = link.terms.log();
     let first = match link.open(position.resumption()).await {
         Ok(first) => first,
         Err(error) => {
@@ -146,6 +122,7 @@ where
         input: input.clone(),
         resumes: Arc::clone(&resumes),
         log,
+        paused: None,
     };
     let task = tokio::spawn(driver.run(first)).abort_handle();
     Ok(Ends {
@@ -163,6 +140,8 @@ struct Driver<P: Protocol> {
     input: Input<P::Request>,
     resumes: Arc<AtomicU32>,
     log: CallLog,
+    /// The error of the latest attempt, before the next one.
+    paused: Option<Error>,
 }
 
 impl<P: Protocol> Driver<P>
@@ -170,9 +149,14 @@ where
     P::Request: Unpin,
 {
     async fn run(mut self, first: Open<P>) {
-        let (deadline, id) = (self.link.deadline, self.link.request_id.clone());
-        let ended = within(deadline, &id, self.streams(first)).await;
-        match ended.and_then(|ended| ended) {
+        let ended = match self.link.terms.deadline {
+            None => self.streams(first).await,
+            Some(deadline) => match timeout_at(deadline, self.streams(first)).await {
+                Ok(ended) => ended,
+                Err(_) => Err(self.late()),
+            },
+        };
+        match ended {
             Ok(()) => {
                 self.log.end(Ok(&()));
                 self.input.end(of_program("the session has ended"));
@@ -197,14 +181,22 @@ where
             let Err(error) = ended else {
                 return self.check_complete();
             };
-            let pause = self.progress.broken(error)?;
+            let pause = self.progress.broken(error.clone())?;
             self.resumes.fetch_add(1, Ordering::Relaxed);
             let sequence = self.progress.position.sequence();
-            self.link.name().resume(pause, sequence);
+            self.link.terms.name().resume(pause, sequence);
+            self.paused = Some(error);
             sleep(pause).await;
+            self.paused = None;
             let resumption = self.progress.position.resumption();
             stream = self.link.open(resumption).await;
         }
+    }
+
+    /// The error of a session whose deadline has passed. Between attempts it is that of the latest.
+    fn late(&mut self) -> Error {
+        let last = self.paused.take().filter(Error::is_of_connection);
+        last.unwrap_or_else(|| self.link.terms.late())
     }
 
     fn check_complete(&self) -> Result<(), Error> {
@@ -212,7 +204,7 @@ where
             return Ok(());
         }
         let message = "the stream ended before the session";
-        let id = &self.link.request_id;
+        let id = &self.link.terms.request_id;
         Err(Error::of_client(
             Code::Internal,
             "STREAM_TRUNCATED",
@@ -238,7 +230,7 @@ where
         events: &mut Streaming<P::Response>,
     ) -> Result<Option<P::Response>, Error> {
         let event = events.message().await;
-        event.map_err(|status| self.link.failed(status))
+        event.map_err(|status| self.link.terms.failed(status))
     }
 
     /// Waits until the reader takes an event. Returns it if the stream accepts no more messages

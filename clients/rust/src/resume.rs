@@ -98,6 +98,14 @@ impl Resumption {
         Received::New
     }
 
+    /// The error of a stream that this side has ended.
+    pub(crate) fn ended(&self, error: Error) -> Error {
+        match &self.fault {
+            Some(fault) if self.attempts > 0 => with_usage_of(fault, error),
+            _ => error,
+        }
+    }
+
     /// Decides what follows a failure.
     pub(crate) fn failed(&mut self, error: Error, is_complete: bool) -> Next {
         let lost = is_lost(&error);
@@ -133,10 +141,14 @@ fn refused(fault: Error, error: Error) -> Error {
     match error.code() {
         // The gateway does not have the call any more: what broke the stream is the cause.
         Code::OutOfRange | Code::NotFound | Code::Unimplemented => fault,
-        _ => match fault.usage() {
-            Some(usage) => error.with_usage(usage),
-            None => error,
-        },
+        _ => with_usage_of(&fault, error),
+    }
+}
+
+fn with_usage_of(fault: &Error, error: Error) -> Error {
+    match fault.usage() {
+        Some(usage) => error.with_usage(usage),
+        None => error,
     }
 }
 

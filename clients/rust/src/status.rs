@@ -1,41 +1,27 @@
-//! Converts the status of a failed call to an error, as tonic reports it.
+//! What tonic reports of calls that failed on their connection, or by its own timer.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use tokio::time::Instant;
 use tonic::{Code, Status, TimeoutExpired};
-
-use crate::error::Error;
 
 /// What the generated code reports, as `UNKNOWN`, if the task of a connection is gone: the runtime of
 /// a channel that was given has ended.
 const NOT_READY: &str = "Service was not ready: ";
 
-/// Converts a status to an error. Errors of the connection name the target; tonic reports
-/// `CANCELLED` when its own timer of the deadline expires first.
-pub(crate) fn failed(
-    status: Status,
-    target: &str,
-    deadline: Option<Instant>,
-    request_id: &str,
-) -> Error {
-    let status = of_connection(status, target);
-    let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
-    let is_late = is_late && status.code() == Code::Cancelled;
-    if is_late || has_cause(&status, is_clock) {
-        return Error::deadline(request_id);
-    }
-    Error::of_call(status, request_id)
+/// Whether tonic's own timer of the deadline has ended the call. `is_over`: the deadline has passed;
+/// tonic may report `CANCELLED` then.
+pub(crate) fn is_late(status: &Status, is_over: bool) -> bool {
+    (is_over && status.code() == Code::Cancelled) || has_cause(status, is_clock)
 }
 
 /// Converts the status of a connection that could not be opened, or broke: tonic reports the latter
 /// as `CANCELLED` or `UNKNOWN`, and as `INTERNAL` if a replica that ends has not taken the call. A
 /// status of the gateway has no source; one of a connection has, and so has the error of a layer,
 /// which is left as it is.
-fn of_connection(status: Status, target: &str) -> Status {
+pub(crate) fn of_connection(status: Status, target: &str) -> Status {
     if status.code() == Code::Unknown && status.message().starts_with(NOT_READY) {
         return Status::unavailable(format!("{target}: {}", status.message()));
     }

@@ -30,6 +30,12 @@ impl Address {
         self.uri.starts_with("unix:")
     }
 
+    /// The path of a Unix socket.
+    pub(crate) fn socket(&self) -> Option<String> {
+        let path = self.uri.strip_prefix("unix:")?;
+        Some(path.strip_prefix("//").unwrap_or(path).to_owned())
+    }
+
     /// The address over TLS, for a target that names no scheme.
     pub(crate) fn over_tls(mut self) -> Self {
         if let Some(rest) = self.uri.strip_prefix("http://") {

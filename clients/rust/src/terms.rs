@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::log::{CallLog, CallName};
+use crate::reach::Route;
 use crate::retry::{Attempts, throttle_delay};
-use crate::status::failed;
+use crate::status::{is_late, of_connection};
 
 /// The settings of a call.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Terms {
     pub(crate) request_id: String,
     /// How often the call is made again if it is throttled.
     pub(crate) max_retries: u32,
+    /// What the latest attempt was sent to.
+    route: Route,
 }
 
 /// What came of the attempts.
@@ -58,6 +61,7 @@ impl Terms {
             deadline: timeout.and_then(deadline),
             request_id,
             max_retries: 0,
+            route: Route::default(),
         }
     }
 
@@ -71,29 +75,64 @@ impl Terms {
         CallLog::begin(self.name())
     }
 
-    /// The error of a status.
+    /// The error of a status. Those of the connection name the target.
     pub(crate) fn failed(&self, status: Status) -> Error {
-        failed(
-            status,
-            self.client.target(),
-            self.deadline,
-            &self.request_id,
-        )
+        let status = of_connection(status, self.client.target());
+        if is_late(&status, self.is_over()) {
+            return self.late();
+        }
+        Error::of_call(status, &self.request_id)
+    }
+
+    /// Whether the deadline has passed.
+    pub(crate) fn is_over(&self) -> bool {
+        let deadline = self.deadline;
+        deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// The error of an attempt that this side has ended, because it took too long.
+    pub(crate) fn late(&self) -> Error {
+        self.unreached()
+            .unwrap_or_else(|| Error::deadline(&self.request_id))
+    }
+
+    /// The error of a stream that has received nothing for the idle timeout.
+    pub(crate) fn idle(&self) -> Error {
+        let span = self.client.idle_timeout();
+        let message = format!("nothing came for {span:?}, not even a heartbeat");
+        let (code, id) = (Code::DeadlineExceeded, &self.request_id);
+        self.unreached()
+            .unwrap_or_else(|| Error::of_client(code, "STREAM_IDLE", &message, id))
+    }
+
+    /// The error of the latest attempt if it was not sent, because there was no connection.
+    pub(crate) fn unreached(&self) -> Option<Error> {
+        let is_unreached = self.route.is_unreached();
+        is_unreached.then(|| Error::unreached(self.client.target(), &self.request_id))
     }
 
     /// The request of one attempt, with the deadline that is left.
     pub(crate) fn request<Message>(&self, message: Message) -> Request<Message> {
         let mut request = Request::new(message);
         *request.metadata_mut() = self.metadata.clone();
+        self.route.clear();
+        request.extensions_mut().insert(self.route.clone());
         if let Some(deadline) = self.deadline {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         }
         request
     }
 
-    /// Waits for a future until the deadline.
+    /// Waits for a future until the deadline. If that has passed, nothing is done.
     pub(crate) async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
-        within(self.deadline, &self.request_id, future).await
+        let Some(deadline) = self.deadline else {
+            return Ok(future.await);
+        };
+        if self.is_over() {
+            return Err(Error::deadline(&self.request_id));
+        }
+        let ended = timeout_at(deadline, future).await;
+        ended.map_err(|_| self.late())
     }
 
     /// Whether there is time for another attempt after this delay.
@@ -127,8 +166,15 @@ impl Terms {
         Sending: Future<Output = Result<Response, Status>>,
     {
         let (mut attempts, mut retries_left) = (Attempts::first(), self.max_retries);
+        let mut last: Option<Error> = None;
         loop {
-            let error = match self.within(send(self.request(message.clone()))).await? {
+            let sent = self.within(send(self.request(message.clone()))).await;
+            let sent = sent.map_err(|late| match last.take() {
+                // The one before has the cause.
+                Some(last) if self.unreached().is_some() => last,
+                _ => late,
+            });
+            let error = match sent? {
                 Ok(response) => {
                     return Ok(Answered {
                         response,
@@ -145,23 +191,10 @@ impl Terms {
                 Some(delay) => {
                     self.name().retry(delay, &error);
                     sleep(delay).await;
+                    last = Some(error).filter(Error::is_of_connection);
                 }
                 None => return Err(error),
             }
         }
-    }
-}
-
-/// Waits for a future until a deadline.
-pub(crate) async fn within<T>(
-    deadline: Option<Instant>,
-    request_id: &str,
-    future: impl Future<Output = T>,
-) -> Result<T, Error> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline, future)
-            .await
-            .map_err(|_| Error::deadline(request_id)),
-        None => Ok(future.await),
     }
 }

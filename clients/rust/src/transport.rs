@@ -11,6 +11,8 @@ use tonic::transport::Channel;
 use tower::Layer;
 use tower::util::BoxCloneSyncService;
 
+use crate::reach::{Reach, Route};
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Inner = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, BoxError>;
 
@@ -25,6 +27,19 @@ pub(crate) type Wrap = Arc<dyn Fn(Transport) -> Transport + Send + Sync>;
 impl Transport {
     pub(crate) fn new(channel: Channel) -> Self {
         Self::of(channel)
+    }
+
+    /// A channel of this client, whose calls note that they have got to it.
+    pub(crate) fn watched(channel: Channel, reach: Reach) -> Self {
+        Self::of(tower::ServiceExt::map_request(
+            channel,
+            move |request: http::Request<Body>| {
+                if let Some(route) = request.extensions().get::<Route>() {
+                    route.take(&reach);
+                }
+                request
+            },
+        ))
     }
 
     fn of<S, B>(service: S) -> Self

@@ -154,7 +154,16 @@ impl Gateway {
 
 async fn call(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
+    let is_live = parts.uri.path().ends_with("Live");
+    let collected = tokio::spawn(async move {
+        let body = body.collect().await;
+        body.map_or_else(|_| Bytes::new(), |body| body.to_bytes())
+    });
+    // A session sends as long as it lives.
+    let body = match is_live {
+        true => Bytes::new(),
+        false => collected.await.unwrap(),
+    };
     let size = body.get(1..5).map_or(0, |size| {
         usize::try_from(u32::from_be_bytes(size.try_into().unwrap())).unwrap()
     });

@@ -1,0 +1,174 @@
+//! The connector of the connections, which notes whether the gateway has answered on them: a deadline
+//! that ends before that is not the end of a slow call.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+use tonic::codegen::http::Uri;
+use tonic::transport::{Channel, Endpoint};
+use tower::{ServiceExt as _, service_fn};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How many connections of a channel are open on which anything was received. A listener that has
+/// accepted a connection may still have no gateway behind it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reach(Arc<AtomicUsize>);
+
+impl Reach {
+    fn is_reached(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// The channel that the latest attempt of a call was sent to. It is an extension of the request, so
+/// that a layer which answers by itself leaves it empty.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route(Arc<Mutex<Option<Reach>>>);
+
+impl Route {
+    /// Begins another attempt.
+    pub(crate) fn clear(&self) {
+        self.set(None);
+    }
+
+    /// Notes that the attempt has got to a channel.
+    pub(crate) fn take(&self, reach: &Reach) {
+        self.set(Some(reach.clone()));
+    }
+
+    /// Whether the attempt is on a channel without a connection to the gateway.
+    pub(crate) fn is_unreached(&self) -> bool {
+        let reach = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reach.as_ref().is_some_and(|reach| !reach.is_reached())
+    }
+
+    fn set(&self, reach: Option<Reach>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reach;
+    }
+}
+
+/// Returns a channel that connects with its first call, to the endpoint or to this Unix socket.
+pub(crate) fn connect(endpoint: &Endpoint, socket: Option<&str>, reach: &Reach) -> Channel {
+    let (reach, limit) = (reach.clone(), endpoint.get_connect_timeout());
+    #[cfg(unix)]
+    if let Some(path) = socket {
+        let path: Arc<str> = path.into();
+        return endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
+            let (path, reach) = (Arc::clone(&path), reach.clone());
+            async move {
+                let stream = tokio::net::UnixStream::connect(&*path).await?;
+                Ok::<_, io::Error>(TokioIo::new(Watched::new(stream, reach, limit)))
+            }
+        }));
+    }
+    let mut connector = HttpConnector::new();
+    // tonic does TLS.
+    connector.enforce_http(false);
+    connector.set_nodelay(endpoint.get_tcp_nodelay());
+    connector.set_keepalive(endpoint.get_tcp_keepalive());
+    connector.set_keepalive_interval(endpoint.get_tcp_keepalive_interval());
+    connector.set_keepalive_retries(endpoint.get_tcp_keepalive_retries());
+    connector.set_connect_timeout(limit);
+    endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
+        let (connector, reach) = (connector.clone(), reach.clone());
+        async move {
+            let stream = connector.oneshot(uri).await?.into_inner();
+            Ok::<_, BoxError>(TokioIo::new(Watched::new(stream, reach, limit)))
+        }
+    }))
+}
+
+/// A connection. It fails if nothing is received within the limit.
+struct Watched<T> {
+    stream: T,
+    reach: Reach,
+    is_reached: bool,
+    silence: Option<(Pin<Box<Sleep>>, Duration)>,
+}
+
+impl<T> Watched<T> {
+    fn new(stream: T, reach: Reach, limit: Option<Duration>) -> Self {
+        Self {
+            stream,
+            reach,
+            is_reached: false,
+            silence: limit.map(|limit| (Box::pin(sleep(limit)), limit)),
+        }
+    }
+
+    fn received(&mut self) {
+        self.silence = None;
+        if !std::mem::replace(&mut self.is_reached, true) {
+            self.reach.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<T> Drop for Watched<T> {
+    fn drop(&mut self) {
+        if self.is_reached {
+            self.reach.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.received();
+        }
+        if read.is_pending()
+            && let Some((silence, limit)) = &mut self.silence
+            && silence.as_mut().poll(context).is_ready()
+        {
+            let message = format!("nothing was received from the gateway for {limit:?}");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
