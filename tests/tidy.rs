@@ -46,6 +46,7 @@ mod table;
 mod wording;
 
 use fault::Fault;
+use paths::BESIDE;
 use source::Source;
 
 /// The code that is generated from the schema.
@@ -76,6 +77,9 @@ fn every_room_keeps_to_its_table() {
     let mut faults = rooms::owners(&crates);
     faults.extend(rooms::unused(&project.sources(), &crates));
     faults.extend(rooms::faults(&project.sources(), &crates));
+    for root in BESIDE {
+        faults.extend(rooms::circles_beside(&project.sources_in(root)));
+    }
     none(&faults);
 }
 
@@ -277,6 +281,15 @@ impl Project {
         let parse = |(path, text)| Source::parse(path, text).expect("it compiles, so it parses");
         let mut sources: Vec<Source> = self.with_ending(".rs").filter(ours).map(parse).collect();
         source::leave_out_test_files(&mut sources);
+        sources
+    }
+
+    fn sources_in(&self, root: &str) -> Vec<Source> {
+        let ours = |(path, _): &(&str, &str)| path.starts_with(root);
+        let parse = |(path, text)| Source::parse(path, text).expect("it compiles, so it parses");
+        let mut sources: Vec<Source> = self.with_ending(".rs").filter(ours).map(parse).collect();
+        source::leave_out_test_files(&mut sources);
+        assert!(!sources.is_empty(), "{root} has no files");
         sources
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::Result;
+use crate::error::Result;
 use crate::row::Row;
 
 /// What `--help` says.

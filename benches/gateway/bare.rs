@@ -27,8 +27,9 @@ use tower::Service as _;
 use crate::bare_json::{Reader, question, whole};
 use crate::bare_live::Relay;
 use crate::client::{CONVERSE_STREAM, framed};
+use crate::console::say;
+use crate::error::{Error, Result};
 use crate::live_session::CONVERSE_LIVE;
-use crate::{Fault, Result};
 
 /// The most bytes of a message, as dashgate has it.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
@@ -40,7 +41,7 @@ pub(crate) fn serve(upstream: SocketAddr) -> Result<()> {
         .build()?;
     LocalSet::new().block_on(&runtime, async move {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        crate::say(&format!("listening on {}\n", listener.local_addr()?));
+        say(&format!("listening on {}\n", listener.local_addr()?));
         let pool = Rc::new(Pool::new(upstream));
         let live = LiveServiceServer::new(Relay::new(upstream));
         loop {
@@ -120,7 +121,7 @@ impl Pool {
     }
 }
 
-type Answered = std::result::Result<Response<Body>, Fault>;
+type Answered = std::result::Result<Response<Body>, Error>;
 
 async fn converse_live(request: Request<Incoming>, mut live: LiveServiceServer<Relay>) -> Answered {
     let response = live.call(request).await?;
@@ -210,7 +211,7 @@ impl Events {
                 }
                 return Poll::Ready(self.reader.end().err().map(Err));
             };
-            let read = frame.map_err(Fault::from).and_then(|frame| {
+            let read = frame.map_err(Error::from).and_then(|frame| {
                 let data = frame.into_data().unwrap_or_default();
                 self.reader.feed(&data)
             });
@@ -224,19 +225,19 @@ impl Events {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Fault;
+    type Error = Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Fault>>> {
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         let data = match this {
             Self::Whole(answer) => answer.take().map(Ok),
             Self::Events(events) => ready!(events.poll_next(cx)),
             Self::Live(body) => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
-                return Poll::Ready(frame.map(|frame| frame.map_err(Fault::from)));
+                return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
             }
             Self::Ended => return Poll::Ready(None),
         };

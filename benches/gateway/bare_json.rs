@@ -7,7 +7,7 @@ use dashgate::grpc::pb::{self, audio, content, converse_stream_response, delta};
 use prost::Message as _;
 use serde::Deserialize;
 
-use crate::Result;
+use crate::error::Result;
 
 /// The body of a request.
 pub(crate) fn question(asked: &pb::ConverseRequest, streams: bool) -> Result<Vec<u8>> {

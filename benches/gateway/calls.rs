@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::Result;
+use crate::bench::{Bench, Value, ask, lines};
 use crate::client::CONVERSE;
 use crate::direct::Client;
+use crate::error::Result;
 use crate::load::{Caller, Measured, closed, open};
 use crate::messages::Question;
-use crate::row::{Bench, Value, ask, lines};
 use crate::subject::{Subject, Variant};
 
 /// As many calls as it can answer.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::Result;
+use crate::bench::{Bench, Value, ask};
 use crate::client::{Ask, CONVERSE, CONVERSE_STREAM, Line};
+use crate::error::Result;
 use crate::fake::Pace;
 use crate::messages::Question;
-use crate::row::{Bench, Value, ask};
 use crate::subject::Variant;
 
 /// How many calls are given up at each of two stages.

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::Result;
 use crate::counted::{self, Counted};
+use crate::error::Result;
 
 /// A whole answer.
 pub(crate) const CONVERSE: &str = "/dashgate.v1.ConversationService/Converse";

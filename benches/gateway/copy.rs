@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::Result;
+use crate::console::say;
+use crate::error::Result;
 
 /// As much as one chunk of an upload.
 const ROOM: usize = 1024 * 1024;
@@ -16,7 +17,7 @@ pub(crate) fn serve(sink: SocketAddr) -> Result<()> {
         .build()?;
     runtime.block_on(async move {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        crate::say(&format!("listening on {}\n", listener.local_addr()?));
+        say(&format!("listening on {}\n", listener.local_addr()?));
         loop {
             let (mut from, _) = listener.accept().await?;
             let mut to = TcpStream::connect(sink).await?;

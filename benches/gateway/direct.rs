@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use crate::bare_json::question;
-use crate::{Fault, Result};
+use crate::error::{Error, Result};
 
 /// Kept connections, and what is asked on them.
 pub(crate) struct Client {
@@ -58,7 +58,7 @@ impl Client {
         Ok(())
     }
 
-    async fn connect(&self) -> std::result::Result<SendRequest<Full<Bytes>>, Fault> {
+    async fn connect(&self) -> std::result::Result<SendRequest<Full<Bytes>>, Error> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (send, connection) =

@@ -21,11 +21,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::console::say;
+use crate::error::Result;
+use crate::fake_live;
 use crate::fake_live::Answers;
-use crate::{Result, fake_live};
-
-/// What each whole answer says.
-pub(crate) const ANSWER: &str = "The future of the internet has begun, and it speaks.";
+use crate::messages::ANSWER;
 
 const REQUEST_ID: &str = "0f572076-bc05-4678-98a1-7f14ca161669";
 
@@ -138,7 +138,7 @@ impl Server {
         shared.set(Pace::Burst(200));
         let (closing, _closed) = mpsc::channel(1);
         let server = Self::bind(shared, closing)?;
-        crate::say(&format!("listening on {}\n", server.http.local_addr()?));
+        say(&format!("listening on {}\n", server.http.local_addr()?));
         server.run()
     }
 

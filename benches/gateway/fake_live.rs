@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use crate::Result;
+use crate::error::Result;
 use crate::live_frames::{INPUT_RATE, Length, OUTPUT_RATE, SAMPLE};
 use crate::messages::noise;
 

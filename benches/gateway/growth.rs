@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::Result;
+use crate::bench::{Bench, Value, ask, lines};
 use crate::calls;
 use crate::client::CONVERSE;
+use crate::error::Result;
 use crate::fake::Pace;
 use crate::load::{Caller, Window, closed};
 use crate::messages::Question;
-use crate::row::{Bench, Value, ask, lines};
 use crate::streams;
 use crate::subject::Variant;
 

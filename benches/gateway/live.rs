@@ -6,15 +6,15 @@ use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::Result;
+use crate::bench::{Bench, Value};
 use crate::client::Line;
 use crate::counted;
+use crate::error::Result;
 use crate::live_frames::{Event, Input, Length};
 use crate::live_load::{Load, Measured, back_to_back};
 use crate::live_session::{ON_A_CONNECTION, Session, Target, ask, direct, open, open_all};
 use crate::load::Window;
 use crate::memory::{SETTLE, streams};
-use crate::row::{Bench, Value};
 use crate::subject::{Subject, Variant};
 
 /// The sessions of most rows.

@@ -8,8 +8,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::Result;
 use crate::client::framed;
+use crate::error::Result;
 use crate::messages::noise;
 
 /// The sample rate of audio to the model.

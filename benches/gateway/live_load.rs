@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::Result;
+use crate::error::Result;
 use crate::live_frames::{Event, Input, Length, OUTPUT_RATE};
 use crate::live_session::{Receiver, Sender, Session, Target, open_all};
 use crate::load::{Clock, Window};

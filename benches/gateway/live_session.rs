@@ -16,9 +16,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{Ask, Line};
 use crate::counted::{self, Counted};
+use crate::error::Result;
+use crate::fake_live;
 use crate::live_frames::{Event, Input, Length, Messages, event_of, setup};
 use crate::subject::{Subject, Variant};
-use crate::{Result, fake_live};
 
 /// Speech in, speech out.
 pub(crate) const CONVERSE_LIVE: &str = "/dashgate.v1.LiveService/ConverseLive";

@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::Result;
 use crate::client::{Ask, Line};
 use crate::direct::Client;
+use crate::error::Result;
 use crate::fake::Shared;
 use crate::subject::Subject;
 

@@ -2,7 +2,6 @@
 //! the same run. `cargo bench --bench gateway -- --help` tells the rest; `docs/performance.md`
 //! tells how it is measured and what came out.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,12 +12,15 @@ mod args;
 mod bare;
 mod bare_json;
 mod bare_live;
+mod bench;
 mod calls;
 mod cancels;
 mod client;
+mod console;
 mod copy;
 mod counted;
 mod direct;
+mod error;
 mod fake;
 mod fake_live;
 mod growth;
@@ -27,6 +29,7 @@ mod live_frames;
 mod live_load;
 mod live_session;
 mod load;
+mod measure;
 mod memory;
 mod messages;
 mod picture;
@@ -52,14 +55,13 @@ mod table;
 mod upload;
 
 use args::{HELP, Options, Todo};
+use bench::Bench;
+use console::{note, say};
+use error::Result;
 use fake::Fake;
 use results::Results;
-use row::{Bench, Row};
+use row::Row;
 use subject::{Cores, Starter, Variant};
-
-/// Anything that can go wrong. It is told, and the rest is measured.
-type Fault = Box<dyn std::error::Error + Send + Sync>;
-type Result<T> = std::result::Result<T, Fault>;
 
 fn main() -> ExitCode {
     match run() {
@@ -94,11 +96,11 @@ fn run() -> Result<bool> {
             }
             Ok(true)
         }
-        Todo::Measure(options) => measure(options, folder),
+        Todo::Measure(options) => run_rows(options, folder),
     }
 }
 
-fn measure(mut options: Options, folder: PathBuf) -> Result<bool> {
+fn run_rows(mut options: Options, folder: PathBuf) -> Result<bool> {
     std::fs::create_dir_all(&folder)?;
     let mut conditions = vec![
         proc::machine(),
@@ -183,7 +185,7 @@ async fn rounds(bench: &Bench, conditions: Vec<String>) -> Results {
                     round + 1,
                     options.rounds
                 ));
-                match row.measure(bench, variant).await {
+                match measure::measure(*row, bench, variant).await {
                     Ok(values) => results.take(*row, variant, values),
                     Err(fault) => {
                         let words = format!("{name}, {who}: {fault}");
@@ -196,16 +198,4 @@ async fn rounds(bench: &Bench, conditions: Vec<String>) -> Results {
     }
     results.derive();
     results
-}
-
-/// Writes to stdout. When nobody reads it, nothing is lost.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
-}
-
-/// Writes to stderr.
-fn note(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
 }

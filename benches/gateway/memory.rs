@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::Result;
+use crate::bench::{Bench, Value, ask, lines, prove};
 use crate::client::{CONVERSE, CONVERSE_STREAM, Line};
+use crate::error::Result;
 use crate::fake::Pace;
 use crate::messages::Question;
 use crate::proc::descriptor_limit;
-use crate::row::{Bench, Value, ask, lines, prove};
 use crate::subject::Variant;
 
 /// As many streams as a connection may have.

@@ -1,8 +1,11 @@
-//! The questions that are asked.
+//! The questions that are asked, and their answer.
 
 use bytes::Bytes;
 use dashgate::grpc::pb::{self, audio, content};
 use prost::Message as _;
+
+/// What each whole answer says.
+pub(crate) const ANSWER: &str = "The future of the internet has begun, and it speaks.";
 
 const URI: &str = "https://dashscope.oss-cn-beijing.aliyuncs.com/audios/welcome.mp3";
 const ASKED: &str = "What does this audio say? Answer in one short sentence.";
@@ -77,7 +80,7 @@ fn turn(turns: usize, at: usize) -> pb::Message {
         let words = format!("This is question {at}. {ASKED} Say it in the words of the speaker.");
         said(pb::Role::User, vec![text(&words)])
     } else {
-        let words = format!("This is answer {at}. {}", crate::fake::ANSWER.repeat(3));
+        let words = format!("This is answer {at}. {}", ANSWER.repeat(3));
         said(pb::Role::Assistant, vec![text(&words)])
     }
 }

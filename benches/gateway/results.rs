@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::row::{Row, Value};
+use crate::bench::Value;
+use crate::row::Row;
 use crate::subject::Variant;
 
 /// One number of a row, of all variants and rounds.

@@ -1,60 +1,7 @@
-//! The rows: what each one measures, and on whom.
+//! The rows: what there is to measure, and on whom.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use prost::Message as _;
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::Instant;
-
-use dashgate::grpc::pb::{self, content};
-
-use crate::args::Options;
-use crate::client::{Ask, CONVERSE, Line};
-use crate::fake::{ANSWER, Pace, Shared};
-use crate::load::Window;
-use crate::messages::Question;
-use crate::stored::StoreRow;
-use crate::subject::{Starter, Subject, Variant};
-use crate::{Result, calls, cancels, growth, live, memory, streams, upload};
-
-/// All that rows need.
-pub(crate) struct Bench {
-    pub(crate) starter: Starter,
-    pub(crate) options: Options,
-    pub(crate) shared: Arc<Shared>,
-    /// When answers were given up, as the fake saw it.
-    pub(crate) closed: Mutex<mpsc::Receiver<Instant>>,
-}
-
-/// One number of a row.
-pub(crate) struct Value {
-    pub(crate) what: String,
-    pub(crate) unit: &'static str,
-    pub(crate) number: f64,
-    /// Whether its ratio belongs into the picture.
-    pub(crate) drawn: bool,
-}
-
-impl Value {
-    /// A number for the table alone.
-    pub(crate) fn new(what: impl Into<String>, unit: &'static str, number: f64) -> Self {
-        Self {
-            what: what.into(),
-            unit,
-            number,
-            drawn: false,
-        }
-    }
-
-    /// A number for the table and the picture.
-    pub(crate) fn drawn(what: impl Into<String>, unit: &'static str, number: f64) -> Self {
-        Self {
-            drawn: true,
-            ..Self::new(what, unit, number)
-        }
-    }
-}
+use crate::error::Result;
+use crate::subject::Variant;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -258,96 +205,41 @@ impl Row {
             Self::Stored(StoreRow::Postgres | StoreRow::PostgresTurns | StoreRow::Quota)
         )
     }
+}
 
-    /// Measures it once.
-    pub(crate) async fn measure(self, bench: &Bench, variant: Variant) -> Result<Vec<Value>> {
-        bench.shared.set(Pace::Burst(200));
+/// A row of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StoreRow {
+    Sqlite,
+    SqliteTurns,
+    Postgres,
+    PostgresTurns,
+    LongConversation,
+    Quota,
+}
+
+impl StoreRow {
+    /// Its name, and what it is.
+    pub(crate) fn title(self) -> (&'static str, &'static str) {
         match self {
-            Self::Sat => calls::saturated(bench, variant).await,
-            Self::Seq => calls::one_by_one(bench, variant).await,
-            Self::Low => calls::by_the_clock(bench, variant).await,
-            Self::Sse => streams::burst(bench, variant).await,
-            Self::Paced => streams::paced(bench, variant).await,
-            Self::Sound1 => calls::sound(bench, variant, 1 << 20, 2, 4).await,
-            Self::Sound8 => calls::sound(bench, variant, 7_800_000, 2, 2).await,
-            Self::Idle => memory::idle(bench, variant).await,
-            Self::Start => memory::start(bench, variant).await,
-            Self::Cancel => cancels::cancels(bench, variant).await,
-            Self::Deadline => cancels::deadlines(bench, variant).await,
-            Self::Upload => upload::upload(bench, variant).await,
-            Self::InFlight => growth::in_flight(bench, variant).await,
-            Self::Connections => growth::connections(bench, variant).await,
-            Self::Turns => growth::turns(bench, variant).await,
-            Self::Live => live::cost(bench, variant).await,
-            Self::LiveLatency => live::latency(bench, variant).await,
-            Self::LiveIdle => live::idle(bench, variant).await,
-            Self::LivePace => live::pace(bench, variant).await,
-            Self::BargeIn => live::barge_in(bench, variant).await,
-            Self::LiveWire => live::wire(bench, variant).await,
-            Self::Stored(row) => row.measure(bench, variant).await,
+            Self::Sqlite => (
+                "sqlite",
+                "turns stored in SQLite, one after the other; bare is dashgate without a store",
+            ),
+            Self::SqliteTurns => ("sqlite64", "the same, in 64 conversations at the same time"),
+            Self::Postgres => (
+                "pg",
+                "turns stored in PostgreSQL, one after the other; bare is dashgate without a store",
+            ),
+            Self::PostgresTurns => ("pg64", "the same, in 64 conversations at the same time"),
+            Self::LongConversation => (
+                "longconv",
+                "a stored conversation of 10,000 turns; bare is one of 100",
+            ),
+            Self::Quota => (
+                "quota",
+                "1,000 calls/s at 3 replicas with one PostgreSQL, 6,000 calls a minute allowed",
+            ),
         }
     }
-}
-
-impl Bench {
-    /// Starts a variant and sees that it answers as it should.
-    pub(crate) async fn start(&self, variant: Variant, settings: &[&str]) -> Result<Subject> {
-        let subject = self.starter.start(variant, settings)?;
-        if variant != Variant::Direct {
-            let line = Line::connect(subject.address).await?;
-            prove(&line, &ask(&subject, CONVERSE, Question::Small)?, variant).await?;
-        }
-        Ok(subject)
-    }
-
-    /// The window of a measurement.
-    pub(crate) fn window(&self) -> Window {
-        Window {
-            warm: self
-                .options
-                .length
-                .mul_f64(0.25)
-                .max(Duration::from_millis(100)),
-            length: self.options.length,
-        }
-    }
-}
-
-/// A question to a process that serves.
-pub(crate) fn ask(subject: &Subject, path: &str, question: Question) -> Result<Ask> {
-    let key = subject.key.as_deref();
-    Ask::new(subject.address, path, key, "60S", &question.message())
-}
-
-/// So many connections.
-pub(crate) async fn lines(subject: &Subject, count: usize) -> Result<Vec<Line>> {
-    let mut lines = Vec::with_capacity(count);
-    for _ in 0..count {
-        lines.push(Line::connect(subject.address).await?);
-    }
-    Ok(lines)
-}
-
-/// Makes one call, and fails when it is not answered with the fake's own words.
-pub(crate) async fn prove(line: &Line, ask: &Ask, variant: Variant) -> Result<()> {
-    let mut bytes = Vec::new();
-    let answer = line.call(ask, Some(&mut bytes)).await?.check()?;
-    let message = bytes.get(5..).unwrap_or_default();
-    let said = pb::ConverseResponse::decode(message)?;
-    let parts = said
-        .choices
-        .iter()
-        .filter_map(|choice| choice.message.as_ref());
-    let mut parts = parts.flat_map(|message| &message.content);
-    let right = parts.any(
-        |part| matches!(&part.kind, Some(content::Kind::Text(text)) if text.as_str() == ANSWER),
-    );
-    if !right {
-        let words: String = format!("{:?}", said.choices).chars().take(300).collect();
-        return Err(format!("the answer is something else: {words}").into());
-    }
-    if variant.is_dashgate() && !answer.head.contains_key("x-request-id") {
-        return Err("an answer has no x-request-id".into());
-    }
-    Ok(())
 }

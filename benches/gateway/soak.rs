@@ -9,13 +9,15 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::bench::{Bench, ask, lines};
 use crate::client::{Ask, CONVERSE, CONVERSE_STREAM, Line};
+use crate::console::say;
+use crate::error::Result;
 use crate::fake::Pace;
 use crate::load::Clock;
 use crate::messages::Question;
-use crate::row::{Bench, ask, lines};
 use crate::subject::{Subject, Variant};
-use crate::{Result, calls, proc, say};
+use crate::{calls, proc};
 
 /// What is left out of the slope: caches and pools fill, and the allocator finds its size.
 const SETTLE: Duration = Duration::from_secs(600);

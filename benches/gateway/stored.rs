@@ -13,13 +13,14 @@ use prost::Message;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::Result;
+use crate::bench::{Bench, Value, lines};
 use crate::calls;
 use crate::client::{Ask, CONVERSE, Line};
+use crate::error::Result;
 use crate::load::{Caller, Clock, Measured, closed};
 use crate::messages::stored_turn;
 use crate::postgres::{self, Postgres};
-use crate::row::{Bench, Value, lines};
+use crate::row::StoreRow;
 use crate::subject::{Subject, Variant};
 
 const CREATE: &str = "/dashgate.v1.ConversationService/CreateConversation";
@@ -35,52 +36,15 @@ const OFFERED: f64 = 1000.0;
 /// gRPC's RESOURCE_EXHAUSTED: a call above a limit.
 const EXHAUSTED: u32 = 8;
 
-/// A row of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum StoreRow {
-    Sqlite,
-    SqliteTurns,
-    Postgres,
-    PostgresTurns,
-    LongConversation,
-    Quota,
-}
-
-impl StoreRow {
-    /// Its name, and what it is.
-    pub(crate) fn title(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Sqlite => (
-                "sqlite",
-                "turns stored in SQLite, one after the other; bare is dashgate without a store",
-            ),
-            Self::SqliteTurns => ("sqlite64", "the same, in 64 conversations at the same time"),
-            Self::Postgres => (
-                "pg",
-                "turns stored in PostgreSQL, one after the other; bare is dashgate without a store",
-            ),
-            Self::PostgresTurns => ("pg64", "the same, in 64 conversations at the same time"),
-            Self::LongConversation => (
-                "longconv",
-                "a stored conversation of 10,000 turns; bare is one of 100",
-            ),
-            Self::Quota => (
-                "quota",
-                "1,000 calls/s at 3 replicas with one PostgreSQL, 6,000 calls a minute allowed",
-            ),
-        }
-    }
-
-    /// Measures it once.
-    pub(crate) async fn measure(self, bench: &Bench, variant: Variant) -> Result<Vec<Value>> {
-        match self {
-            Self::Sqlite => one_by_one(bench, variant, Engine::Sqlite).await,
-            Self::SqliteTurns => saturated(bench, variant, Engine::Sqlite).await,
-            Self::Postgres => one_by_one(bench, variant, Engine::Postgres).await,
-            Self::PostgresTurns => saturated(bench, variant, Engine::Postgres).await,
-            Self::LongConversation => long(bench, variant).await,
-            Self::Quota => quota(bench, variant).await,
-        }
+/// Measures a row once.
+pub(crate) async fn measure(row: StoreRow, bench: &Bench, variant: Variant) -> Result<Vec<Value>> {
+    match row {
+        StoreRow::Sqlite => one_by_one(bench, variant, Engine::Sqlite).await,
+        StoreRow::SqliteTurns => saturated(bench, variant, Engine::Sqlite).await,
+        StoreRow::Postgres => one_by_one(bench, variant, Engine::Postgres).await,
+        StoreRow::PostgresTurns => saturated(bench, variant, Engine::Postgres).await,
+        StoreRow::LongConversation => long(bench, variant).await,
+        StoreRow::Quota => quota(bench, variant).await,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::Result;
+use crate::bench::{Bench, Value, ask, lines};
 use crate::client::CONVERSE_STREAM;
+use crate::error::Result;
 use crate::fake::Pace;
 use crate::load::{Caller, Measured, Window, closed};
 use crate::messages::Question;
-use crate::row::{Bench, Value, ask, lines};
 use crate::subject::{Subject, Variant};
 
 /// The events of a stream.

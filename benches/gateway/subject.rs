@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Result;
+use crate::error::Result;
 use crate::proc::{self, Cpu, Memory};
 
 /// Who stands between the load and the fake.

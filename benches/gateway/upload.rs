@@ -5,10 +5,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::Result;
+use crate::bench::{Bench, Value};
 use crate::client::{Ask, Line, UPLOAD, finish, framed, send};
+use crate::error::Result;
 use crate::messages::{chunk, description, noise};
-use crate::row::{Bench, Value};
 use crate::subject::{Subject, Variant};
 
 /// The largest chunk that the gateway takes by default.

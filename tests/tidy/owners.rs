@@ -107,7 +107,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ),
     ("imagesize", &["emulator"]),
     ("jsonwebtoken", &["callers"]),
-    ("memchr", &["audio", "dashscope"]),
+    ("memchr", &["audio", "chat", "dashscope"]),
     ("mimalloc", &["main"]),
     ("multer", &["emulator"]),
     ("opentelemetry", &["telemetry"]),

@@ -38,9 +38,14 @@ pub(crate) fn names(source: &Source) -> Vec<Used> {
     walk.found
 }
 
-/// The module that a file is: `src/chat/message.rs` is `chat::turn`.
+/// The crates beside the server that are looked at as a whole.
+pub(crate) const BESIDE: [&str; 1] = ["benches/gateway/"];
+
+/// The module that a file is: `src/chat/message.rs` is `chat::message`.
 pub(crate) fn module_of(path: &str) -> Vec<String> {
-    let below = path.strip_prefix("src/").unwrap_or(path);
+    let mut roots = ["src/"].into_iter().chain(BESIDE);
+    let below = roots.find_map(|root| path.strip_prefix(root));
+    let below = below.unwrap_or(path);
     let below = below.strip_suffix(".rs").unwrap_or(below);
     let mut parts: Vec<String> = below.split('/').map(str::to_owned).collect();
     if parts

@@ -177,6 +177,27 @@ fn row<'a, T: ?Sized>(table: &[(&str, &'a T)], name: &str) -> Option<&'a T> {
         .map(|(_, row)| *row)
 }
 
+/// The circles of a crate beside the server.
+pub(crate) fn circles_beside(sources: &[Source]) -> Vec<Fault> {
+    let files: BTreeMap<Vec<String>, &str> = sources
+        .iter()
+        .map(|source| (module_of(&source.path), source.path.as_str()))
+        .collect();
+    let mut edges: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for source in sources {
+        for used in names(source) {
+            if let Name::Ours(path) = &used.name
+                && let Some(file) = files.get(owner(&files, path))
+                && *file != source.path
+            {
+                let lines = edges.entry(&source.path).or_default();
+                lines.entry(file).or_insert(used.line);
+            }
+        }
+    }
+    circles(&edges)
+}
+
 /// Each circle once, named from the file where the walk met it.
 fn circles(edges: &BTreeMap<&str, BTreeMap<&str, usize>>) -> Vec<Fault> {
     let mut faults = Vec::new();
