@@ -7,45 +7,10 @@
 #include <array>
 #include <stdexcept>
 
+#include "json_syntax.h"
+
 namespace dashgate::detail {
 namespace {
-
-// Far more than messages have. The parser of protobuf takes minutes for some hundred thousand.
-constexpr std::size_t kDeepest = 100;
-
-// Returns whether lists and objects are within each other more often than that.
-bool is_too_deep(std::string_view json) {
-  std::size_t depth = 0;
-  char quote = 0;  // of the text that has begun: the parser takes both kinds
-  for (std::size_t at = 0; at < json.size(); ++at) {
-    const char letter = json[at];
-    if (quote != 0) {
-      if (letter == '\\') ++at;
-      if (letter == quote) quote = 0;
-    } else if (letter == '"' || letter == '\'') {
-      quote = letter;
-    } else if (letter == '[' || letter == '{') {
-      if (++depth > kDeepest) return true;
-    } else if ((letter == ']' || letter == '}') && depth > 0) {
-      --depth;
-    }
-  }
-  return false;
-}
-
-// What the parser of protobuf reports has three lines: the reason, the text, and a mark below it.
-// Other errors may have a text in their reason.
-bool is_of_parser(const std::string& error) {
-  const std::size_t last = error.rfind('\n');
-  if (last == std::string::npos || error.empty() || error.back() != '^') return false;
-  return error.find_first_not_of(' ', last + 1) + 1 == error.size();
-}
-
-// Returns the reason without the code before it.
-std::string first_line(const std::string& error) {
-  const std::size_t begin = error.find(':') + 1;
-  return error.substr(begin, error.find('\n') - begin);
-}
 
 // Returns how many bytes the first character of a text has; 0 if it is not UTF-8.
 std::size_t length_of_character(std::string_view text) {
@@ -87,14 +52,11 @@ std::string to_json(const google::protobuf::Message& message) {
 }
 
 void from_json(std::string_view json, google::protobuf::Message& message) {
-  if (is_too_deep(json)) throw std::invalid_argument("dashgate: the JSON is nested too deeply");
+  check_syntax(json);
   const auto status =
       google::protobuf::util::JsonStringToMessage({json.data(), json.size()}, &message);
   if (status.ok()) return;
-  const std::string error = status.ToString();
-  if (is_of_parser(error)) {
-    throw std::invalid_argument("dashgate: invalid JSON: " + first_line(error));
-  }
+  // Its message may have texts of the JSON.
   throw std::invalid_argument("dashgate: the JSON is not that of " +
                               std::string(message.GetDescriptor()->full_name()));
 }

@@ -224,6 +224,58 @@ TEST(MessageList, WhatIsUnknownIsRefusedWithItsPlace) {
   refusal_of_list("{}");
 }
 
+TEST(MessageList, OfLaxJsonIsRefused) {
+  const auto list = [](const std::string& content) {
+    return R"([{"role": "user", "content": )" + content + "}]";
+  };
+  for (const std::string& lax : {
+           std::string(),
+           std::string(" "),
+           std::string("[]]"),
+           std::string("[] []"),
+           std::string("\xef\xbb\xbf[]"),
+           std::string("[] // none"),
+           std::string("/* none */ []"),
+           std::string("[],"),
+           std::string("[,]"),
+           std::string(R"([{"role": "user", "content": "a"},])"),
+           std::string(R"([{"role": "user", "content": "a",}])"),
+           std::string(R"([{"role": "user" "content": "a"}])"),
+           std::string(R"([{role: "user", "content": "a"}])"),
+           std::string(R"([{'role': "user", "content": "a"}])"),
+           std::string(R"([{"role"= "user", "content": "a"}])"),
+           list("'a'"),
+           list("a"),
+           list("True"),
+           list("nul"),
+           list("NaN"),
+           list("01"),
+           list("+1"),
+           list("1."),
+           list(".5"),
+           list("1e"),
+           list("0x1"),
+           list("\"a\nb\""),
+           list("\"a\tb\""),
+           list(R"("\x41")"),
+           list(R"("\u12g4")"),
+           list(R"("\u12)"),
+           list(R"("\)"),
+           list("\"a"),
+       }) {
+    const std::string refusal = refusal_of_list(lax);
+    EXPECT_EQ(refusal.rfind("dashgate: invalid JSON at byte ", 0), 0U) << lax << ": " << refusal;
+  }
+  const std::string odd = " [ { \"role\" :\t\"user\" ,\r\n\"content\": \"\\u0041\\/\\\"\x7f\" } ] ";
+  const Conversation read = Conversation::from_messages("m", odd);
+  EXPECT_EQ(read.raw().messages(0).content(0).text(), "A/\"\x7f");
+  // Numbers and words where the schema has them.
+  const std::string call = R"([{"role": "assistant", "content": null, "tool_calls":
+    [{"index": 1e0, "function": {"name": "f"}}, {"index": -0.0E+1, "function": {"name": "g"}}]}])";
+  EXPECT_EQ(Conversation::from_messages("m", call).raw().messages(0).tool_calls_size(), 2);
+  EXPECT_THROW(Conversation::from_json(R"({"model": 'm'})"), std::invalid_argument);
+}
+
 TEST(MessageList, ThatIsDeepIsRefusedAtOnce) {
   const std::size_t depth = 1000 * 1000;
   const auto within = [&](const std::string& begin, const std::string& end) {
@@ -235,7 +287,7 @@ TEST(MessageList, ThatIsDeepIsRefusedAtOnce) {
   const std::string refusal = "dashgate: the JSON is nested too deeply";
   EXPECT_EQ(refusal_of_list(within("[", "]")), refusal);
   EXPECT_EQ(refusal_of_list(within(R"({"a":)", "}")), refusal);
-  EXPECT_EQ(refusal_of_list(within(R"({'"':)", "}")), refusal);
+  EXPECT_NE(refusal_of_list(within(R"({'"':)", "}")), "");
   EXPECT_THROW(Conversation::from_json(within("[", "]")), std::invalid_argument);
   // Brackets of texts are none.
   const std::string text = R"([{"role":"user","content":"\"[)" + std::string(depth, '{') + "\"}]";
