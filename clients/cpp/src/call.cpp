@@ -63,6 +63,10 @@ std::string find_no_utf8(const google::protobuf::Message& message) {
 
 }  // namespace
 
+bool is_over(const Deadline& deadline) {
+  return deadline && *deadline <= std::chrono::system_clock::now();
+}
+
 std::string given_id(const std::string& request_id, const Metadata& metadata) {
   if (!request_id.empty()) return request_id;
   const auto found = metadata.find("x-request-id");

@@ -18,6 +18,10 @@ namespace dashgate::detail {
 // The end of a call, by the clock that gRPC uses. Unset: none.
 using Deadline = std::optional<std::chrono::system_clock::time_point>;
 
+// Returns whether it has passed. A call that has not begun then is DEADLINE_EXCEEDED: without a
+// connection, it would look like one whose gateway could not be reached.
+bool is_over(const Deadline& deadline);
+
 // Returns a random UUID, version 4.
 std::string make_uuid();
 

@@ -35,8 +35,14 @@ void Client::cancel_call(const std::string& request_id, const CallOptions& optio
   v1::CancelCallRequest request;
   request.set_request_id(request_id);
   detail::CallLog log(impl_->log, "CancelCall", request_id);
-  detail::Call call(impl_->metadata, options.metadata, impl_->unary_deadline(options.timeout),
-                    options.cancellation);
+  const detail::Deadline deadline = impl_->unary_deadline(options.timeout);
+  detail::Call call(impl_->metadata, options.metadata, deadline, options.cancellation);
+  if (detail::is_over(deadline)) {
+    const Error error =
+        detail::lease_error(deadline, options.cancellation.is_cancelled(), request_id);
+    log.fail(error);
+    throw Error(error);
+  }
   v1::CancelCallResponse response;
   const detail::ConnectionLease lease = impl_->connect_for_cancellation();
   const grpc::Status status =

@@ -120,6 +120,7 @@ std::shared_ptr<ConnectionLease> acquire(const std::shared_ptr<ConnectionPool>& 
                                          const Deadline& deadline,
                                          const CancellationToken& cancellation,
                                          const std::string& request_id) {
+  if (is_over(deadline)) throw lease_error(deadline, cancellation.is_cancelled(), request_id);
   auto lease = std::make_shared<ConnectionLease>(pool);
   if (lease->is_ready()) return lease;
   const CancelOnRequest on_request(cancellation, [&] { lease->release(); });
@@ -128,9 +129,7 @@ std::shared_ptr<ConnectionLease> acquire(const std::shared_ptr<ConnectionPool>& 
 }
 
 Error lease_error(const Deadline& deadline, bool is_cancelled, const std::string& request_id) {
-  if (!is_cancelled && deadline && *deadline <= std::chrono::system_clock::now()) {
-    return expired(request_id);
-  }
+  if (!is_cancelled && is_over(deadline)) return expired(request_id);
   if (is_cancelled) return cancelled(request_id);
   return make_error(grpc::StatusCode::CANCELLED, "the client was destroyed", request_id);
 }

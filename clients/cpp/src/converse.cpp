@@ -59,6 +59,7 @@ Answer Client::Impl::converse(const v1::Conversation& conversation, const CallOp
       if (!delay) throw Error(error);
       call_log.retry(retries + 1, *delay);
       detail::pause(*delay, options.cancellation, request.request_id());
+      if (detail::is_over(deadline)) throw Error(error);
     }
   } catch (const Error& error) {
     call_log.fail(error);

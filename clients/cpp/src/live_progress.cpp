@@ -107,6 +107,11 @@ std::optional<Error> LiveProgress::complete() const {
               "the stream ended without SessionEnded");
 }
 
+Error LiveProgress::of_session(Error failed) const {
+  const std::lock_guard lock(mutex_);
+  return final_error(failed.fields());
+}
+
 Error LiveProgress::expire() const {
   return fail(grpc::StatusCode::DEADLINE_EXCEEDED, v1::DEADLINE_EXCEEDED,
               "the deadline of the session has passed");

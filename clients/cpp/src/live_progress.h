@@ -53,6 +53,9 @@ class LiveProgress {
   // Returns the error of a session whose last stream ended with OK; nothing if it is complete.
   std::optional<Error> complete() const;
 
+  // Returns an error that ends the session, with what is known of the session.
+  Error of_session(Error failed) const;
+
   // Returns an error that ends the session, created by this library.
   Error fail(grpc::StatusCode code, std::string message) const;
 

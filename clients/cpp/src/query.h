@@ -42,6 +42,7 @@ Response query(Impl& client, const QueryOptions& options, const Deadline& deadli
       if (!delay) throw Error(error);
       log.retry(attempt, *delay);
       pause(*delay, options.cancellation, request_id);
+      if (is_over(deadline)) throw Error(error);
     }
   } catch (const Error& error) {
     log.fail(error);

@@ -240,35 +240,33 @@ class SessionState {
     return std::nullopt;
   }
 
-  // Returns the error of a stream. What was reached before is not unreachable.
+  // Returns the error of a stream.
   Error failure(const grpc::Status& status, const grpc::ClientContext& context) const {
-    const std::string& id = progress_.request_id();
-    if (progress_.resumes() > 0) return Error::from_status(status, context, id);
-    return call_error(status, context, id, *setup_.lease->connection().channel);
-  }
-
-  // Requires a deadline, which is of the system's clock, as all of gRPC.
-  std::chrono::nanoseconds time_left() const {
-    return *setup_.deadline - std::chrono::system_clock::now();
+    return call_error(status, context, progress_.request_id(), *setup_.lease->connection().channel);
   }
 
   // Resumes the session after a stream failed, or ends it. Requires the right to receive.
   void recover(Error failed) {
     if (is_left()) return stop(left_error());
     // There is no time for another attempt.
-    if (was_late(failed)) return stop(std::move(failed));
+    if (was_late(failed)) return stop(progress_.of_session(std::move(failed)));
     const auto delay = progress_.resume_after(failed);
     if (!delay) return stop(std::move(failed));
     log_.resume(progress_.resumes(), *delay);
     std::chrono::nanoseconds span = *delay;
-    if (setup_.deadline) span = std::min<std::chrono::nanoseconds>(span, time_left());
+    if (setup_.deadline) {
+      // It is of the system's clock, as all of gRPC.
+      const auto left = *setup_.deadline - std::chrono::system_clock::now();
+      span = std::min<std::chrono::nanoseconds>(span, left);
+    }
     {
       std::unique_lock lock(state_);
       changed_.wait_for(lock, span, [this] { return is_left_; });
     }
     if (is_left()) return stop(left_error());
-    if (setup_.deadline && time_left() <= std::chrono::nanoseconds::zero()) {
-      return stop(progress_.expire());
+    if (is_over(setup_.deadline)) {
+      return stop(is_of_connection(failed) ? progress_.of_session(std::move(failed))
+                                           : progress_.expire());
     }
     open_stream();
   }

@@ -44,7 +44,7 @@ StreamState::StreamState(StreamClient client, StreamSetup setup)
       progress_(request_.resumable(), setup.is_named),
       lease_(client_.pool),
       cancel_on_request_(setup.cancellation, [this] { cancel(); }) {
-  if (lease_.is_ready()) open();
+  if (lease_.is_ready() && !is_over(deadline_)) open();
 }
 
 StreamState::~StreamState() {
@@ -59,7 +59,7 @@ StreamState::~StreamState() {
 }
 
 std::optional<Error> StreamState::connect() {
-  if (lease_.wait(deadline_)) {
+  if (!is_over(deadline_) && lease_.wait(deadline_)) {
     open();
     return std::nullopt;
   }
@@ -124,14 +124,17 @@ const v1::ConverseStreamResponse* StreamState::next() {
       }
     }
     std::optional<Error> failed = status();
+    const std::optional<Error> latest = failed;
     const auto delay = next_attempt(failed);
     if (!delay) {
       end(std::move(failed));
-    } else if (pause(*delay)) {
+    } else if (!pause(*delay)) {
+      end(make_error(grpc::StatusCode::CANCELLED, "the stream was cancelled", request_id()));
+    } else if (is_over(deadline_)) {
+      end(progress_.with_usage(is_of_connection(*latest) ? *latest : expired(request_id())));
+    } else {
       request_.set_after_sequence(progress_.sequence());
       open();
-    } else {
-      end(make_error(grpc::StatusCode::CANCELLED, "the stream was cancelled", request_id()));
     }
   }
   if (error_) throw Error(*error_);
@@ -200,7 +203,7 @@ std::optional<Error> StreamState::status() {
   wait();
   progress_.announce(call_->context().GetServerInitialMetadata());
   headers_ = read_headers(call_->context());
-  const bool was_reached = progress_.has_events() || resumes() > 0 || !headers_.empty();
+  const bool was_reached = has_headers_ || !headers_.empty();
   grpc::ChannelInterface& channel = *lease_.connection().channel;
   if (is_idle_) {
     if (!was_reached) {
@@ -234,7 +237,7 @@ void StreamState::end(std::optional<Error> error) {
       return is_cancelled_;
     }();
     if (is_cancelled) leave(false);
-    if (error->code() == grpc::StatusCode::DEADLINE_EXCEEDED || is_idle_ || was_late(*error)) {
+    if (error->code() == grpc::StatusCode::DEADLINE_EXCEEDED || is_idle_ || is_over(deadline_)) {
       leave(true);
     }
   }

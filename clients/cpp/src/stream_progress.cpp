@@ -66,10 +66,8 @@ std::optional<std::chrono::milliseconds> StreamProgress::resume_after(
   if (!lost) {
     if (is_gone(*failed)) {
       failed = broken_;
-    } else if (!failed->usage()) {
-      Error::Fields fields = failed->fields();
-      fields.usage = broken_->usage();
-      failed = Error(std::move(fields));
+    } else {
+      failed = with_usage(*failed);
     }
     return std::nullopt;
   }
@@ -81,6 +79,13 @@ std::optional<std::chrono::milliseconds> StreamProgress::resume_after(
   ++attempts_;
   ++resumes_;
   return delay;
+}
+
+Error StreamProgress::with_usage(Error error) const {
+  if (!broken_ || error.usage()) return error;
+  Error::Fields fields = error.fields();
+  fields.usage = broken_->usage();
+  return Error(std::move(fields));
 }
 
 bool StreamProgress::must_leave(bool is_late) const noexcept {

@@ -36,6 +36,9 @@ class StreamProgress {
   // error, which is replaced by the one to report, or well, if `failed` is then unset.
   std::optional<std::chrono::milliseconds> resume_after(std::optional<Error>& failed);
 
+  // Returns an error that ends the stream, with the usage of the one that broke it.
+  Error with_usage(Error error) const;
+
   // Returns whether the gateway still waits for a stream that was left, or, if `is_late`, whose
   // deadline has passed. Thread-safe.
   bool must_leave(bool is_late) const noexcept;

@@ -25,6 +25,10 @@ std::optional<Error> unreachable(const grpc::ClientContext& context, const std::
 // Whether an error is that of a call whose deadline ended before the gateway was reached.
 bool was_late(const Error& error);
 
+// Whether an error is that of a connection, which could not be made or broke. A deadline that ends
+// before the next attempt has this error.
+bool is_of_connection(const Error& error);
+
 }  // namespace dashgate::detail
 
 #endif  // DASHGATE_SRC_UNREACHABLE_H_

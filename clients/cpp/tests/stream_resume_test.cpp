@@ -145,9 +145,61 @@ TEST(StreamResume, TheDeadlineEndsThePauses) {
   CallOptions options;
   options.timeout = std::chrono::milliseconds(400);
   const auto begun = std::chrono::steady_clock::now();
-  failure_of([&] { client.stream(tests::question(), options).final_answer(); });
+  const Error error = failure_of([&] { client.stream(tests::question(), options).final_answer(); });
+  EXPECT_TRUE(error.output_started());
   // All attempts would need six seconds.
   EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(3));
+}
+
+// The deadline ends between two attempts.
+TEST(StreamResume, AGatewayThatDoesNotComeBackInTimeIsUnavailable) {
+  tests::Server server;
+  server.stream = [](int number, grpc::ServerContext& context, auto&&, tests::EventWriter& writer) {
+    // gRPC would retry it, and make the delay its own.
+    if (number > 1) context.AddTrailingMetadata("grpc-retry-pushback-ms", "-1");
+    if (number > 1) return kLost;
+    writer.Write(resumable());
+    writer.Write(numbered(tests::text_delta("one"), 2));
+    return kLost;
+  };
+  const Client client(server.options());
+  CallOptions options;
+  options.timeout = std::chrono::milliseconds(1000);
+  Stream stream = client.stream(tests::question(), options);
+  const Error error = failure_of([&] { stream.final_answer(); });
+  EXPECT_EQ(error.code(), grpc::StatusCode::UNAVAILABLE) << error.what();
+  EXPECT_EQ(error.message(), "connection lost");
+  EXPECT_TRUE(error.output_started());
+  EXPECT_GT(stream.resumes(), 0);
+}
+
+// There is no connection for the next attempt.
+TEST(StreamResume, AGatewayThatIsAwayUntilTheDeadlineIsUnavailable) {
+  auto server = std::make_unique<tests::Server>();
+  const std::string address = server->address();
+  std::promise<void> sent;
+  server->stream = [&](int, grpc::ServerContext& context, auto&&, tests::EventWriter& writer) {
+    writer.Write(resumable());
+    writer.Write(numbered(tests::text_delta("one"), 2));
+    sent.set_value();
+    tests::Server::wait_for_cancel(context);
+    return grpc::Status::OK;
+  };
+  const Client client(server->options());
+  CallOptions options;
+  options.timeout = std::chrono::milliseconds(1500);
+  Stream stream = client.stream(tests::question(), options);
+  std::thread killer([&] {
+    sent.get_future().wait();
+    server.reset();
+  });
+  const Error error = failure_of([&] { stream.final_answer(); });
+  killer.join();
+  EXPECT_EQ(error.code(), grpc::StatusCode::UNAVAILABLE) << error.what();
+  EXPECT_NE(error.message().find(address), std::string::npos) << error.what();
+  EXPECT_TRUE(error.retryable());
+  EXPECT_TRUE(error.output_started());
+  EXPECT_GT(stream.resumes(), 0);
 }
 
 TEST(StreamResume, DestroyingTheClientWaitsForTheCallsThatWereLeft) {

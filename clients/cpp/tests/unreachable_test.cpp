@@ -2,9 +2,15 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <functional>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "server.h"
 #include "variable.h"
@@ -45,19 +51,103 @@ TEST(Unreachable, ADeadlineWithoutAConnectionIsUnavailable) {
   expect_unreachable(failure_of([&] { client.get_conversation("conversations/c"); }), kClosed);
 }
 
-// gRPC does not retry these, so that their errors have the cause, unless the deadline was first.
-TEST(Unreachable, SoAreUploadsAndSessions) {
-  const Client client = client_of(kClosed, milliseconds(0));
-  expect_unreachable(failure_of([&] { client.cancel_call("r"); }), kClosed);
-  expect_unreachable(failure_of([&] { client.upload_bytes("m", "GIF89a"); }), kClosed);
-  dashgate::LiveSession session = client.live("m");
-  expect_unreachable(failure_of([&] { session.next(); }), kClosed);
+// A listener that accepts connections and sends nothing, as a proxy whose gateway is away.
+class Silent {
+ public:
+  Silent() : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* any = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(bind(socket_, any, size), 0);
+    EXPECT_EQ(listen(socket_, 100), 0);
+    EXPECT_EQ(getsockname(socket_, any, &size), 0);
+    address_ = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  }
+  Silent(const Silent&) = delete;
+  Silent& operator=(const Silent&) = delete;
+  ~Silent() { close(socket_); }
+
+  const std::string& address() const { return address_; }
+
+ private:
+  int socket_;
+  std::string address_;
+};
+
+using Form = std::pair<const char*, std::function<void()>>;
+
+// Every kind of call.
+std::vector<Form> forms(const Client& client) {
   dashgate::v1::LiveSetup setup;
   setup.mutable_resume()->set_session_id("s");
   setup.mutable_resume()->set_token("t");
-  const Client another = client_of(kClosed, milliseconds(0));
-  dashgate::LiveSession resumed = another.live(setup);
-  expect_unreachable(failure_of([&] { resumed.next(); }), kClosed);
+  return {
+      {"converse", [&] { client.converse(tests::question()); }},
+      {"stream", [&] { client.stream(tests::question()).final_answer(); }},
+      {"run_tools",
+       [&] {
+         dashgate::Conversation asked = tests::question();
+         client.run_tools(asked, {});
+       }},
+      {"stream_tools",
+       [&] {
+         dashgate::Conversation asked = tests::question();
+         client.stream_tools(asked, {}).final_answer();
+       }},
+      {"list_models", [&] { client.list_models(); }},
+      {"get_conversation", [&] { client.get_conversation("conversations/c"); }},
+      {"create_conversation", [&] { client.create_conversation(); }},
+      {"cancel_call", [&] { client.cancel_call("r"); }},
+      {"upload", [&] { client.upload_bytes("m", "GIF89a"); }},
+      {"live", [&] { client.live("m").next(); }},
+      {"live with a session", [&, setup] { client.live(setup).next(); }},
+      {"speak", [&] { client.speak("m").next(); }},
+  };
+}
+
+// gRPC does not retry uploads and sessions, whose errors would have the cause at a closed port.
+TEST(Unreachable, SoIsEveryKindOfCallAtASilentListener) {
+  const Silent silent;
+  const Client client = client_of(silent.address());
+  for (const auto& [name, call] : forms(client)) {
+    SCOPED_TRACE(name);
+    expect_unreachable(failure_of(call), silent.address());
+  }
+}
+
+// A loop that repeats what is retryable until its deadline would not end.
+TEST(Unreachable, ADeadlineThatWasOverBeforeItsCallIsNot) {
+  const Client client = client_of(kClosed, milliseconds(0));
+  for (const auto& [name, call] : forms(client)) {
+    SCOPED_TRACE(name);
+    const Error error = failure_of(call);
+    EXPECT_EQ(error.code(), grpc::StatusCode::DEADLINE_EXCEEDED) << error.what();
+    EXPECT_EQ(error.raw_reason(), "DEADLINE_EXCEEDED");
+    EXPECT_FALSE(error.retryable());
+    EXPECT_FALSE(error.request_id().empty());
+  }
+}
+
+TEST(Unreachable, AGatewayThatWentAwayDuringACall) {
+  auto server = std::make_unique<tests::Server>();
+  const std::string address = server->address();
+  server->converse = [](auto&&...) { return grpc::Status::OK; };
+  const Client client = client_of(address, milliseconds(900));
+  client.converse(tests::question());
+  server->converse = [](int, grpc::ServerContext& context, auto&&...) {
+    tests::Server::wait_for_cancel(context);
+    return grpc::Status::OK;
+  };
+  std::thread killer([&] {
+    while (server->seen().size() < 2) std::this_thread::sleep_for(milliseconds(5));
+    server.reset();
+  });
+  const Error error = failure_of([&] { client.converse(tests::question()); });
+  killer.join();
+  EXPECT_EQ(error.code(), grpc::StatusCode::UNAVAILABLE) << error.what();
+  EXPECT_TRUE(error.retryable());
 }
 
 TEST(Unreachable, SoAreNamesThatAreUnknownAndSocketsThatAreAbsent) {
@@ -74,10 +164,25 @@ TEST(Unreachable, SoAreNamesThatAreUnknownAndSocketsThatAreAbsent) {
 }
 
 TEST(Unreachable, AlsoOnAChannelOfTheProgram) {
-  const Client client(grpc::CreateChannel(kClosed, grpc::InsecureChannelCredentials()));
+  const Silent silent;
+  const Client client(grpc::CreateChannel(silent.address(), grpc::InsecureChannelCredentials()));
   dashgate::CallOptions options;
-  options.timeout = milliseconds(0);
-  expect_unreachable(failure_of([&] { client.converse(tests::question(), options); }), kClosed);
+  options.timeout = milliseconds(100);
+  expect_unreachable(failure_of([&] { client.converse(tests::question(), options); }),
+                     silent.address());
+}
+
+// gRPC has the addresses of a name only.
+TEST(Unreachable, TheNameIsInTheError) {
+  const std::string address = "localhost:5999";
+  const Client client = client_of(address);
+  for (const Error& error : {failure_of([&] { client.upload_bytes("m", "GIF89a"); }),
+                             failure_of([&] { client.live("m").next(); }),
+                             failure_of([&] { client.cancel_call("r"); })}) {
+    EXPECT_EQ(error.code(), grpc::StatusCode::UNAVAILABLE);
+    EXPECT_EQ(error.message().rfind(address + ": ", 0), 0U) << error.what();
+    EXPECT_TRUE(error.retryable());
+  }
 }
 
 TEST(Unreachable, AStreamThatIsIdleWithoutAConnection) {
