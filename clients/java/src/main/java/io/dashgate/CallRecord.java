@@ -14,6 +14,10 @@ final class CallRecord {
   private final String requestId;
   private volatile long startedAt;
   private volatile boolean isSent;
+  /** The error of the latest attempt that did not reach the gateway, or null. */
+  private volatile String unreached;
+  /** While the call does not reach the gateway: its error, if it ends now; otherwise null. */
+  private volatile String obstacle;
 
   CallRecord(RunningCalls running, String method, String requestId) {
     this.running = running;
@@ -45,9 +49,31 @@ final class CallRecord {
     running.log().ended(this, fault, System.nanoTime() - startedAt);
   }
 
-  /** Notes that the call does not wait for a connection, or not any longer. */
+  /** Notes that it is not known whether the call waits for a connection. */
   void sent() {
     isSent = true;
+  }
+
+  /** Notes that an attempt waits for a connection; {@code late} is its error if none is made. */
+  void connecting(String late) {
+    obstacle = unreached == null ? late : unreached;
+  }
+
+  /** Notes that an attempt has a connection. */
+  void connected() {
+    isSent = true;
+    obstacle = null;
+  }
+
+  /** Notes the error of an attempt that did not reach the gateway, or lost it. */
+  void failed(Status status) {
+    unreached = ErrorDetails.message(status);
+    obstacle = unreached;
+  }
+
+  /** Returns the error of a call that takes too long, if it did not reach the gateway; or null. */
+  String obstacle() {
+    return obstacle;
   }
 
   /** Whether the gateway may have the call. */

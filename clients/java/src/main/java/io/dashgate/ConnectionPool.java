@@ -3,6 +3,7 @@ package io.dashgate;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientCall;
+import io.grpc.ClientInterceptors;
 import io.grpc.ConnectivityState;
 import io.grpc.ManagedChannel;
 import io.grpc.MethodDescriptor;
@@ -41,6 +42,7 @@ final class ConnectionPool extends Channel {
   private static final long LEAVING_MILLIS = 100;
 
   private final Supplier<ManagedChannel> open;
+  private final Reach reach;
   private final CallLog log;
   private final int maxConnections;
   private final int callsPerConnection;
@@ -55,8 +57,13 @@ final class ConnectionPool extends Channel {
   private boolean closing;
 
   ConnectionPool(
-      Supplier<ManagedChannel> open, CallLog log, int maxConnections, int callsPerConnection) {
+      Supplier<ManagedChannel> open,
+      String address,
+      CallLog log,
+      int maxConnections,
+      int callsPerConnection) {
     this.open = open;
+    this.reach = new Reach(address, true);
     this.log = log;
     this.maxConnections = maxConnections;
     this.callsPerConnection = callsPerConnection;
@@ -66,13 +73,16 @@ final class ConnectionPool extends Channel {
   /** A channel with its own connection. */
   static final class Lane {
     final ManagedChannel channel;
+    /** The channel for calls. */
+    final Channel entry;
     /** The number of calls in progress. */
     int calls;
     long failedAt;
     boolean failed;
 
-    Lane(ManagedChannel channel) {
+    Lane(ManagedChannel channel, Reach reach) {
       this.channel = channel;
+      this.entry = ClientInterceptors.intercept(channel, reach);
     }
 
     /** Lets a channel that could not connect try again, if its own delay would be too long. */
@@ -140,7 +150,7 @@ final class ConnectionPool extends Channel {
   }
 
   private Lane open(int number) {
-    Lane lane = new Lane(open.get());
+    Lane lane = new Lane(open.get(), reach);
     log.connecting(number);
     return lane;
   }

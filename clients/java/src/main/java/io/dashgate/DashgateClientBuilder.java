@@ -192,7 +192,8 @@ public final class DashgateClientBuilder {
             "a channel that exists has its own target, TLS, interceptors and options");
       }
       CallLog log = new CallLog(level, channel.authority());
-      return new DashgateClient(new Calls(channel, null, entries, key, defaults, log));
+      Channel used = ClientInterceptors.intercept(channel, new Reach(channel.authority(), false));
+      return new DashgateClient(new Calls(used, null, entries, key, defaults, log));
     }
     Target parsed = target();
     CallLog log = new CallLog(level, parsed.toString());
@@ -214,7 +215,11 @@ public final class DashgateClientBuilder {
     Consumer<ManagedChannelBuilder<?>> options = channelOptions;
     // Errors of the settings are thrown by the first one.
     return new ConnectionPool(
-        () -> Connections.open(target, given, options), log, maxConnections, callsPerConnection);
+        () -> Connections.open(target, given, options),
+        target.toString(),
+        log,
+        maxConnections,
+        callsPerConnection);
   }
 
   private Target target() {

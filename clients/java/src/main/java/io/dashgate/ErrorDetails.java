@@ -43,12 +43,16 @@ final class ErrorDetails {
     if (cause == null) {
       return message == null ? status.getCode().name() : message;
     }
-    // That of a socket that is not there has no message.
-    String why = cause.getMessage() == null ? cause.toString() : cause.getMessage();
+    String why = message(cause);
     if (message == null) {
       return why;
     }
     return message.contains(why) ? message : message + ": " + why;
+  }
+
+  /** Returns the message; that of a socket that is not there has none. */
+  static String message(Throwable cause) {
+    return cause.getMessage() == null ? cause.toString() : cause.getMessage();
   }
 
   /** Returns the first detail of this type, unless it cannot be decoded. */

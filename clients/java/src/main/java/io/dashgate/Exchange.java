@@ -90,6 +90,14 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
     return fault;
   }
 
+  /** Cancels a call that takes too long. If it did not reach the gateway, that is the reason. */
+  final DashgateException expire(String reason, String message) {
+    String obstacle = record.obstacle();
+    return obstacle == null
+        ? fail(Status.Code.DEADLINE_EXCEEDED, reason, message)
+        : fail(Status.Code.UNAVAILABLE, "", obstacle);
+  }
+
   @Override
   public final void onHeaders(Metadata metadata) {
     initial = metadata;
@@ -119,10 +127,20 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
     if (status.isOk()) {
       return incomplete();
     }
-    DashgateException fault = DashgateException.from(status, trailers, requestId());
+    DashgateException fault = unreached(status, trailers);
     if (call instanceof ResumedCall) {
       ((ResumedCall) call).earlierUsage().ifPresent(fault::usageBefore);
     }
     return fault;
+  }
+
+  /** A deadline that ended before the gateway was reached is that of a gateway that is away. */
+  private DashgateException unreached(Status status, Metadata trailers) {
+    DashgateException fault = DashgateException.from(status, trailers, requestId());
+    String obstacle = record.obstacle();
+    boolean isLate = fault.code() == Status.Code.DEADLINE_EXCEEDED && obstacle != null;
+    return isLate
+        ? DashgateException.own(Status.Code.UNAVAILABLE, "", obstacle, requestId())
+        : fault;
   }
 }

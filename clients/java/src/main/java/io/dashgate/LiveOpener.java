@@ -48,6 +48,11 @@ final class LiveOpener<Q, A> implements Session.Opener<Q, A> {
   }
 
   @Override
+  public boolean isLate() {
+    return deadline != null && deadline.isExpired();
+  }
+
+  @Override
   public long inTime(long delay) {
     return ResumeBackoff.inTime(delay, deadline);
   }

@@ -120,7 +120,7 @@ final class LiveProgress {
     return isBroken && !token.isEmpty() && ended == null;
   }
 
-  private DashgateException finalError(DashgateException error) {
+  synchronized DashgateException finalError(DashgateException error) {
     if (hasOutput) {
       error.outputHasStarted();
     }

@@ -84,11 +84,6 @@ final class PooledCall<Q, A> extends ClientCall<Q, A> {
       isCounted.set(true);
       stopWaiting();
       isBeginning = end == null;
-      CallRecord record = options.getOption(CallRecord.OPTION);
-      if (isBeginning && record != null) {
-        // If it is left from now on, it must be ended at the gateway.
-        record.sent();
-      }
     }
     if (!isBeginning) {
       release(false);
@@ -96,7 +91,7 @@ final class PooledCall<Q, A> extends ClientCall<Q, A> {
     }
     Context before = context.attach();
     try {
-      ClientCall<Q, A> begun = free.channel.newCall(method, options);
+      ClientCall<Q, A> begun = free.entry.newCall(method, options);
       begun.start(new Counted(listener), headers);
       doPending(begun);
     } catch (RuntimeException | Error e) {

@@ -142,9 +142,10 @@ final class ResumedCall extends ClientCall<ConverseStreamRequest, ConverseStream
     } else {
       call.cancel(message, cause);
     }
+    // That of an idle stream, whether it was reached or not.
     boolean isIdle =
         cause instanceof DashgateException
-            && ((DashgateException) cause).code() == Status.Code.DEADLINE_EXCEEDED;
+            && ((DashgateException) cause).code() != Status.Code.CANCELLED;
     if (!over) {
       mustLeave(isIdle || status.getCode() == Status.Code.DEADLINE_EXCEEDED);
     }

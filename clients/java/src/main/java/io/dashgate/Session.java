@@ -49,6 +49,9 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
   interface Opener<Q, A> {
     LiveStream<Q, A> open(Object monitor, Optional<ResumeSession> resumption, boolean isFinished);
 
+    /** Whether the deadline has passed. */
+    boolean isLate();
+
     /** Returns the delay in milliseconds, or what is left of the deadline if that is less. */
     long inTime(long delay);
 
@@ -242,6 +245,9 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
   private void recover() throws InterruptedException {
     long delay;
     try {
+      if (opener.isLate()) {
+        throw progress.finalError(stream.fault());
+      }
       delay = opener.inTime(progress.broken(stream.fault()));
     } catch (DashgateException e) {
       fault = e;

@@ -8,8 +8,7 @@ final class StreamRules {
   private StreamRules() {}
 
   static DashgateException idle(Exchange<?, ?> exchange, Duration limit) {
-    return exchange.fail(
-        Status.Code.DEADLINE_EXCEEDED,
+    return exchange.expire(
         "STREAM_IDLE",
         "nothing came for " + limit.toMillis() + " ms, the idle timeout of the client");
   }

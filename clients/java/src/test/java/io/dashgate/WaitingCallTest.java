@@ -215,6 +215,7 @@ class WaitingCallTest {
             () ->
                 Grpc.newChannelBuilder(gateway.target(), InsecureChannelCredentials.create())
                     .build(),
+            gateway.target(),
             new CallLog(CallLog.Level.OFF, ""),
             1,
             1);
