@@ -120,7 +120,6 @@ std::shared_ptr<ConnectionLease> acquire(const std::shared_ptr<ConnectionPool>& 
                                          const Deadline& deadline,
                                          const CancellationToken& cancellation,
                                          const std::string& request_id) {
-  if (is_over(deadline)) throw lease_error(deadline, cancellation.is_cancelled(), request_id);
   auto lease = std::make_shared<ConnectionLease>(pool);
   if (lease->is_ready()) return lease;
   const CancelOnRequest on_request(cancellation, [&] { lease->release(); });

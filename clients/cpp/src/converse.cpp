@@ -70,6 +70,7 @@ Answer Client::Impl::converse(const v1::Conversation& conversation, const CallOp
 Stream Client::Impl::stream(const v1::Conversation& conversation, const CallOptions& options) {
   detail::StreamSetup setup;
   setup.deadline = stream_deadline(options.timeout);
+  setup.is_late = detail::is_over(setup.deadline);
   setup.max_retries = retries_of(options);
   setup.is_named = !detail::given_id(options.request_id, options.metadata).empty();
   setup.metadata = options.metadata;

@@ -40,11 +40,12 @@ StreamState::StreamState(StreamClient client, StreamSetup setup)
       metadata_(std::move(setup.metadata)),
       deadline_(setup.deadline),
       max_retries_(setup.max_retries),
+      is_late_(setup.is_late),
       log_(client_.log, "ConverseStream", request_.request_id()),
       progress_(request_.resumable(), setup.is_named),
       lease_(client_.pool),
       cancel_on_request_(setup.cancellation, [this] { cancel(); }) {
-  if (lease_.is_ready() && !is_over(deadline_)) open();
+  if (lease_.is_ready() && !is_late_) open();
 }
 
 StreamState::~StreamState() {
@@ -59,7 +60,7 @@ StreamState::~StreamState() {
 }
 
 std::optional<Error> StreamState::connect() {
-  if (!is_over(deadline_) && lease_.wait(deadline_)) {
+  if (!is_late_ && lease_.wait(deadline_)) {
     open();
     return std::nullopt;
   }
@@ -82,21 +83,28 @@ void StreamState::open() {
       if (call_ == nullptr) is_left_ = true;
     }
     call_.swap(call);
+    ++opened_;
+    // It sets what may_have_it() reads.
+    v1::ConversationService::StubInterface& service = *lease_.connection().conversations;
+    reader_ = service.PrepareAsyncConverseStream(&call_->context(), request_, &queue_);
   }
   is_sent_ = false;
   has_headers_ = false;
-  v1::ConversationService::StubInterface& service = *lease_.connection().conversations;
-  reader_ = service.PrepareAsyncConverseStream(&call_->context(), request_, &queue_);
   reader_->StartCall(this);
+}
+
+bool StreamState::may_have_it() const {
+  return opened_ > 1 || (call_ != nullptr && has_connected(call_->context()));
 }
 
 void StreamState::cancel() noexcept {
   bool is_sent = false;
   {
     const std::lock_guard lock(mutex_);
-    is_cancelled_ = true;
-    is_sent = call_ != nullptr;
-    if (is_sent) call_->context().TryCancel();
+    // gRPC forgets it with the call.
+    if (!std::exchange(is_cancelled_, true)) had_it_ = may_have_it();
+    is_sent = had_it_;
+    if (call_ != nullptr) call_->context().TryCancel();
     changed_.notify_all();
   }
   lease_.release();
@@ -232,8 +240,10 @@ void StreamState::end(std::optional<Error> error) {
   lease_.release();
   if (error) {
     // cancel() may be between ending the connection's call, which brought this error, and leaving.
-    const bool is_cancelled = [this] {
+    const bool is_cancelled = [&] {
       const std::lock_guard lock(mutex_);
+      const bool is_unavailable = error->code() == grpc::StatusCode::UNAVAILABLE;
+      if (is_cancelled_ ? !had_it_ : is_unavailable && !may_have_it()) is_left_ = true;
       return is_cancelled_;
     }();
     if (is_cancelled) leave(false);

@@ -43,6 +43,7 @@ struct StreamSetup {
   CancellationToken cancellation;
   int max_retries = 0;
   bool is_named = false;  // the caller chose the request id
+  bool is_late = false;   // the deadline was over before the call
 };
 
 // Reads on its own completion queue, and only while an event is requested. The reading thread is
@@ -81,6 +82,8 @@ class StreamState {
   std::optional<Error> connect();
   // Opens a connection's call.
   void open();
+  // Returns whether the gateway may have the call, which has not been cancelled. Requires the lock.
+  bool may_have_it() const;
   // Reads an event of the connection; returns whether there was one.
   bool read();
   // Waits for the pending operation; returns whether it succeeded.
@@ -100,6 +103,7 @@ class StreamState {
   const Metadata metadata_;
   const Deadline deadline_;
   const int max_retries_;
+  const bool is_late_;
   int retries_ = 0;
   CallLog log_;
   StreamProgress progress_;
@@ -121,6 +125,8 @@ class StreamState {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::unique_ptr<Call> call_;
+  int opened_ = 0;
+  bool had_it_ = false;  // when it was cancelled
   bool is_cancelled_ = false;
   // The last member: it may call cancel().
   CancelOnRequest cancel_on_request_;

@@ -36,7 +36,11 @@ bool was_reached(std::string_view peer, grpc::ChannelInterface& channel) {
 // Adds the target to the error of a connection that could not be made: gRPC has the addresses of a
 // name only. The peer is the target then.
 Error with_target(Error failed, const std::string& peer) {
-  if (is_socket(peer) || failed.message().find(peer) != std::string::npos) return failed;
+  // A scheme is not in the message of a name that does not resolve.
+  const std::size_t scheme = begins_with(peer, "dns:///") ? std::string_view("dns:///").size() : 0;
+  if (is_socket(peer) || failed.message().find(peer.substr(scheme)) != std::string::npos) {
+    return failed;
+  }
   Error::Fields fields = failed.fields();
   fields.message = peer + ": " + fields.message;
   return Error(std::move(fields));
@@ -74,6 +78,11 @@ Error call_error(const grpc::Status& status, const grpc::ClientContext& context,
 
 bool is_of_connection(const Error& error) {
   return error.code() == grpc::StatusCode::UNAVAILABLE && error.raw_reason().empty();
+}
+
+bool has_connected(const grpc::ClientContext& context) {
+  const std::string peer = context.peer();
+  return is_socket(peer) || begins_with(peer, "unix");
 }
 
 bool was_late(const Error& error) {

@@ -22,6 +22,9 @@ Error call_error(const grpc::Status& status, const grpc::ClientContext& context,
 std::optional<Error> unreachable(const grpc::ClientContext& context, const std::string& request_id,
                                  grpc::ChannelInterface& channel);
 
+// Whether a call has had a connection. Unknown, and true, for Unix sockets.
+bool has_connected(const grpc::ClientContext& context);
+
 // Whether an error is that of a call whose deadline ended before the gateway was reached.
 bool was_late(const Error& error);
 

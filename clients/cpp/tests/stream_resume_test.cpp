@@ -138,6 +138,37 @@ TEST(StreamResume, ATokenThatIsCancelledBeforeTheStartEndsNoOtherCallOfThisId) {
   EXPECT_TRUE(server.cancelled_ids().empty());
 }
 
+TEST(StreamResume, LeavingBeforeTheHeadersEndsTheCall) {
+  tests::Server server;
+  server.stream = [](int, grpc::ServerContext& context, auto&&...) {
+    tests::Server::wait_for_cancel(context);
+    return grpc::Status::OK;
+  };
+  {
+    const Client client(server.options());
+    for (std::size_t count = 1; count <= 20; ++count) {
+      Stream stream = client.stream(tests::question());
+      while (server.seen().size() < count) std::this_thread::yield();
+    }
+  }
+  EXPECT_EQ(server.cancelled_ids().size(), 20U);
+}
+
+TEST(StreamResume, ADeadlineBeforeTheHeadersEndsTheCall) {
+  tests::Server server;
+  server.stream = [](int, grpc::ServerContext& context, auto&&...) {
+    tests::Server::wait_for_cancel(context);
+    return grpc::Status::OK;
+  };
+  {
+    const Client client(server.options());
+    CallOptions options;
+    options.timeout = std::chrono::milliseconds(500);
+    failure_of([&] { client.stream(tests::question(), options).final_answer(); });
+  }
+  EXPECT_EQ(server.cancelled_ids().size(), 1U);
+}
+
 TEST(StreamResume, TheDeadlineEndsThePauses) {
   tests::Server server;
   lose_connections(server);

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -115,6 +116,22 @@ TEST(Unreachable, SoIsEveryKindOfCallAtASilentListener) {
     SCOPED_TRACE(name);
     expect_unreachable(failure_of(call), silent.address());
   }
+}
+
+// Nothing was sent, so that there is no call to end at the gateway.
+TEST(Unreachable, ClosingAClientDoesNotWaitForStreamsWithoutAConnection) {
+  const Silent silent;
+  std::optional<Client> client(client_of(silent.address()));
+  failure_of([&] { client->stream(tests::question()).final_answer(); });
+  {
+    dashgate::CallOptions options;
+    options.timeout = std::chrono::hours(1);
+    dashgate::Stream left = client->stream(tests::question(), options);
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  client.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, milliseconds(1500));
 }
 
 // A loop that repeats what is retryable until its deadline would not end.
