@@ -26,6 +26,8 @@ pub(crate) struct Terms {
     pub(crate) max_retries: u32,
     /// What the latest attempt was sent to.
     route: Route,
+    /// Whether the deadline was over before the call.
+    is_late: bool,
 }
 
 /// What came of the attempts.
@@ -35,6 +37,9 @@ pub(crate) struct Answered<T> {
     /// How often the call may still be made again if it is throttled.
     pub(crate) retries_left: u32,
 }
+
+/// How long five attempts take if each fails at once.
+const RETRY_SPAN: Duration = Duration::from_secs(8);
 
 /// No clock and no header has a deadline that is later: it is none.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -62,7 +67,14 @@ impl Terms {
             request_id,
             max_retries: 0,
             route: Route::default(),
+            is_late: timeout.is_some_and(|timeout| timeout.is_zero()),
         }
+    }
+
+    /// Sets the deadline, which may be that of another call.
+    pub(crate) fn end_at(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+        self.is_late = self.is_over();
     }
 
     /// What the lines of this call in the log have in common.
@@ -123,12 +135,12 @@ impl Terms {
         request
     }
 
-    /// Waits for a future until the deadline. If that has passed, nothing is done.
+    /// Waits for a future until the deadline. If that was over before the call, nothing is done.
     pub(crate) async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
         let Some(deadline) = self.deadline else {
             return Ok(future.await);
         };
-        if self.is_over() {
+        if self.is_late {
             return Err(Error::deadline(&self.request_id));
         }
         let ended = timeout_at(deadline, future).await;
@@ -167,6 +179,7 @@ impl Terms {
     {
         let (mut attempts, mut retries_left) = (Attempts::first(), self.max_retries);
         let mut last: Option<Error> = None;
+        let mut first_failure: Option<Instant> = None;
         loop {
             let sent = self.within(send(self.request(message.clone()))).await;
             let sent = sent.map_err(|late| match last.take() {
@@ -187,7 +200,10 @@ impl Terms {
                 None => throttle_delay(&error, &mut retries_left),
                 delay => delay,
             };
+            let failing = first_failure.get_or_insert_with(Instant::now).elapsed();
             match delay.filter(|delay| self.has_time_for(*delay)) {
+                // Attempts to connect that take long are not made five times.
+                Some(_) if failing > RETRY_SPAN && self.unreached().is_some() => return Err(error),
                 Some(delay) => {
                     self.name().retry(delay, &error);
                     sleep(delay).await;

@@ -193,7 +193,9 @@ pub(crate) async fn send(
         Some(timeout),
         request_id,
     );
-    terms.deadline = deadline.or(terms.deadline);
+    if deadline.is_some() {
+        terms.end_at(deadline);
+    }
     let mut log = terms.log();
     let result = sent(&terms, description, source).await;
     log.end(result.as_ref());
