@@ -39,7 +39,7 @@ pub(crate) fn names(source: &Source) -> Vec<Used> {
 }
 
 /// The crates beside the server that are looked at as a whole.
-pub(crate) const BESIDE: [&str; 1] = ["benches/gateway/"];
+pub(crate) const BESIDE: [&str; 2] = ["benches/gateway/", "clients/rust/src/"];
 
 /// The module that a file is: `src/chat/message.rs` is `chat::message`.
 pub(crate) fn module_of(path: &str) -> Vec<String> {

@@ -7,21 +7,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, Service, http};
-use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::Layer;
 
+use crate::call_metadata::entry;
 use crate::client::{Client, Inner};
 use crate::connections::Connections;
 use crate::error::Error;
-use crate::leave::Leaving;
+use crate::leaving::Leaving;
 use crate::log::Level;
 use crate::retry::Credit;
 use crate::target;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::transport::{Transport, Wrap, wrap};
-use crate::uploaded::Uploads;
+use crate::uploads::Uploads;
 
 /// Four heartbeats of the gateway.
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,6 +48,19 @@ pub struct ClientBuilder {
     max_retries: u32,
     layers: Vec<Wrap>,
     configure: Vec<Configure>,
+}
+
+impl Client {
+    /// Creates a client of the gateway at `DASHGATE_ADDR` (default: `127.0.0.1:50051`), with the
+    /// API key in `DASHGATE_API_KEY`, if set.
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Returns a builder with further settings.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
 }
 
 impl ClientBuilder {
@@ -282,19 +296,6 @@ impl fmt::Debug for ClientBuilder {
             .field("idle_timeout", &self.idle_timeout)
             .finish_non_exhaustive()
     }
-}
-
-type Entry = (MetadataKey<Ascii>, MetadataValue<Ascii>);
-
-pub(crate) fn entry(name: &str, value: &str) -> Result<Entry, Error> {
-    let key = name.to_ascii_lowercase();
-    let key = MetadataKey::from_bytes(key.as_bytes())
-        .map_err(|error| Error::caused(format!("{name:?} is no name of metadata"), error))?;
-    // The value may be a secret, so the error does not contain it.
-    let value = value
-        .parse()
-        .map_err(|_| Error::of_argument(format!("the metadata {name} is not printable ASCII")))?;
-    Ok((key, value))
 }
 
 fn variable(name: &str) -> Option<String> {

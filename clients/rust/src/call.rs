@@ -5,24 +5,21 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::timeout;
-use tonic::{Request, Response, Streaming};
+use tonic::Request;
 use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::call_metadata::CallMetadata;
 use crate::client::Client;
-use crate::connections::{Counted, Counting};
 use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::events::Events;
 use crate::headers;
 use crate::leave::Leave;
+use crate::opening::opened;
 use crate::terms::Terms;
-use crate::transport::Transport;
 use crate::uploaded;
 use crate::v1;
-use crate::v1::conversation_service_client::ConversationServiceClient;
 
 /// Marker of a call that returns the complete answer.
 #[derive(Debug)]
@@ -84,6 +81,23 @@ impl CallSettings {
         self.expected_turn = None;
         let is_name = |name: &str| name.eq_ignore_ascii_case("x-request-id");
         self.metadata.retain(|(name, _)| !is_name(name));
+    }
+}
+
+impl Client {
+    /// Returns the next answer when complete: `client.converse(&conversation).await?`.
+    ///
+    /// The default deadline is 10 minutes.
+    pub fn converse(&self, conversation: impl Into<Conversation>) -> Call<Whole> {
+        Call::new(self.clone(), conversation.into())
+    }
+
+    /// Returns the next answer as a stream: `client.stream(&conversation).await?`.
+    ///
+    /// There is no deadline by default. If its connection is lost, the stream continues on another
+    /// one: see [`Call::resume`].
+    pub fn stream(&self, conversation: impl Into<Conversation>) -> Call<Streamed> {
+        Call::new(self.clone(), conversation.into())
     }
 }
 
@@ -282,36 +296,4 @@ async fn streamed(
             Err(error)
         }
     }
-}
-
-/// The service for a stream, and its place among the calls.
-pub(crate) type Place = Counting<ConversationServiceClient<Transport>>;
-
-/// Opens a stream.
-pub(crate) async fn opened(
-    terms: &Terms,
-    (service, counted): Place,
-    request: v1::ConverseStreamRequest,
-) -> Result<Open, Error> {
-    let idle_timeout = terms.client.idle_timeout();
-    let send = |request: Request<v1::ConverseStreamRequest>| {
-        let mut service = service.clone();
-        async move {
-            let answered = timeout(idle_timeout, service.converse_stream(request)).await;
-            answered.unwrap_or_else(|_| Err(terms.idle().status().clone()))
-        }
-    };
-    let answered = terms.attempt(request, send).await?;
-    Ok(Open {
-        response: answered.response,
-        retries_left: answered.retries_left,
-        counted,
-    })
-}
-
-/// A stream of one connection.
-pub(crate) struct Open {
-    pub(crate) response: Response<Streaming<v1::ConverseStreamResponse>>,
-    pub(crate) retries_left: u32,
-    pub(crate) counted: Counted,
 }

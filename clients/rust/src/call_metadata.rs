@@ -3,6 +3,10 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
+
+use crate::error::Error;
+
 /// Names and values. Debug output has the names only: a value may be a key.
 #[derive(Clone, Default)]
 pub(crate) struct CallMetadata(Vec<(String, String)>);
@@ -26,6 +30,20 @@ impl fmt::Debug for CallMetadata {
         let names = self.0.iter().map(|(name, _)| name);
         f.debug_list().entries(names).finish()
     }
+}
+
+type Entry = (MetadataKey<Ascii>, MetadataValue<Ascii>);
+
+/// A metadata entry as gRPC sends it.
+pub(crate) fn entry(name: &str, value: &str) -> Result<Entry, Error> {
+    let key = name.to_ascii_lowercase();
+    let key = MetadataKey::from_bytes(key.as_bytes())
+        .map_err(|error| Error::caused(format!("{name:?} is no name of metadata"), error))?;
+    // The value may be a secret, so the error does not contain it.
+    let value = value
+        .parse()
+        .map_err(|_| Error::of_argument(format!("the metadata {name} is not printable ASCII")))?;
+    Ok((key, value))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The client of a gateway.
+//! The client of a gateway: its connections and settings. The methods that begin calls are beside
+//! what they return.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,22 +9,14 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::builder::{ClientBuilder, entry};
-use crate::call::{Call, Streamed, Whole};
+use crate::call_metadata::entry;
 use crate::connections::{Connections, Counting};
-use crate::conversation::Conversation;
 use crate::error::Error;
-use crate::leave::Leaving;
-use crate::live::SessionCall;
+use crate::leaving::Leaving;
 use crate::log::{CallName, Level, printable};
 use crate::retry::Credit;
-use crate::tool_run::ToolRun;
-use crate::tool_stream::ToolStream;
-use crate::tools::Tool;
 use crate::transport::Transport;
-use crate::upload::{Upload, UploadSource};
-use crate::uploaded::Uploads;
-use crate::v1;
+use crate::uploads::Uploads;
 use crate::v1::call_service_client::CallServiceClient;
 use crate::v1::conversation_service_client::ConversationServiceClient;
 use crate::v1::live_service_client::LiveServiceClient;
@@ -57,78 +50,10 @@ pub(crate) struct Inner {
 }
 
 impl Client {
-    /// Creates a client of the gateway at `DASHGATE_ADDR` (default: `127.0.0.1:50051`), with the
-    /// API key in `DASHGATE_API_KEY`, if set.
-    pub fn new() -> Result<Self, Error> {
-        Self::builder().build()
-    }
-
-    /// Returns a builder with further settings.
-    pub fn builder() -> ClientBuilder {
-        ClientBuilder::default()
-    }
-
-    /// Returns the next answer when complete: `client.converse(&conversation).await?`.
-    ///
-    /// The default deadline is 10 minutes.
-    pub fn converse(&self, conversation: impl Into<Conversation>) -> Call<Whole> {
-        Call::new(self.clone(), conversation.into())
-    }
-
-    /// Returns the next answer as a stream: `client.stream(&conversation).await?`.
-    ///
-    /// There is no deadline by default. If its connection is lost, the stream continues on another
-    /// one: see [`Call::resume`].
-    pub fn stream(&self, conversation: impl Into<Conversation>) -> Call<Streamed> {
-        Call::new(self.clone(), conversation.into())
-    }
-
     /// Waits, for at most 2 seconds, until the gateway has ended the calls whose streams were left.
     /// Await it before the runtime ends; without it, the gateway ends them after some seconds.
     pub async fn settle(&self) {
         self.0.leaving.end().await;
-    }
-
-    /// Uploads a file of any size to DashScope's storage, from a path, bytes or a reader. Pass the
-    /// returned `uri` to [`crate::Media::uri`].
-    pub fn upload(&self, model: impl Into<String>, source: impl Into<UploadSource>) -> Upload {
-        Upload::new(self.clone(), model.into(), source.into())
-    }
-
-    /// Opens a live session, speech in and speech out: `client.live("qwen3-omni-flash-realtime")
-    /// .await?`, or with a [`v1::LiveSetup`].
-    ///
-    /// There is no deadline by default.
-    pub fn live(&self, setup: impl Into<v1::LiveSetup>) -> SessionCall<v1::LiveSetup> {
-        SessionCall::new(self.clone(), setup.into())
-    }
-
-    /// Opens a session that speaks a text while it is written, with a model or a
-    /// [`v1::SynthesisSetup`].
-    ///
-    /// There is no deadline by default.
-    pub fn speak(&self, setup: impl Into<v1::SynthesisSetup>) -> SessionCall<v1::SynthesisSetup> {
-        SessionCall::new(self.clone(), setup.into())
-    }
-
-    /// Runs the tools that the model calls until it returns an answer without tool calls. Answers
-    /// and results are appended to the conversation.
-    pub fn run_tools<'a>(
-        &self,
-        conversation: &'a mut Conversation,
-        tools: &'a [Tool],
-    ) -> ToolRun<'a> {
-        ToolRun::new(self.clone(), conversation, tools)
-    }
-
-    /// Runs the tools as [`run_tools`](Self::run_tools), with streams: the events of all answers, in
-    /// order.
-    pub fn stream_tools<'a>(
-        &self,
-        conversation: &'a mut Conversation,
-        tools: &'a [Tool],
-    ) -> ToolStream<'a> {
-        ToolStream::new(self.clone(), conversation, tools)
     }
 
     /// Returns the generated client of `ConversationService`, without default deadlines, API key or

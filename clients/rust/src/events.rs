@@ -11,7 +11,6 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Code, Streaming};
 
 use crate::answer::Answer;
-use crate::call::{Open, Place, opened};
 use crate::connections::Counted;
 use crate::error::Error;
 use crate::exclusive::Exclusive;
@@ -20,10 +19,10 @@ use crate::headers;
 use crate::headers::Headers;
 use crate::leave::Leave;
 use crate::log::CallLog;
+use crate::opening::{Open, Place, opened};
 use crate::resume::{Next, Received, Resumption};
 use crate::retry::throttle_delay;
 use crate::terms::Terms;
-use crate::text_deltas::TextDeltas;
 use crate::v1::converse_stream_response::Event;
 use crate::v1::{ConverseStreamRequest, ConverseStreamResponse};
 
@@ -127,16 +126,6 @@ impl Events {
     /// Returns the next event; `None` after the last one.
     pub async fn next(&mut self) -> Option<Result<ConverseStreamResponse, Error>> {
         poll_fn(|context| self.poll_event(context)).await
-    }
-
-    /// Returns a stream of the text deltas of the first answer, without empty ones.
-    pub fn text_deltas(&mut self) -> TextDeltas<'_> {
-        TextDeltas::borrowed(self)
-    }
-
-    /// Converts into a stream of the text deltas, for example for the body of an HTTP response.
-    pub fn into_text_deltas(self) -> TextDeltas<'static> {
-        TextDeltas::owned(self)
     }
 
     /// Reads the remaining events and returns the complete answer.

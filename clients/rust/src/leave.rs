@@ -1,54 +1,14 @@
 //! What ends a call whose stream was left: the gateway would wait for its reader.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request};
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::leaving::LIMIT;
 use crate::v1::CancelCallRequest;
-
-/// The deadline of the call that ends another one. The gateway ends that by itself after some
-/// seconds.
-const LIMIT: Duration = Duration::from_secs(2);
-
-/// How many calls are being ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Leaving(Arc<watch::Sender<usize>>);
-
-impl Leaving {
-    pub(crate) fn none() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
-    }
-
-    /// Waits until there are none, for a limited time.
-    pub(crate) async fn end(&self) {
-        let mut count = self.0.subscribe();
-        // Each has the same limit.
-        let _ended = timeout(LIMIT, count.wait_for(|count| *count == 0)).await;
-    }
-
-    fn begin(&self) -> Counted {
-        self.0.send_modify(|count| *count += 1);
-        Counted(self.clone())
-    }
-}
-
-/// One of them.
-struct Counted(Leaving);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0
-            .0
-            .send_modify(|count| *count = count.saturating_sub(1));
-    }
-}
 
 /// Ends the call when it is dropped, unless the call has ended.
 #[derive(Debug)]
@@ -136,7 +96,7 @@ mod tests {
             .block_on(async { Leave::new(&client, &MetadataMap::new(), ("id", true), true) });
         drop(runtime);
         drop(leave);
-        assert_eq!(*client.leaving().0.borrow(), 0);
+        assert_eq!(client.leaving().count(), 0);
     }
 
     #[tokio::test]
@@ -145,8 +105,8 @@ mod tests {
         let leave = Leave::new(&client, &MetadataMap::new(), ("id", true), true);
         std::thread::spawn(move || drop(leave)).join().unwrap();
         // The task has not run.
-        assert_eq!(*client.leaving().0.borrow(), 1);
+        assert_eq!(client.leaving().count(), 1);
         client.settle().await;
-        assert_eq!(*client.leaving().0.borrow(), 0);
+        assert_eq!(client.leaving().count(), 0);
     }
 }

@@ -59,6 +59,7 @@ mod json;
 mod json_error;
 mod large_files;
 mod leave;
+mod leaving;
 mod live;
 mod live_input;
 mod live_progress;
@@ -74,6 +75,7 @@ mod message_fields;
 #[cfg(feature = "json")]
 mod messages;
 mod models;
+mod opening;
 #[cfg(feature = "json")]
 mod parse_error;
 mod query;
@@ -101,6 +103,7 @@ mod tools;
 mod transport;
 mod upload;
 mod uploaded;
+mod uploads;
 pub mod v1;
 #[cfg(test)]
 mod waiting_tests;

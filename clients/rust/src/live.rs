@@ -68,6 +68,24 @@ pub struct SessionCall<P> {
     metadata: CallMetadata,
 }
 
+impl Client {
+    /// Opens a live session, speech in and speech out: `client.live("qwen3-omni-flash-realtime")
+    /// .await?`, or with a [`v1::LiveSetup`].
+    ///
+    /// There is no deadline by default.
+    pub fn live(&self, setup: impl Into<v1::LiveSetup>) -> SessionCall<v1::LiveSetup> {
+        SessionCall::new(self.clone(), setup.into())
+    }
+
+    /// Opens a session that speaks a text while it is written, with a model or a
+    /// [`v1::SynthesisSetup`].
+    ///
+    /// There is no deadline by default.
+    pub fn speak(&self, setup: impl Into<v1::SynthesisSetup>) -> SessionCall<v1::SynthesisSetup> {
+        SessionCall::new(self.clone(), setup.into())
+    }
+}
+
 impl<P> SessionCall<P> {
     pub(crate) fn new(client: Client, setup: P) -> Self {
         Self {

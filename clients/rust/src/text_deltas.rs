@@ -21,15 +21,19 @@ enum Held<'a> {
     Owned(Box<Events>),
 }
 
-impl<'a> TextDeltas<'a> {
-    pub(crate) fn borrowed(events: &'a mut Events) -> Self {
-        Self(Held::Borrowed(events))
+impl Events {
+    /// Returns a stream of the text deltas of the first answer, without empty ones.
+    pub fn text_deltas(&mut self) -> TextDeltas<'_> {
+        TextDeltas(Held::Borrowed(self))
     }
 
-    pub(crate) fn owned(events: Events) -> Self {
-        Self(Held::Owned(Box::new(events)))
+    /// Converts into a stream of the text deltas, for example for the body of an HTTP response.
+    pub fn into_text_deltas(self) -> TextDeltas<'static> {
+        TextDeltas(Held::Owned(Box::new(self)))
     }
+}
 
+impl TextDeltas<'_> {
     /// Returns the next text delta; `None` after the last one.
     pub async fn next(&mut self) -> Option<Result<String, Error>> {
         poll_fn(|context| self.poll_text(context)).await

@@ -22,6 +22,18 @@ pub struct ToolRun<'a> {
     settings: CallSettings,
 }
 
+impl Client {
+    /// Runs the tools that the model calls until it returns an answer without tool calls. Answers
+    /// and results are appended to the conversation.
+    pub fn run_tools<'a>(
+        &self,
+        conversation: &'a mut Conversation,
+        tools: &'a [Tool],
+    ) -> ToolRun<'a> {
+        ToolRun::new(self.clone(), conversation, tools)
+    }
+}
+
 impl<'a> ToolRun<'a> {
     pub(crate) fn new(
         client: Client,

@@ -60,6 +60,18 @@ enum State {
     Ended(Option<Box<Answer>>),
 }
 
+impl Client {
+    /// Runs the tools as [`run_tools`](Self::run_tools), with streams: the events of all answers, in
+    /// order.
+    pub fn stream_tools<'a>(
+        &self,
+        conversation: &'a mut Conversation,
+        tools: &'a [Tool],
+    ) -> ToolStream<'a> {
+        ToolStream::new(self.clone(), conversation, tools)
+    }
+}
+
 impl<'a> ToolStream<'a> {
     pub(crate) fn new(
         client: Client,

@@ -129,6 +129,14 @@ pub struct Upload {
     metadata: CallMetadata,
 }
 
+impl Client {
+    /// Uploads a file of any size to DashScope's storage, from a path, bytes or a reader. Pass the
+    /// returned `uri` to [`crate::Media::uri`].
+    pub fn upload(&self, model: impl Into<String>, source: impl Into<UploadSource>) -> Upload {
+        Upload::new(self.clone(), model.into(), source.into())
+    }
+}
+
 impl Upload {
     pub(crate) fn new(client: Client, model: String, source: UploadSource) -> Self {
         Self {
