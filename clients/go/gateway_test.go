@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -217,6 +218,21 @@ func refuse(
 		return err
 	}
 	return failed.Err()
+}
+
+// givenConnClient returns a client of a connection that was passed to it.
+func givenConnClient(t *testing.T, address string) *Client {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	client, err := FromConn(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 func ask() *Conversation { return NewConversation("m").User(Text("hello?")) }

@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 
@@ -91,15 +90,7 @@ func TestAContextThatIsOverBeforeItsCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = own.Close() })
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	given, err := FromConn(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	given := givenConnClient(t, address)
 	expired, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Hour))
 	t.Cleanup(cancel)
 	cancelled, cancel := context.WithCancel(t.Context())
@@ -132,15 +123,7 @@ func TestADeadlineWhileANameIsResolved(t *testing.T) {
 
 func TestADeadlineWithoutAConnectionOfAGivenConn(t *testing.T) {
 	address := listen(t, func(net.Conn) {})
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	client, err := FromConn(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := givenConnClient(t, address)
 	mustBeUnreached(t, client, 100*time.Millisecond, address, "no connection")
 }
 
@@ -166,15 +149,7 @@ func TestASlowGatewayIsADeadline(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	given, err := grpc.NewClient(played.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = given.Close() })
-	passed, err := FromConn(given)
-	if err != nil {
-		t.Fatal(err)
-	}
+	passed := givenConnClient(t, played.address)
 	for name, client := range map[string]*Client{"own": played.client(t), "given": passed} {
 		for _, form := range []string{"converse", "final", "run tools", "upload"} {
 			for _, attempt := range []string{"in the gateway", "before a stream is free"} {

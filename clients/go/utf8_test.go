@@ -4,9 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
@@ -16,15 +14,7 @@ const latin1 = "caf\xe9"
 
 func TestTextThatIsNotUTF8IsNamed(t *testing.T) {
 	played := play(t)
-	conn, err := grpc.NewClient(played.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	given, err := FromConn(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	given := givenConnClient(t, played.address)
 	inMap := ask()
 	inMap.Raw.Messages[0].Extra = &structpb.Struct{Fields: map[string]*structpb.Value{latin1: structpb.NewNullValue()}}
 	inMapValue := ask()
