@@ -110,3 +110,48 @@ test("an upload that is refused early ends early, and is not repeated", async ()
   equal(calls, 1);
   await closed.happened;
 });
+
+test("a source ends with its call, also while it waits for the next piece", async () => {
+  await using gateway = await played({
+    media: {
+      uploadMedia: async (requests) => {
+        for await (const one of requests) ok(one);
+        return {};
+      },
+    },
+  });
+  for (const leave of ["signal", "lost", "closed"]) {
+    using client = new Client(gateway.address);
+    const stop = new AbortController();
+    const read = event("a piece");
+    const ended = event("the end of the source");
+    async function* slow() {
+      try {
+        for (;;) {
+          yield new Uint8Array(10);
+          read.happens();
+          await new Promise((next) => setTimeout(next, 50));
+        }
+      } finally {
+        ended.happens();
+      }
+    }
+    const pipe = new Readable({ read: () => undefined });
+    pipe.push(new Uint8Array(10));
+    const uploads = [slow(), pipe].map((source) =>
+      client.upload("m", source, { signal: stop.signal }),
+    );
+    const over = Promise.allSettled(uploads);
+    await read.happened;
+    if (leave === "signal") stop.abort();
+    if (leave === "lost") gateway.drop();
+    if (leave === "closed") client.close();
+    await ended.happened;
+    deepEqual(
+      (await over).map(({ status }) => status),
+      ["rejected", "rejected"],
+      leave,
+    );
+    ok(pipe.destroyed, leave);
+  }
+});

@@ -1,6 +1,8 @@
 /**
  * Uploads of large files to DashScope's storage, in chunks.
  */
+import { Readable } from "node:stream";
+
 import type { MessageInitShape } from "@bufbuild/protobuf";
 
 import { refusePromise } from "../arguments.js";
@@ -56,7 +58,29 @@ export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
     const bytes = source instanceof Uint8Array ? source : new Uint8Array(source);
     return { bytes: [bytes], size: bytes.length, name: "", close };
   }
-  return { bytes: source, name: "", close };
+  return readUpload(source);
+}
+
+/** A source of the caller, which ends with the call: after that, it is not read any further. */
+function readUpload(source: AsyncIterable<Uint8Array>): OpenedUpload {
+  const state: { isClosed: boolean } = { isClosed: false };
+  const bytes = (async function* () {
+    for await (const piece of source) {
+      if (state.isClosed) {
+        return;
+      }
+      yield piece;
+    }
+  })();
+  const close = () => {
+    state.isClosed = true;
+    // While a piece is awaited, this waits for it.
+    bytes.return().catch(() => undefined);
+    if (source instanceof Readable) {
+      source.destroy();
+    }
+  };
+  return { bytes, name: "", close };
 }
 
 /** A file as a source. */
