@@ -63,8 +63,12 @@ class Call {
        const CancellationToken& cancellation);
 
   grpc::ClientContext& context() noexcept { return context_; }
+  const grpc::ClientContext& context() const noexcept { return context_; }
+  // Returns how long ago it was created.
+  std::chrono::nanoseconds age() const { return std::chrono::steady_clock::now() - created_; }
 
  private:
+  const std::chrono::steady_clock::time_point created_ = std::chrono::steady_clock::now();
   grpc::ClientContext context_;
   CancelOnRequest cancel_on_request_;
 };

@@ -48,8 +48,7 @@ void Client::cancel_call(const std::string& request_id, const CallOptions& optio
   const grpc::Status status =
       lease.connection().call_service->CancelCall(&call.context(), request, &response);
   if (status.ok()) return log.succeed();
-  const Error error =
-      detail::call_error(status, call.context(), request_id, *lease.connection().channel);
+  const Error error = detail::call_error(status, call, request_id, *lease.connection().channel);
   log.fail(error);
   throw Error(error);
 }

@@ -53,8 +53,8 @@ Answer Client::Impl::converse(const v1::Conversation& conversation, const CallOp
         call_log.succeed();
         return Answer(std::move(response), detail::read_headers(call.context()));
       }
-      const Error error = detail::call_error(status, call.context(), request.request_id(),
-                                             *lease->connection().channel);
+      const Error error =
+          detail::call_error(status, call, request.request_id(), *lease->connection().channel);
       const auto delay = detail::throttle_delay(error, max_retries - retries, deadline);
       if (!delay) throw Error(error);
       call_log.retry(retries + 1, *delay);

@@ -36,8 +36,7 @@ Response query(Impl& client, const QueryOptions& options, const Deadline& deadli
         log.succeed();
         return response;
       }
-      const Error error =
-          call_error(status, call.context(), request_id, *lease->connection().channel);
+      const Error error = call_error(status, call, request_id, *lease->connection().channel);
       const auto delay = is_retried ? unavailable_delay(error, attempt, deadline) : std::nullopt;
       if (!delay) throw Error(error);
       log.retry(attempt, *delay);

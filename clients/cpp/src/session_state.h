@@ -235,14 +235,14 @@ class SessionState {
     if (status.ok()) {
       stop(progress_.complete());
     } else {
-      recover(failure(status, exchange.call.context()));
+      recover(failure(status, exchange.call));
     }
     return std::nullopt;
   }
 
   // Returns the error of a stream.
-  Error failure(const grpc::Status& status, const grpc::ClientContext& context) const {
-    return call_error(status, context, progress_.request_id(), *setup_.lease->connection().channel);
+  Error failure(const grpc::Status& status, const Call& call) const {
+    return call_error(status, call, progress_.request_id(), *setup_.lease->connection().channel);
   }
 
   // Resumes the session after a stream failed, or ends it. Requires the right to receive.

@@ -215,7 +215,7 @@ std::optional<Error> StreamState::status() {
   grpc::ChannelInterface& channel = *lease_.connection().channel;
   if (is_idle_) {
     if (!was_reached) {
-      if (auto failed = unreachable(call_->context(), request_id(), channel)) return failed;
+      if (auto failed = unreachable(*call_, request_id(), channel)) return failed;
     }
     const std::string limit = std::to_string(client_.idle_timeout.count());
     Error::Fields fields =
@@ -229,7 +229,7 @@ std::optional<Error> StreamState::status() {
   if (!status.ok() && was_reached) {
     return Error::from_status(status, call_->context(), request_id());
   }
-  if (!status.ok()) return call_error(status, call_->context(), request_id(), channel);
+  if (!status.ok()) return call_error(status, *call_, request_id(), channel);
   if (fold_.completed()) return std::nullopt;
   return make_error(grpc::StatusCode::INTERNAL, v1::STREAM_TRUNCATED,
                     "the stream ended without Completed: the answer is incomplete", request_id());

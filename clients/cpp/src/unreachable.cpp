@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <string_view>
 #include <utility>
-
-#include "call.h"
 
 namespace dashgate::detail {
 namespace {
@@ -21,16 +20,23 @@ bool is_socket(std::string_view peer) {
                      [&](std::string_view prefix) { return begins_with(peer, prefix); });
 }
 
-// Whether the latest attempt of a call had a connection. The peer is the target of the channel
-// until then, but also that of an earlier attempt, whose connection broke.
-bool was_reached(std::string_view peer, grpc::ChannelInterface& channel) {
-  const grpc_connectivity_state state = channel.GetState(false);
-  if (state == GRPC_CHANNEL_TRANSIENT_FAILURE) return false;
-  if (is_socket(peer)) return true;
-  if (state == GRPC_CHANNEL_CONNECTING) return false;
-  // The peer of a Unix socket looks like its target. The call may be the last one of a connection
-  // that takes no more.
-  return state != GRPC_CHANNEL_IDLE || begins_with(peer, "unix");
+// A call that is older has been given a connection, or has made its channel connect.
+constexpr std::chrono::milliseconds kTimeToBegin(100);
+
+// Whether the latest attempt of a call had a connection when this side ended it. gRPC forgets that,
+// except in the peer, which it mostly forgets too.
+bool was_reached(const Call& call, std::string_view peer, grpc::ChannelInterface& channel) {
+  switch (channel.GetState(false)) {
+    case GRPC_CHANNEL_TRANSIENT_FAILURE:
+      return false;
+    case GRPC_CHANNEL_CONNECTING:
+      return is_socket(peer);
+    case GRPC_CHANNEL_IDLE:
+      // The call may be the last one of a connection that takes no more: the gateway shuts down.
+      return is_socket(peer) || call.age() > kTimeToBegin;
+    default:
+      return true;
+  }
 }
 
 // Adds the target to the error of a connection that could not be made: gRPC has the addresses of a
@@ -48,10 +54,10 @@ Error with_target(Error failed, const std::string& peer) {
 
 }  // namespace
 
-std::optional<Error> unreachable(const grpc::ClientContext& context, const std::string& request_id,
+std::optional<Error> unreachable(const Call& call, const std::string& request_id,
                                  grpc::ChannelInterface& channel) {
-  const std::string peer = context.peer();
-  if (was_reached(peer, channel)) return std::nullopt;
+  const std::string peer = call.context().peer();
+  if (was_reached(call, peer, channel)) return std::nullopt;
   Error::Fields fields = make_error(grpc::StatusCode::UNAVAILABLE,
                                     peer + ": no connection could be made in time", request_id)
                              .fields();
@@ -59,17 +65,17 @@ std::optional<Error> unreachable(const grpc::ClientContext& context, const std::
   return Error(std::move(fields));
 }
 
-Error call_error(const grpc::Status& status, const grpc::ClientContext& context,
-                 const std::string& request_id, grpc::ChannelInterface& channel) {
-  Error failed = Error::from_status(status, context, request_id);
+Error call_error(const grpc::Status& status, const Call& call, const std::string& request_id,
+                 grpc::ChannelInterface& channel) {
+  Error failed = Error::from_status(status, call.context(), request_id);
   if (is_of_connection(failed) && failed.headers().empty()) {
-    return with_target(std::move(failed), context.peer());
+    return with_target(std::move(failed), call.context().peer());
   }
   // The reason of a gateway is in the details.
   const bool is_of_grpc = failed.reason() == v1::DEADLINE_EXCEEDED &&
                           status.error_details().empty() && failed.headers().empty();
   if (!is_of_grpc) return failed;
-  const std::optional<Error> other = unreachable(context, request_id, channel);
+  const std::optional<Error> other = unreachable(call, request_id, channel);
   if (!other) return failed;
   Error::Fields fields = other->fields();
   fields.status = status;

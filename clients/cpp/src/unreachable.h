@@ -9,17 +9,19 @@
 #include <optional>
 #include <string>
 
+#include "call.h"
+
 namespace dashgate::detail {
 
 // Returns the error of a call that has ended. gRPC reports the end of a deadline also if no
 // connection could be made until then: the call is UNAVAILABLE, as "deadline exceeded" would send
 // the reader to look for a slow model. Its status() is still that of gRPC.
-Error call_error(const grpc::Status& status, const grpc::ClientContext& context,
-                 const std::string& request_id, grpc::ChannelInterface& channel);
+Error call_error(const grpc::Status& status, const Call& call, const std::string& request_id,
+                 grpc::ChannelInterface& channel);
 
 // Returns the error of a call that has ended without a response because this side waited no longer.
 // Nothing if it had a connection.
-std::optional<Error> unreachable(const grpc::ClientContext& context, const std::string& request_id,
+std::optional<Error> unreachable(const Call& call, const std::string& request_id,
                                  grpc::ChannelInterface& channel);
 
 // Whether a call has had a connection. Unknown, and true, for Unix sockets.

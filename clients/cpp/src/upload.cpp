@@ -93,7 +93,7 @@ v1::UploadMediaResponse send_medium(detail::Connection& to, detail::Call& call,
     throw;
   }
   const grpc::Status status = writer->Finish();
-  if (!status.ok()) throw detail::call_error(status, call.context(), request_id, *to.channel);
+  if (!status.ok()) throw detail::call_error(status, call, request_id, *to.channel);
   return response;
 }
 

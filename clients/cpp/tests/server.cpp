@@ -81,6 +81,10 @@ Server::Server(const std::string& address)
 
 Server::~Server() { server_->Shutdown(std::chrono::system_clock::now()); }
 
+void Server::shut_down() {
+  server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(10));
+}
+
 dashgate::ClientOptions Server::options() const {
   dashgate::ClientOptions options;
   options.target = address_;

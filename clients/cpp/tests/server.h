@@ -36,6 +36,9 @@ class Server {
   explicit Server(const std::string& address = "127.0.0.1:0");
   ~Server();
 
+  // Takes no more calls, and waits until those that run have ended.
+  void shut_down();
+
   std::string address() const { return address_; }
   dashgate::ClientOptions options() const;
 

@@ -52,6 +52,18 @@ TEST(Unreachable, ADeadlineWithoutAConnectionIsUnavailable) {
   expect_unreachable(failure_of([&] { client.get_conversation("conversations/c"); }), kClosed);
 }
 
+// Answers nothing until the call is over.
+void be_slow(tests::Server& server) {
+  server.converse = [](int, grpc::ServerContext& context, auto&&...) {
+    tests::Server::wait_for_cancel(context);
+    return grpc::Status::OK;
+  };
+  server.stream = [](int, grpc::ServerContext& context, auto&&...) {
+    tests::Server::wait_for_cancel(context);
+    return grpc::Status::OK;
+  };
+}
+
 // A listener that accepts connections and sends nothing, as a proxy whose gateway is away.
 class Silent {
  public:
@@ -147,11 +159,26 @@ TEST(Unreachable, ADeadlineThatWasOverBeforeItsCallIsNot) {
   }
 }
 
+// The last call of a connection that takes no more, of a gateway that shuts down.
+TEST(Unreachable, AGatewayThatShutsDownDuringASlowCallIsNot) {
+  tests::Server server;
+  be_slow(server);
+  const Client client = client_of(server.address(), milliseconds(1200));
+  std::thread closer([&] {
+    while (server.seen().empty()) std::this_thread::sleep_for(milliseconds(5));
+    server.shut_down();
+  });
+  const Error error = failure_of([&] { client.converse(tests::question()); });
+  closer.join();
+  EXPECT_EQ(error.code(), grpc::StatusCode::DEADLINE_EXCEEDED) << error.what();
+  EXPECT_FALSE(error.retryable());
+}
+
 TEST(Unreachable, AGatewayThatWentAwayDuringACall) {
   auto server = std::make_unique<tests::Server>();
   const std::string address = server->address();
   server->converse = [](auto&&...) { return grpc::Status::OK; };
-  const Client client = client_of(address, milliseconds(900));
+  const Client client = client_of(address, milliseconds(2000));
   client.converse(tests::question());
   server->converse = [](int, grpc::ServerContext& context, auto&&...) {
     tests::Server::wait_for_cancel(context);
@@ -216,18 +243,6 @@ TEST(Unreachable, IsInTheLog) {
   failure_of([] { client_of(kClosed).converse(tests::question()); });
   const std::string lines = testing::internal::GetCapturedStderr();
   EXPECT_NE(lines.find("dashgate: Converse UNAVAILABLE "), std::string::npos) << lines;
-}
-
-// Answers nothing until the call is over.
-void be_slow(tests::Server& server) {
-  server.converse = [](int, grpc::ServerContext& context, auto&&...) {
-    tests::Server::wait_for_cancel(context);
-    return grpc::Status::OK;
-  };
-  server.stream = [](int, grpc::ServerContext& context, auto&&...) {
-    tests::Server::wait_for_cancel(context);
-    return grpc::Status::OK;
-  };
 }
 
 void expect_slow(const std::string& target) {
