@@ -39,12 +39,26 @@ const char* name_of(grpc::StatusCode code) noexcept {
   return at < kCodeNames.size() ? kCodeNames.at(at) : "UNKNOWN";
 }
 
+// Whether a message has an id as a word. A short one may be a part of others.
+bool has_word(std::string_view message, std::string_view id) {
+  constexpr std::string_view kBetween = " \t\r\n()[],;";
+  while (!message.empty()) {
+    const std::size_t end = std::min(message.find_first_of(kBetween), message.size());
+    std::string_view word = message.substr(0, end);
+    if (word == id) return true;
+    if (!word.empty() && (word.back() == ':' || word.back() == '.')) word.remove_suffix(1);
+    if (word == id) return true;
+    message.remove_prefix(std::min(end + 1, message.size()));
+  }
+  return false;
+}
+
 std::string describe(const Error::Fields& fields) {
   std::string text = name_of(fields.code);
   if (!fields.raw_reason.empty() && fields.raw_reason != text) text += " " + fields.raw_reason;
   // The gateway's message names the fields that are invalid.
   text += ": " + fields.message;
-  if (!fields.request_id.empty() && fields.message.find(fields.request_id) == std::string::npos) {
+  if (!fields.request_id.empty() && !has_word(fields.message, fields.request_id)) {
     text += " (request id " + fields.request_id + ")";
   }
   return text;

@@ -155,6 +155,19 @@ TEST(Error, EachPartIsInItsTextOnce) {
   EXPECT_STREQ(Error(fields).what(), "UNKNOWN: call r-1 failed");
 }
 
+TEST(Error, AnIdThatIsAPartOfAWordIsInTheText) {
+  Error::Fields fields;
+  fields.code = grpc::StatusCode::DEADLINE_EXCEEDED;
+  fields.message = "Deadline Exceeded";
+  fields.request_id = "x";
+  EXPECT_STREQ(Error(fields).what(), "DEADLINE_EXCEEDED: Deadline Exceeded (request id x)");
+  for (const std::string message :
+       {"call x failed", "x: it failed", "failed (request id x)", "x"}) {
+    fields.message = message;
+    EXPECT_EQ(Error(fields).what(), "DEADLINE_EXCEEDED: " + message);
+  }
+}
+
 TEST(Error, ATimeBeyondAllTimeDoesNotOverflow) {
   wire::Status details;
   wire::RetryInfo retry;
