@@ -288,10 +288,6 @@ async fn streamed(
     match opened(&terms, place, request.clone()).await {
         Ok(source) => Ok(Events::new(source, (terms, request), leave)),
         Err(error) => {
-            if terms.unreached().is_some() {
-                // Nothing was sent.
-                leave.disarm();
-            }
             leave.failed(&error, terms.is_over());
             Err(error)
         }

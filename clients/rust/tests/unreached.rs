@@ -111,6 +111,22 @@ async fn an_attempt_at_a_listener_that_is_silent_ends() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_dropped_before_any_event_ends_its_call() {
+    let gateway = Gateway::start(|_, seen| match seen.method.as_str() {
+        "CancelCall" => Reply::of([v1::CancelCallResponse::default()]),
+        _ => Reply::default().hanging(),
+    })
+    .await;
+    let client = gateway.client();
+    let stream = client
+        .stream(question())
+        .timeout(Duration::from_millis(500));
+    drop(stream.await);
+    client.settle().await;
+    assert_eq!(gateway.methods(), ["ConverseStream", "CancelCall"]);
+}
+
+#[tokio::test]
 async fn a_stream_is_idle_while_it_is_opened() {
     let idle_timeout = Duration::from_millis(50);
     let address = silent().await;
