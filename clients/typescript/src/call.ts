@@ -111,6 +111,11 @@ export class Call {
     this.stop(this.#obstacle?.() ?? late);
   }
 
+  /** The same before an attempt is made: the reason is that of the latest one. */
+  expireBetween(late: DashgateError): void {
+    this.expire(this.#unreached ?? late);
+  }
+
   /** Notes that the call waits for a connection. */
   connecting(address: string): void {
     this.#isSent ??= false;

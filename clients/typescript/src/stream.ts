@@ -2,6 +2,8 @@
 /**
  * A streamed answer.
  */
+import { ConnectError } from "@connectrpc/connect";
+
 import { Answer } from "./answer.js";
 import type { Call } from "./call.js";
 import { DashgateError } from "./error.js";
@@ -10,7 +12,7 @@ import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 import { responseHeaders, type ResponseHeaders } from "./headers.js";
 import { Resumption } from "./resume.js";
 import type { RetryBudget } from "./retry.js";
-import { withHeaders } from "./status.js";
+import { isFromServer, withHeaders } from "./status.js";
 import type { Waiting } from "./waiting.js";
 
 /** The response of one connection. The trailers are complete when the messages were read. */
@@ -60,6 +62,8 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
   #opened: Opened | undefined;
   #left = false;
   #sent = false;
+  /** Since when attempts and resumes wait for an event; unset while none is awaited by them. */
+  #idleSince: number | undefined;
   /** Whether the headers of the current connection promised that the stream can be resumed. */
   #announced = false;
   #failure: { readonly reason: unknown } | undefined;
@@ -221,7 +225,8 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     events: AsyncIterator<ConverseStreamResponse>;
     result: IteratorResult<ConverseStreamResponse, unknown>;
   }> {
-    return this.#bounded(call, async (clock) => {
+    this.#idleSince ??= performance.now();
+    const begun = this.#bounded(call, async (clock) => {
       const wasSent = this.#sent;
       this.#sent = true;
       this.#announced = false;
@@ -232,6 +237,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
         },
         ends: () => {
           this.#sent = true;
+          this.#idleSince = performance.now();
           clock.start();
         },
       });
@@ -239,6 +245,17 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
       const events = this.#opened.message[Symbol.asyncIterator]();
       return { events, result: await this.#received(events) };
     });
+    try {
+      const result = await begun;
+      this.#idleSince = undefined;
+      return result;
+    } catch (thrown) {
+      if (isFromServer(ConnectError.from(thrown))) {
+        // That is an answer, too.
+        this.#idleSince = undefined;
+      }
+      throw thrown;
+    }
   }
 
   /** Reads the next event. An error has the headers that came before it. */
@@ -258,9 +275,14 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     let stop: (() => void) | undefined;
     const clock: IdleClock = {
       start: () => {
-        stop = call.timer(idleTimeoutMs, () => {
-          call.expire(idle(call, idleTimeoutMs));
-        });
+        const left = idleTimeoutMs - performance.now() + (this.#idleSince ?? performance.now());
+        if (left <= 0) {
+          call.expireBetween(idle(call, idleTimeoutMs));
+        } else {
+          stop = call.timer(left, () => {
+            call.expire(idle(call, idleTimeoutMs));
+          });
+        }
       },
       stop: () => stop?.(),
     };
@@ -268,6 +290,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
       return wait({ start: () => undefined, stop: () => undefined });
     }
     clock.start();
+    call.check();
     try {
       return await wait(clock);
     } finally {

@@ -131,6 +131,16 @@ test("an idle timeout while a connection is made", async () => {
   match(error.message, new RegExp(`${away.address}: no connection`));
 });
 
+test("an idle timeout between attempts", async () => {
+  using client = new Client(await closedPort(), { idleTimeoutMs: 1000 });
+  const begun = performance.now();
+  const error = await failure(client.stream(question()).final());
+  deepEqual([error.code, error.retryable], ["UNAVAILABLE", true]);
+  match(error.message, /ECONNREFUSED/);
+  // Without it, the attempts take about 8 seconds.
+  ok(performance.now() - begun < 5000);
+});
+
 test("a port that closes connections", async () => {
   await using away = await port((socket) => socket.destroy());
   await eachForm(away.address, 1000, ({ message }) => {
