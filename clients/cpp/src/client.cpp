@@ -38,8 +38,8 @@ void Client::cancel_call(const std::string& request_id, const CallOptions& optio
   const detail::Deadline deadline = impl_->unary_deadline(options.timeout);
   detail::Call call(impl_->metadata, options.metadata, deadline, options.cancellation);
   if (detail::is_over(deadline)) {
-    const Error error =
-        detail::lease_error(deadline, options.cancellation.is_cancelled(), request_id);
+    const Error error = options.cancellation.is_cancelled() ? detail::cancelled(request_id)
+                                                            : detail::expired(request_id);
     log.fail(error);
     throw Error(error);
   }

@@ -94,7 +94,7 @@ std::shared_ptr<detail::ConnectionLease> Client::Impl::connect(
     const std::string& request_id) {
   // Opening the channel takes some milliseconds, which a call with a short deadline may not have.
   if (detail::is_over(deadline)) {
-    throw detail::lease_error(deadline, cancellation.is_cancelled(), request_id);
+    throw cancellation.is_cancelled() ? detail::cancelled(request_id) : detail::expired(request_id);
   }
   channel();
   return detail::acquire(pool_, deadline, cancellation, request_id);

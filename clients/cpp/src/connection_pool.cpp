@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "unreachable.h"
+
 namespace dashgate::detail {
 
 Connection::Connection(std::shared_ptr<grpc::ChannelInterface> to)
@@ -18,6 +20,16 @@ ConnectionPool::ConnectionPool(const std::shared_ptr<grpc::ChannelInterface>& fi
     : open_(std::move(open)), log_(std::move(log)), limits_(limits) {
   connections_.push_back(std::make_shared<Connection>(first));
   log_->connection(connections_.size());
+}
+
+Error ConnectionPool::late(const std::string& request_id) {
+  const std::lock_guard lock(mutex_);
+  const bool is_away =
+      std::all_of(connections_.begin(), connections_.end(), [](const auto& connection) {
+        const grpc_connectivity_state state = connection->channel->GetState(false);
+        return state == GRPC_CHANNEL_CONNECTING || state == GRPC_CHANNEL_TRANSIENT_FAILURE;
+      });
+  return is_away ? make_unreachable(log_->address(), request_id) : expired(request_id);
 }
 
 void ConnectionPool::close() noexcept {
@@ -124,11 +136,11 @@ std::shared_ptr<ConnectionLease> acquire(const std::shared_ptr<ConnectionPool>& 
   if (lease->is_ready()) return lease;
   const CancelOnRequest on_request(cancellation, [&] { lease->release(); });
   if (lease->wait(deadline)) return lease;
-  throw lease_error(deadline, cancellation.is_cancelled(), request_id);
+  if (!cancellation.is_cancelled() && is_over(deadline)) throw pool->late(request_id);
+  throw lease_error(cancellation.is_cancelled(), request_id);
 }
 
-Error lease_error(const Deadline& deadline, bool is_cancelled, const std::string& request_id) {
-  if (!is_cancelled && is_over(deadline)) return expired(request_id);
+Error lease_error(bool is_cancelled, const std::string& request_id) {
   if (is_cancelled) return cancelled(request_id);
   return make_error(grpc::StatusCode::CANCELLED, "the client was destroyed", request_id);
 }

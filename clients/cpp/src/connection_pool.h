@@ -53,6 +53,10 @@ class ConnectionPool {
   ConnectionPool(const std::shared_ptr<grpc::ChannelInterface>& first, Open open,
                  std::shared_ptr<const Log> log, PoolLimits limits = {});
 
+  // Returns the error of a call whose deadline ended while it waited for other calls. They may have
+  // waited for the gateway.
+  Error late(const std::string& request_id);
+
   // Ends what waits, from now on. Calls that have a connection go on, and can be cancelled at the
   // gateway.
   void close() noexcept;
@@ -124,8 +128,8 @@ std::shared_ptr<ConnectionLease> acquire(const std::shared_ptr<ConnectionPool>& 
                                          const CancellationToken& cancellation,
                                          const std::string& request_id);
 
-// Returns the error of a call that no longer waits for a connection.
-Error lease_error(const Deadline& deadline, bool is_cancelled, const std::string& request_id);
+// Returns the error of a call that no longer waits for a connection, before its deadline.
+Error lease_error(bool is_cancelled, const std::string& request_id);
 
 }  // namespace dashgate::detail
 

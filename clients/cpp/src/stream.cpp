@@ -67,7 +67,8 @@ std::optional<Error> StreamState::connect() {
   // Nothing was sent, and another call may have this request id.
   is_left_ = true;
   const std::lock_guard lock(mutex_);
-  return lease_error(deadline_, is_cancelled_, request_id());
+  if (is_cancelled_ || !is_over(deadline_)) return lease_error(is_cancelled_, request_id());
+  return is_late_ ? expired(request_id()) : client_.pool->late(request_id());
 }
 
 void StreamState::open() {

@@ -54,15 +54,20 @@ Error with_target(Error failed, const std::string& peer) {
 
 }  // namespace
 
+Error make_unreachable(const std::string& address, std::string request_id) {
+  Error::Fields fields =
+      make_error(grpc::StatusCode::UNAVAILABLE, address + ": no connection could be made in time",
+                 std::move(request_id))
+          .fields();
+  fields.retryable = true;
+  return Error(std::move(fields));
+}
+
 std::optional<Error> unreachable(const Call& call, const std::string& request_id,
                                  grpc::ChannelInterface& channel) {
   const std::string peer = call.context().peer();
   if (was_reached(call, peer, channel)) return std::nullopt;
-  Error::Fields fields = make_error(grpc::StatusCode::UNAVAILABLE,
-                                    peer + ": no connection could be made in time", request_id)
-                             .fields();
-  fields.retryable = true;
-  return Error(std::move(fields));
+  return make_unreachable(peer, request_id);
 }
 
 Error call_error(const grpc::Status& status, const Call& call, const std::string& request_id,

@@ -13,6 +13,9 @@
 
 namespace dashgate::detail {
 
+// Returns the error of a call whose deadline ended before the gateway at an address was reached.
+Error make_unreachable(const std::string& address, std::string request_id);
+
 // Returns the error of a call that has ended. gRPC reports the end of a deadline also if no
 // connection could be made until then: the call is UNAVAILABLE, as "deadline exceeded" would send
 // the reader to look for a slow model. Its status() is still that of gRPC.

@@ -13,8 +13,9 @@ constexpr std::chrono::hours kReserve(1);
 
 }  // namespace
 
-std::string UploadCache::get(const UploadKey& key, const Upload& upload, const Deadline& deadline,
-                             const CancellationToken& cancellation, const std::string& request_id) {
+std::string UploadCache::get(const UploadKey& key, const Upload& upload, const Late& late,
+                             const Deadline& deadline, const CancellationToken& cancellation,
+                             const std::string& request_id) {
   while (true) {
     std::shared_ptr<Attempt> other;
     {
@@ -28,7 +29,7 @@ std::string UploadCache::get(const UploadKey& key, const Upload& upload, const D
       other = at->second;
     }
     const auto is_over = [&] { return other->is_over; };
-    wait_until(mutex_, changed_, is_over, deadline, cancellation, request_id);
+    if (!wait(mutex_, changed_, is_over, deadline, cancellation, request_id)) throw Error(late());
     // Nothing changes it any more.
     if (!other->uri.empty()) return other->uri;
   }

@@ -36,12 +36,14 @@ class UploadCache {
  public:
   using Time = std::chrono::system_clock::time_point;
   using Upload = std::function<v1::UploadMediaResponse()>;
+  using Late = std::function<Error()>;
 
   // Returns the URI of an upload, which is made if it is not known. Of several callers at once, one
-  // makes it; if it fails, another one does. Throws what `upload` throws, and Error if the caller
-  // does not wait any longer.
-  std::string get(const UploadKey& key, const Upload& upload, const Deadline& deadline,
-                  const CancellationToken& cancellation, const std::string& request_id);
+  // makes it; if it fails, another one does. Throws what `upload` throws, and, if the caller does
+  // not wait any longer, what `late` returns, or Error with CANCELLED.
+  std::string get(const UploadKey& key, const Upload& upload, const Late& late,
+                  const Deadline& deadline, const CancellationToken& cancellation,
+                  const std::string& request_id);
 
   // Returns the URI of an upload that does not expire soon.
   std::optional<std::string> find(const UploadKey& key,

@@ -121,7 +121,11 @@ void Client::Impl::upload_files(v1::Conversation& conversation, const CallOption
         return upload(model, file, of_upload, deadline);
       });
     };
-    *part.uri = uploads_.get({part.file.identity, model, part.mime_type}, make, deadline,
+    const auto late = [&] {
+      channel();
+      return pool_->late(request_id);
+    };
+    *part.uri = uploads_.get({part.file.identity, model, part.mime_type}, make, late, deadline,
                              options.cancellation, request_id);
   }
 }

@@ -32,14 +32,6 @@ bool wait(std::mutex& mutex, std::condition_variable& changed, const Done& is_do
   return is_in_time;
 }
 
-// Waits in the same way, and throws Error with DEADLINE_EXCEEDED after the deadline, as calls do.
-template <class Done>
-void wait_until(std::mutex& mutex, std::condition_variable& changed, const Done& is_done,
-                const Deadline& deadline, const CancellationToken& cancellation,
-                const std::string& request_id) {
-  if (!wait(mutex, changed, is_done, deadline, cancellation, request_id)) throw expired(request_id);
-}
-
 }  // namespace dashgate::detail
 
 #endif  // DASHGATE_SRC_WAIT_H_

@@ -225,7 +225,8 @@ class SharedUpload : public testing::Test {
                                  const dashgate::CancellationToken& cancellation = {},
                                  const dashgate::detail::Deadline& deadline = {}) {
     return std::async(std::launch::async, [this, upload, cancellation, deadline] {
-      return cache_.get({}, upload, deadline, cancellation, "r");
+      const auto late = [] { return dashgate::detail::expired("r"); };
+      return cache_.get({}, upload, late, deadline, cancellation, "r");
     });
   }
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "folder.h"
 #include "server.h"
 #include "variable.h"
 
@@ -144,6 +145,26 @@ TEST(Unreachable, ClosingAClientDoesNotWaitForStreamsWithoutAConnection) {
   const auto begun = std::chrono::steady_clock::now();
   client.reset();
   EXPECT_LT(std::chrono::steady_clock::now() - begun, milliseconds(1500));
+}
+
+class UnreachableFile : public tests::FolderTest {};
+
+// One of the calls uploads the file, the others wait for it.
+TEST_F(UnreachableFile, CallsThatWaitForAnUploadAreUnreachableToo) {
+  const Silent silent;
+  const Client client = client_of(silent.address());
+  dashgate::Conversation asked("m");
+  const std::string bytes = "ID3" + std::string(5 * 1024 * 1024, '\0');
+  asked.user(dashgate::audio(write("large.mp3", bytes)), "what?");
+  std::vector<std::thread> calls;
+  for (const int timeout : {300, 300, 600, 900}) {
+    calls.emplace_back([&, timeout] {
+      dashgate::CallOptions options;
+      options.timeout = milliseconds(timeout);
+      expect_unreachable(failure_of([&] { client.converse(asked, options); }), silent.address());
+    });
+  }
+  for (std::thread& call : calls) call.join();
 }
 
 // A loop that repeats what is retryable until its deadline would not end.
