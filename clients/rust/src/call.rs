@@ -222,7 +222,7 @@ async fn answered(terms: &Terms, mut asked: Asked) -> Result<Answer, Error> {
         history: asked.history,
         ..v1::ConverseRequest::default()
     };
-    let (service, _counted) = terms.within(terms.client.conversations()).await?;
+    let (service, _counted) = terms.after_others(terms.client.conversations()).await?;
     let send = move |request: Request<v1::ConverseRequest>| {
         let mut service = service.clone();
         async move { service.converse(request).await }
@@ -282,7 +282,7 @@ async fn streamed(
         resumable: resume,
         ..v1::ConverseStreamRequest::default()
     };
-    let place = terms.within(terms.client.conversations()).await?;
+    let place = terms.after_others(terms.client.conversations()).await?;
     let id = (terms.request_id.as_str(), is_named);
     let mut leave = Leave::new(&terms.client, &terms.metadata, id, resume);
     match opened(&terms, place, request.clone()).await {

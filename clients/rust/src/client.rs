@@ -126,6 +126,11 @@ impl Client {
         (CallServiceClient::new(transport), counted)
     }
 
+    /// Whether no connection to the gateway is open, although there are calls.
+    pub(crate) fn is_unreached(&self) -> bool {
+        self.0.connections.are_unreached()
+    }
+
     pub(crate) fn target(&self) -> &str {
         &self.0.target
     }

@@ -36,6 +36,7 @@ pub(crate) struct Lane {
     /// The channel with the layers of the client, which may have a state of their own.
     transport: Transport,
     calls: Arc<()>,
+    reach: Reach,
     /// The runtime that has the task of the channel. Calls of other runtimes do not use it, because it
     /// may end while theirs go on.
     runtime: Option<Id>,
@@ -155,6 +156,15 @@ impl Connections {
         }
     }
 
+    /// Whether no connection to the gateway is open, although there are calls. Must be called on a
+    /// Tokio runtime.
+    pub(crate) fn are_unreached(&self) -> bool {
+        match self {
+            Self::Given(..) => false,
+            Self::Own(pool) => pool.are_unreached(),
+        }
+    }
+
     /// Returns what a call is sent to that does not count. Must be called on a Tokio runtime.
     pub(crate) fn transport(&self) -> Transport {
         match self {
@@ -183,6 +193,13 @@ impl Pool {
     #[cfg(test)]
     pub(crate) fn opened(&self) -> usize {
         self.lanes().opened
+    }
+
+    fn are_unreached(&self) -> bool {
+        let lanes = self.lanes();
+        let runtime = current();
+        let mut own = lanes.open.iter().filter(|lane| lane.runtime == runtime);
+        own.clone().next().is_some() && own.all(|lane| !lane.reach.is_reached())
     }
 
     async fn take(&self) -> (Transport, Counted) {
@@ -252,11 +269,12 @@ impl Pool {
         self.log.connection(lanes.opened, &self.target);
         let reach = Reach::default();
         let channel = connect(&self.endpoint, self.socket.as_deref(), &reach);
-        let transport = Transport::watched(channel.clone(), reach);
+        let transport = Transport::watched(channel.clone(), reach.clone());
         Lane {
             transport: layered(transport, self.layers.iter()),
             channel,
             calls: Arc::default(),
+            reach,
             runtime,
             places,
         }

@@ -71,7 +71,10 @@ where
     P::Request: Unpin,
 {
     async fn open(&self, resume: Option<ResumeSession>) -> Result<Open<P>, Error> {
-        let (service, counted) = self.terms.within(self.terms.client.sessions()).await?;
+        let (service, counted) = self
+            .terms
+            .after_others(self.terms.client.sessions())
+            .await?;
         let (messages, rest) = mpsc::channel(MESSAGES_AHEAD);
         let (open, input_end) = oneshot::channel();
         let request = self.terms.request(Messages {

@@ -24,7 +24,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Reach(Arc<AtomicUsize>);
 
 impl Reach {
-    fn is_reached(&self) -> bool {
+    /// Whether there is one.
+    pub(crate) fn is_reached(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 }

@@ -147,6 +147,19 @@ impl Terms {
         ended.map_err(|_| self.late())
     }
 
+    /// Waits for other calls in the same way: for a place among them, or for what they do. They may
+    /// wait for the gateway.
+    pub(crate) async fn after_others<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let waited = self.within(future).await;
+        waited.map_err(|late| match self.client.is_unreached() && !self.is_late {
+            true => Error::unreached(self.client.target(), &self.request_id),
+            false => late,
+        })
+    }
+
     /// Whether there is time for another attempt after this delay.
     pub(crate) fn has_time_for(&self, delay: Duration) -> bool {
         let next = Instant::now().checked_add(delay);

@@ -215,7 +215,7 @@ async fn sent(
     description: MediaDescription,
     source: UploadSource,
 ) -> Result<UploadMediaResponse, Error> {
-    let (mut service, _counted) = terms.within(terms.client.uploading()).await?;
+    let (mut service, _counted) = terms.after_others(terms.client.uploading()).await?;
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let calling = pin!(service.upload_media(terms.request(Messages(receiver))));
     let feeding = pin!(feed(description, source, sender));

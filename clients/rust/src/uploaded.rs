@@ -45,7 +45,7 @@ pub(crate) async fn replace(
 
 /// The model of a stored conversation, to which its uploads belong.
 async fn stored_model(terms: &Terms, name: String) -> Result<String, Error> {
-    let (service, _counted) = terms.within(terms.client.conversations()).await?;
+    let (service, _counted) = terms.after_others(terms.client.conversations()).await?;
     let send = |request| {
         let mut service = service.clone();
         async move { service.get_conversation(request).await }
@@ -69,7 +69,7 @@ async fn uploaded(
         mime_type: mime_type.clone(),
         model: model.to_owned(),
     });
-    let mut stored = terms.within(slot.lock()).await?;
+    let mut stored = terms.after_others(slot.lock()).await?;
     if let Some(stored) = stored.as_ref().filter(|stored| stored.is_for(came)) {
         return Ok(stored.uri.clone());
     }

@@ -8,12 +8,13 @@
 
 mod support;
 
+use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use dashgate_client::v1::converse_live_response::Event as LiveEvent;
 use dashgate_client::v1::converse_stream_response::Event;
 use dashgate_client::v1::{self, ErrorReason};
-use dashgate_client::{Client, Code, Error, ToolError};
+use dashgate_client::{Client, Code, Conversation, Error, Media, ToolError, audio};
 use tokio::net::TcpListener;
 use tonic::codegen::http;
 use tower::service_fn;
@@ -124,6 +125,29 @@ async fn a_stream_that_is_dropped_before_any_event_ends_its_call() {
     drop(stream.await);
     client.settle().await;
     assert_eq!(gateway.methods(), ["ConverseStream", "CancelCall"]);
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_an_upload_are_unreached_too() {
+    let address = silent().await;
+    let client = Client::builder().target(&address).build().unwrap();
+    let name = format!("dashgate-unreached-{}.mp3", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut bytes = vec![0; 5 << 20];
+    bytes[..3].copy_from_slice(b"ID3");
+    std::fs::write(&path, bytes).unwrap();
+    let part = audio(Media::path(&path)).await.unwrap();
+    let mut asked = Conversation::new("m");
+    asked.user([part]);
+    // One of them uploads the file, the others wait for it.
+    let calls = [200, 200, 400, 600].map(|timeout| {
+        let call = client.converse(&asked);
+        tokio::spawn(call.timeout(Duration::from_millis(timeout)).into_future())
+    });
+    for call in calls {
+        assert_unreached("converse", &call.await.unwrap().unwrap_err(), &address);
+    }
+    std::fs::remove_file(path).unwrap();
 }
 
 #[tokio::test]
