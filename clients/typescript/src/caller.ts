@@ -26,7 +26,7 @@ import { LEAVE_LIMIT_MS } from "./resume.js";
 import { RetryBudget } from "./retry.js";
 import type { ClientSettings } from "./settings.js";
 import type { Transport } from "./transport.js";
-import { valuesOf } from "./waiting.js";
+import { valuesOf, type Reach } from "./waiting.js";
 
 /** Four heartbeats of the gateway. */
 const DEFAULT_IDLE_TIMEOUT_MS = 60_000;
@@ -53,6 +53,8 @@ export interface QueryOptions {
   readonly mayRetry?: boolean;
   /** Default: those of the options. */
   readonly headers?: Headers;
+  /** Of the call that waits for this one. */
+  readonly reach?: Reach;
 }
 
 /** Begins and ends calls. */
@@ -125,12 +127,19 @@ export class Caller {
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     options: CallOptions,
-    { mayRetry = true, headers = callHeaders(options.metadata) }: QueryOptions = {},
+    { mayRetry = true, headers = callHeaders(options.metadata), reach }: QueryOptions = {},
   ): Promise<MessageShape<O>> {
     return this.run(method.name, { ...options, maxRetries: 0 }, async (call) => {
       headers.set("x-request-id", call.requestId);
       const once = () =>
-        this.transport.unary(method, call.signal, call.timeoutMs, headers, request, valuesOf(call));
+        this.transport.unary(
+          method,
+          call.signal,
+          call.timeoutMs,
+          headers,
+          request,
+          valuesOf(call, reach),
+        );
       const { message } = mayRetry ? await call.attempt(this.budget, once) : await once();
       return message;
     });

@@ -36,17 +36,19 @@ export const REACH: ContextKey<Reach | undefined> = createContextKey<Reach | und
   description: "reaching the gateway",
 });
 
-/** The values of a call. */
-export function valuesOf(call: Reach): ContextValues {
+/** The values of a call. `outer`: that of another call, which waits for this one. */
+export function valuesOf(call: Reach, outer?: Reach): ContextValues {
   return createContextValues().set(REACH, {
     connecting: (address) => {
       call.connecting(address);
+      outer?.connecting(address);
     },
     sent: () => {
       call.sent();
     },
     connected: () => {
       call.connected();
+      outer?.connected();
     },
   });
 }

@@ -1,11 +1,12 @@
 /** Calls whose deadline ends before the gateway was reached. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import * as net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { Client, DashgateError } from "dashgate";
+import { audio, Client, Conversation, DashgateError } from "dashgate";
 
 import {
   failure,
@@ -156,6 +157,24 @@ test("a server that does not speak HTTP/2, and a client that is closed at once",
   await eachForm(away.address, 1000, ({ message }) => {
     match(message, new RegExp(`^cannot connect to http://${away.address}: `));
   });
+});
+
+test("a deadline while a file is uploaded to a port that never answers", async () => {
+  await using away = await silent();
+  const folder = await mkdtemp(join(tmpdir(), "dashgate-"));
+  const path = join(folder, "large.wav");
+  await writeFile(path, new Uint8Array(5 << 20));
+  using client = new Client(away.address);
+  const ask = async (timeoutMs: number) =>
+    failure(client.converse(new Conversation("m").user(file), { timeoutMs }));
+  const file = await audio(path);
+  // The second call waits for the upload of the first one.
+  const errors = await Promise.all([ask(600), ask(300)]);
+  for (const { code, message, retryable } of errors) {
+    deepEqual([code, retryable], ["UNAVAILABLE", true]);
+    match(message, new RegExp(`${away.address}: no connection`));
+  }
+  await rm(folder, { recursive: true });
 });
 
 test("a request that cannot be written is no connection failure", async () => {

@@ -15,7 +15,7 @@ import { Log } from "../log.js";
 import type { ClientSettings } from "../settings.js";
 import type { Transport } from "../transport.js";
 import { USER_AGENT } from "../version.js";
-import { valuesOf } from "../waiting.js";
+import { valuesOf, type Reach } from "../waiting.js";
 import { connectTo, type Connection, type NodeOptions, type TlsOptions } from "./connection.js";
 import { uploading } from "./files.js";
 import { pooled } from "./pool.js";
@@ -62,10 +62,11 @@ export class Client extends BaseClient {
     super(new Caller(platform, { ...options, apiKey }));
     this.caller.resolveFiles = uploading({
       upload: (...upload) => this.#send(...upload),
-      modelOf: async (name, call, headers) => {
+      modelOf: async (name, call, headers, reach) => {
         const { getConversation } = ConversationService.method;
         const { conversation } = await this.caller.query(getConversation, { name }, call, {
           headers,
+          reach,
         });
         return conversation?.model ?? "";
       },
@@ -120,6 +121,7 @@ export class Client extends BaseClient {
     file: OpenedUpload,
     options: UploadOptions,
     headers: Headers,
+    reach?: Reach,
   ): Promise<UploadMediaResponse> {
     try {
       return await this.caller.run(MediaService.method.uploadMedia.name, options, (call) => {
@@ -129,7 +131,7 @@ export class Client extends BaseClient {
         return this.media.uploadMedia(messages, {
           headers,
           signal,
-          contextValues: valuesOf(call),
+          contextValues: valuesOf(call, reach),
           ...(timeoutMs && { timeoutMs }),
         });
       });

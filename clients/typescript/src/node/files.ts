@@ -8,6 +8,7 @@ import type { ResolveFiles } from "../caller.js";
 import { DashgateError } from "../error.js";
 import { fileParts } from "../files.js";
 import type { UploadMediaResponse } from "../gen/dashgate/v1/media_service_pb.js";
+import type { Reach } from "../waiting.js";
 import { attachedFile } from "./attached.js";
 import { Bounded } from "./bounded.js";
 import { fileUpload, type OpenedUpload, type UploadOptions } from "./upload.js";
@@ -25,22 +26,66 @@ export interface UploadCalls {
     file: OpenedUpload,
     options: UploadOptions,
     headers: Headers,
+    reach: Reach,
   ) => Promise<UploadMediaResponse>;
   /** The model of a stored conversation. */
-  readonly modelOf: (name: string, options: UploadOptions, headers: Headers) => Promise<string>;
+  readonly modelOf: (
+    name: string,
+    options: UploadOptions,
+    headers: Headers,
+    reach: Reach,
+  ) => Promise<string>;
+}
+
+/** An upload in progress, and whether it reaches the gateway, for the calls that wait for it. */
+class Running implements Reach {
+  /** The URI, or `undefined` if the upload failed. */
+  uri: Promise<string | undefined> = Promise.resolve(undefined);
+  readonly #calls = new Set<Call>();
+  #address: string | undefined;
+
+  join(call: Call): void {
+    this.#calls.add(call);
+    if (this.#address !== undefined) {
+      call.connecting(this.#address);
+    }
+  }
+
+  leave(call: Call): void {
+    this.#calls.delete(call);
+  }
+
+  readonly connecting = (address: string) => {
+    this.#address = address;
+    for (const call of this.#calls) {
+      call.connecting(address);
+    }
+  };
+
+  readonly sent = () => undefined;
+
+  readonly connected = () => {
+    this.#address = undefined;
+    for (const call of this.#calls) {
+      call.connected();
+    }
+  };
 }
 
 /** The uploads of a client, as long as they are valid. */
 class Uploads {
   readonly #known = new Bounded<{ readonly uri: string; readonly expires: number }>(MAX_UPLOADS);
-  /** Those in progress: the URI, or `undefined` if the upload failed. */
-  readonly #running = new Map<string, Promise<string | undefined>>();
+  readonly #running = new Map<string, Running>();
 
   /**
    * Returns the URI of an upload. Calls at once share one; if it fails, another call that waits for
    * it makes it.
    */
-  async get(key: string, call: Call, make: () => Promise<UploadMediaResponse>): Promise<string> {
+  async get(
+    key: string,
+    call: Call,
+    make: (reach: Reach) => Promise<UploadMediaResponse>,
+  ): Promise<string> {
     for (;;) {
       const found = this.#known.get(key);
       if (found !== undefined && found.expires > Date.now() + MARGIN_MS) {
@@ -50,17 +95,20 @@ class Uploads {
       if (running === undefined) {
         break;
       }
-      const uri = await call.until(running);
+      running.join(call);
+      const uri = await call.until(running.uri).finally(() => {
+        running.leave(call);
+      });
       if (uri !== undefined) {
         return uri;
       }
     }
-    const made = this.#make(key, make);
+    const running = new Running();
+    running.join(call);
+    this.#running.set(key, running);
+    const made = this.#make(key, () => make(running));
     // Its failure is that of the call that makes it.
-    this.#running.set(
-      key,
-      made.catch(() => undefined),
-    );
+    running.uri = made.catch(() => undefined);
     return made;
   }
 
@@ -96,13 +144,13 @@ export function uploading({ upload, modelOf }: UploadCalls): ResolveFiles {
         const opened = await file.open(part, call);
         await opened.file.close();
       }
-      const model = conversation.model || (await modelOf(conversation.name, rest(), headers));
+      const model = conversation.model || (await modelOf(conversation.name, rest(), headers, call));
       for (const { part, file } of files) {
         const { path, mimeType, identity } = file;
         const key = JSON.stringify([identity, model, mimeType]);
-        const uri = await uploads.get(key, call, async () => {
+        const uri = await uploads.get(key, call, async (reach) => {
           const opened = fileUpload(path, await file.open(part, call));
-          return upload(model, opened, { ...rest(), mimeType }, headers);
+          return upload(model, opened, { ...rest(), mimeType }, headers, reach);
         });
         part.replace(uri);
       }
