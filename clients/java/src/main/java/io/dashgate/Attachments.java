@@ -13,12 +13,14 @@ import io.grpc.Status;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
 import java.util.function.Function;
 
 /** Uploads the large files that a conversation names, before it is sent. */
@@ -26,17 +28,42 @@ final class Attachments {
   private final FileUploads uploads;
   /** The calls whose files are not uploaded yet. */
   private final Set<WaitLimit> waiting = ConcurrentHashMap.newKeySet();
+  /** The uploads that are being made, by what they are remembered by. */
+  private final Map<List<Object>, CallRecord> making = new ConcurrentHashMap<>();
 
   Attachments(FileUploads uploads) {
     this.uploads = uploads;
   }
 
-  /** The calls that uploads need. */
+  /** The calls that uploads need; each passes its record on before it begins. */
   interface Gateway {
     /** Returns the model of a stored conversation. */
-    CompletableFuture<String> model(String name);
+    CompletableFuture<String> model(String name, Consumer<CallRecord> begun);
 
-    CompletableFuture<UploadMediaResponse> upload(String model, Upload upload);
+    CompletableFuture<UploadMediaResponse> upload(
+        String model, Upload upload, Consumer<CallRecord> begun);
+  }
+
+  /** What a call waits for. */
+  private final class Wait {
+    final String requestId;
+    /** The latest call of its own, or null. */
+    volatile CallRecord latest;
+    /** What the upload is remembered by, which another call may make; or null. */
+    volatile List<Object> key;
+
+    Wait(String requestId) {
+      this.requestId = requestId;
+    }
+
+    /** Returns the error of the call, which ends now. */
+    DashgateException ended(Status why) {
+      CallRecord record = key == null ? latest : making.getOrDefault(key, latest);
+      String obstacle = record == null ? null : record.obstacle();
+      return why.getCode() == Status.Code.DEADLINE_EXCEEDED && obstacle != null
+          ? DashgateException.own(Status.Code.UNAVAILABLE, "", obstacle, requestId)
+          : DashgateException.from(why, null, requestId);
+    }
   }
 
   /**
@@ -51,6 +78,7 @@ final class Attachments {
     if (references.isEmpty()) {
       return CompletableFuture.completedFuture(conversation);
     }
+    Wait wait = new Wait(requestId);
     CompletableFuture<Map<Reference, AttachedFile>> files =
         // All of them before the first call: nothing is sent if one is not there.
         Background.supply(() -> files(references, requestId));
@@ -60,12 +88,12 @@ final class Attachments {
             found ->
                 Futures.compose(
                     conversation.getModel().isEmpty()
-                        ? gateway.model(conversation.getName())
+                        ? gateway.model(conversation.getName(), it -> wait.latest = it)
                         : CompletableFuture.completedFuture(conversation.getModel()),
-                    model -> upload(found, requestId, model, gateway)));
+                    model -> upload(found, wait, model, gateway)));
     CompletableFuture<Conversation> sent =
         Futures.map(uploaded, found -> replaced(conversation, found));
-    limit(sent, requestId, deadline);
+    limit(sent, wait, deadline);
     return sent;
   }
 
@@ -75,12 +103,12 @@ final class Attachments {
   }
 
   /** Files are opened, and uploads of other callers awaited, without a call that has a deadline. */
-  private void limit(CompletableFuture<Conversation> sent, String requestId, Deadline deadline) {
+  private void limit(CompletableFuture<Conversation> sent, Wait wait, Deadline deadline) {
     WaitLimit limit =
         new WaitLimit(
             Context.current(),
             deadline,
-            why -> sent.completeExceptionally(DashgateException.from(why, null, requestId)));
+            why -> sent.completeExceptionally(wait.ended(why)));
     waiting.add(limit);
     limit.start();
     sent.whenComplete(
@@ -105,7 +133,7 @@ final class Attachments {
 
   /** Uploads files that are not uploaded yet, one after the other. */
   private CompletableFuture<Map<Reference, String>> upload(
-      Map<Reference, AttachedFile> files, String requestId, String model, Gateway gateway) {
+      Map<Reference, AttachedFile> files, Wait wait, String model, Gateway gateway) {
     Map<Reference, String> replacements = new HashMap<>();
     CompletableFuture<Map<Reference, String>> all =
         CompletableFuture.completedFuture(replacements);
@@ -115,9 +143,7 @@ final class Attachments {
       Function<Map<Reference, String>, CompletableFuture<Map<Reference, String>>> next =
           unused ->
               Futures.map(
-                  uploads.uri(
-                      FileUploads.key(file, model, mimeType),
-                      () -> upload(file, requestId, model, mimeType, gateway)),
+                  shared(file, wait, model, mimeType, gateway),
                   uri -> {
                     replacements.put(entry.getKey(), uri);
                     return replacements;
@@ -127,15 +153,34 @@ final class Attachments {
     return all;
   }
 
-  private static CompletableFuture<UploadMediaResponse> upload(
-      AttachedFile file, String requestId, String model, String mimeType, Gateway gateway) {
-    CompletableFuture<OpenedFile> opening = Background.supply(() -> file.open(requestId));
+  /** Returns the URI of an upload, which another call may make. */
+  private CompletableFuture<String> shared(
+      AttachedFile file, Wait wait, String model, String mimeType, Gateway gateway) {
+    List<Object> key = FileUploads.key(file, model, mimeType);
+    wait.key = key;
+    return uploads.uri(key, () -> upload(file, wait, model, mimeType, gateway));
+  }
+
+  private CompletableFuture<UploadMediaResponse> upload(
+      AttachedFile file, Wait wait, String model, String mimeType, Gateway gateway) {
+    List<Object> key = FileUploads.key(file, model, mimeType);
+    Consumer<CallRecord> begun =
+        record -> {
+          wait.latest = record;
+          making.put(key, record);
+        };
+    CompletableFuture<OpenedFile> opening =
+        Background.supply(() -> file.open(wait.requestId));
     CompletableFuture<UploadMediaResponse> uploaded =
         Futures.compose(
             // Cancelling must not lose a file that is open by then.
             Futures.kept(opening),
-            opened -> gateway.upload(model, Upload.of(file, opened, mimeType)));
-    uploaded.whenComplete((response, fault) -> opening.thenAccept(AttachedFile::close));
+            opened -> gateway.upload(model, Upload.of(file, opened, mimeType), begun));
+    uploaded.whenComplete(
+        (response, fault) -> {
+          making.remove(key);
+          opening.thenAccept(AttachedFile::close);
+        });
     return uploaded;
   }
 

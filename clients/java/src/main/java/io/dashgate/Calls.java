@@ -144,13 +144,14 @@ final class Calls {
     Attachments.Gateway gateway =
         new Attachments.Gateway() {
           @Override
-          public CompletableFuture<String> model(String name) {
-            return storedModel(name, own(), limited);
+          public CompletableFuture<String> model(String name, Consumer<CallRecord> begun) {
+            return storedModel(name, own(), limited, begun);
           }
 
           @Override
-          public CompletableFuture<UploadMediaResponse> upload(String model, Upload upload) {
-            return Calls.this.upload(model, upload, own(), limited);
+          public CompletableFuture<UploadMediaResponse> upload(
+              String model, Upload upload, Consumer<CallRecord> begun) {
+            return Calls.this.upload(model, upload, own(), limited, begun);
           }
 
           /** Uploads are calls with their own request ids. */
@@ -166,26 +167,33 @@ final class Calls {
 
   /** Uploads are for one model: that of a stored conversation must be known. */
   private CompletableFuture<String> storedModel(
-      String name, CallSettings settings, CallOptions options) {
+      String name, CallSettings settings, CallOptions options, Consumer<CallRecord> begun) {
     return Futures.map(
         queryAsync(
             ConversationServiceGrpc.getGetConversationMethod(),
             GetConversationRequest.newBuilder().setName(name).build(),
             settings,
-            options),
+            options,
+            begun),
         response -> response.getConversation().getModel());
   }
 
   CompletableFuture<UploadMediaResponse> upload(
       String model, Upload upload, CallSettings settings) {
-    return upload(model, upload, settings, options(defaults.unaryTimeout(settings)));
+    return upload(
+        model, upload, settings, options(defaults.unaryTimeout(settings)), record -> {});
   }
 
   private CompletableFuture<UploadMediaResponse> upload(
-      String model, Upload upload, CallSettings settings, CallOptions options) {
+      String model,
+      Upload upload,
+      CallSettings settings,
+      CallOptions options,
+      Consumer<CallRecord> begun) {
     String requestId = requestId(settings);
     Metadata headers = headers(settings, requestId);
     CallRecord record = running.record(MediaServiceGrpc.getUploadMediaMethod(), requestId);
+    begun.accept(record);
     return Futures.begin(
         () -> {
           ClientCall<UploadMediaRequest, UploadMediaResponse> call =
@@ -205,14 +213,19 @@ final class Calls {
       MethodDescriptor<Q, A> method, Q request, CallSettings settings, boolean isRepeatable) {
     CallOptions options =
         options(defaults.unaryTimeout(settings)).withOption(Retries.ONCE, !isRepeatable);
-    return queryAsync(method, request, settings, options);
+    return queryAsync(method, request, settings, options, record -> {});
   }
 
   private <Q, A> CompletableFuture<A> queryAsync(
-      MethodDescriptor<Q, A> method, Q request, CallSettings settings, CallOptions options) {
+      MethodDescriptor<Q, A> method,
+      Q request,
+      CallSettings settings,
+      CallOptions options,
+      Consumer<CallRecord> begun) {
     String requestId = requestId(settings);
     Metadata headers = headers(settings, requestId);
     CallRecord record = running.record(method, requestId);
+    begun.accept(record);
     return Futures.begin(
         () -> {
           UnaryExchange<Q, A> exchange =

@@ -22,6 +22,8 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -29,10 +31,12 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.RepeatedTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.function.ThrowingConsumer;
+import org.junit.jupiter.api.io.TempDir;
 
 /** Calls whose gateway is away: their errors have the address, also if the deadline ends first. */
 @Timeout(60)
@@ -122,6 +126,18 @@ class UnreachedDeadlineTest {
       } finally {
         channel.shutdownNow();
       }
+    }
+  }
+
+  @RepeatedTest(5)
+  void fileToUpload(@TempDir Path folder) throws Throwable {
+    Path file = Files.write(folder.resolve("large.wav"), new byte[5 << 20]);
+    try (Port port = new Port(socket -> {});
+        DashgateClient client = DashgateClient.builder().target(port.target()).build()) {
+      Conversation conversation = new Conversation("m").user(Contents.audio(file));
+      DashgateException fault = fault(client, it -> it.converse(conversation, BRIEF));
+      assertEquals(Status.Code.UNAVAILABLE, fault.code(), fault::toString);
+      assertTrue(fault.getMessage().contains(port.target()), fault::getMessage);
     }
   }
 
