@@ -18,6 +18,7 @@ pub mod media;
 mod merge;
 pub mod message;
 pub mod model;
+pub mod plain_url;
 pub mod sniffing;
 pub mod stored;
 pub mod upload;

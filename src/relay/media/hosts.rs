@@ -13,6 +13,7 @@ use url::{Host, Url};
 use crate::chat::call::Prompt;
 use crate::chat::live_session::{SessionChanges, TurnDetection};
 use crate::chat::media::Source;
+use crate::chat::plain_url::split_host;
 use crate::error::Error;
 use crate::relay::routes::matches;
 
@@ -110,7 +111,7 @@ fn is_http(uri: &str) -> bool {
 }
 
 fn is_allowed(uri: &str, allowed: &[String], is_upstream: &impl Fn(&str, u16) -> bool) -> bool {
-    if let Some(name) = plain_name(uri) {
+    if let Some((name, _)) = split_host(uri) {
         return !is_private_name(name) || may_be_private(name, allowed);
     }
     let Some((url, host)) = read(uri) else {
@@ -142,25 +143,6 @@ fn may_be_private(name: &str, allowed: &[String]) -> bool {
 fn authority(uri: &str) -> &str {
     let rest = uri.split_once("//").map_or("", |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
-}
-
-/// The host of a URL that all parsers read alike: a name of letters, digits, dots and dashes, whose
-/// last label is not a number in any base. Nearly all are, and the complete check takes ten times
-/// as long.
-fn plain_name(uri: &str) -> Option<&str> {
-    let (scheme, rest) = uri.split_at_checked(uri.bytes().position(|b| b == b':')?)?;
-    let rest = rest.strip_prefix("://")?;
-    let end = rest.bytes().position(|b| matches!(b, b'/' | b'?' | b'#'));
-    let name = rest.get(..end.unwrap_or(rest.len()))?;
-    let is_scheme = scheme.bytes().all(|b| b.is_ascii_alphabetic());
-    let in_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
-    let dot = name.bytes().rposition(|b| b == b'.');
-    let last = name.get(dot.map_or(0, |dot| dot + 1)..)?;
-    let is_plain = is_scheme
-        && name.bytes().all(in_name)
-        && last.starts_with(|c: char| c.is_ascii_lowercase())
-        && !last.starts_with("xn--");
-    is_plain.then_some(name)
 }
 
 /// A URL parsed by the URL standard, if no other parser could read it differently.
@@ -234,6 +216,22 @@ mod tests {
     use crate::chat::document::{Document, Object};
     use crate::chat::media::{Image, Medium};
     use crate::chat::message::{Body, Role, Turn};
+
+    proptest::proptest! {
+        #[test]
+        fn x11_a_host_that_is_split_off_is_that_of_the_complete_parser(
+            uri in concat!(
+                "https?://[a-z0-9.:@xn%/?#\\\\A-Z-]{0,24}",
+                "|https?://(xn--|[a-z0-9-]{0,6}\\.){0,4}[a-z0-9x]{0,4}[/?#:]?",
+            )
+        ) {
+            if let Some((host, _)) = split_host(&uri) {
+                let parsed = Url::parse(&uri);
+                let parsed = parsed.as_ref().ok().and_then(Url::host);
+                assert_eq!(parsed, Some(Host::Domain(host)), "{uri}");
+            }
+        }
+    }
 
     fn allowed(uri: &str, allowed: &[&str]) -> bool {
         let allowed: Vec<_> = allowed.iter().map(|name| (*name).to_owned()).collect();
