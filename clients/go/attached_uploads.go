@@ -129,6 +129,10 @@ func (c *Client) uploaded(
 			return nil, unknownFile(media.field, call.requestID)
 		}
 	}
+	if ctx.Err() != nil {
+		return nil, contextError(ctx, call.requestID)
+	}
+	ctx = context.WithValue(ctx, partKey{}, true)
 	options := []CallOption{WithMetadata(withoutRequestID(call.metadata))}
 	model := conversation.GetModel()
 	if model == "" && conversation.GetName() != "" {
@@ -169,7 +173,7 @@ func (c *Client) uploadAttached(
 	}
 	shared, ended, err := c.uploads.share(ctx, key, attached)
 	if err != nil {
-		return "", contextError(ctx, requestID)
+		return "", newError(ctx, waitedError(ctx, c.conn), responseMetadata{}, requestID)
 	}
 	if ended == nil {
 		return shared, nil

@@ -30,8 +30,8 @@ type attempts struct {
 	isRunning bool
 	lastEnd   time.Time
 	// isSent is whether the latest has left, unless it failed with UNAVAILABLE. isAnswered is whether
-	// anything of its response came. wasSent is whether any has left.
-	isSent, isAnswered, wasSent bool
+	// anything of its response came.
+	isSent, isAnswered bool
 	// failed is the error of the latest that failed with UNAVAILABLE.
 	failed error
 }
@@ -73,7 +73,7 @@ func (a *attempts) unavailable(ctx context.Context, last *status.Status) error {
 	if len(last.Details()) == 0 {
 		last = status.New(last.Code(), withAddress(a.address, last.Message()))
 	}
-	return &lateError{status: last, end: ctx.Err(), wasSent: a.wasSent}
+	return &lateError{status: last, end: ctx.Err()}
 }
 
 // withAddress returns a message of gRPC with the address that was given: it may have that of another
@@ -85,12 +85,13 @@ func withAddress(address, message string) string {
 	return address + ": " + message
 }
 
+// hasState is what has the state of its connections.
+type hasState interface{ GetState() connectivity.State }
+
 // neverConnected returns the error of a call that was not sent until its deadline. If there is a
 // connection, the call waited for others to end.
-func neverConnected(
-	ctx context.Context, conn grpc.ClientConnInterface, address string, err error,
-) error {
-	connection, isKnown := conn.(interface{ GetState() connectivity.State })
+func neverConnected(ctx context.Context, conn any, address string, err error) error {
+	connection, isKnown := conn.(hasState)
 	if !isKnown || connection.GetState() == connectivity.Ready {
 		return err
 	}
@@ -98,13 +99,20 @@ func neverConnected(
 	return &lateError{status: status.New(codes.Unavailable, message), end: ctx.Err()}
 }
 
+// partKey is that of the context of a call which is a part of another one, and which may have waited.
+type partKey struct{}
+
 // alreadyOver returns the error of a call whose context has ended before it is made, or nil. Without a
 // connection it would seem that the gateway could not be reached.
-func alreadyOver(ctx context.Context) error {
-	if ctx.Err() == nil {
+func alreadyOver(ctx context.Context, conn grpc.ClientConnInterface) error {
+	switch {
+	case ctx.Err() == nil:
 		return nil
+	case ctx.Value(partKey{}) != nil:
+		return waitedError(ctx, conn)
+	default:
+		return status.FromContextError(ctx.Err()).Err()
 	}
-	return status.FromContextError(ctx.Err()).Err()
 }
 
 // isLate is whether this side ended a call, because of its deadline or because nothing was received.
@@ -130,8 +138,6 @@ func statusOf(err error) *status.Status {
 type lateError struct {
 	status *status.Status
 	end    error
-	// wasSent is whether the gateway may have the call.
-	wasSent bool
 }
 
 func (e *lateError) Error() string              { return e.status.Err().Error() }
@@ -150,7 +156,7 @@ func (e *lateError) Unwrap() error {
 func betweenAttempts(ctx context.Context, failed *Error) error {
 	isDeadline := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	if isDeadline && failed.Code == codes.Unavailable && failed.RawReason == "" {
-		return &lateError{status: failed.Status, end: ctx.Err(), wasSent: true}
+		return &lateError{status: failed.Status, end: ctx.Err()}
 	}
 	return status.FromContextError(ctx.Err()).Err()
 }
@@ -182,7 +188,7 @@ type givenConn struct {
 func (c givenConn) Invoke(
 	ctx context.Context, method string, request, response any, options ...grpc.CallOption,
 ) error {
-	if over := alreadyOver(ctx); over != nil {
+	if over := alreadyOver(ctx, c); over != nil {
 		return over
 	}
 	var reached peer.Peer
@@ -198,21 +204,36 @@ func (c givenConn) Invoke(
 func (c givenConn) NewStream(
 	ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	if over := alreadyOver(ctx); over != nil {
+	if over := alreadyOver(ctx, c); over != nil {
 		return nil, over
 	}
 	stream, err := c.ClientConnInterface.NewStream(ctx, desc, method, options...)
 	if err != nil {
 		return nil, c.explain(ctx, err)
 	}
+	noteOpened(options)
 	return namedTextStream{stream}, nil
 }
 
+// explain returns the error of a call that was not sent.
 func (c givenConn) explain(ctx context.Context, err error) error {
 	if err == nil || !isLate(ctx, statusOf(err).Code()) {
 		return err
 	}
 	return neverConnected(ctx, c.ClientConnInterface, c.address, err)
+}
+
+// waitedError returns the error of a call whose context ended while it waited for another call: that
+// of the other one, if no connection to the gateway could be made.
+func waitedError(ctx context.Context, conn grpc.ClientConnInterface) error {
+	err := status.FromContextError(ctx.Err()).Err()
+	explaining, isOurs := conn.(interface {
+		explain(ctx context.Context, err error) error
+	})
+	if !isOurs {
+		return err
+	}
+	return explaining.explain(ctx, err)
 }
 
 // connStats observes the connections of a client, and the attempts of its calls.
@@ -233,7 +254,7 @@ func (s connStats) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	case *stats.Begin:
 		made.begun(event)
 	case *stats.OutHeader:
-		made.isSent, made.wasSent = true, true
+		made.isSent = true
 	case *stats.InHeader, *stats.InTrailer:
 		made.isAnswered = true
 	case *stats.End:

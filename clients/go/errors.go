@@ -1,10 +1,10 @@
 package dashgate
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -80,24 +80,14 @@ func (e *Error) Error() string {
 	return text
 }
 
-// hasWord is whether a text has a word, which a longer one may contain.
-func hasWord(text, word string) bool {
-	for {
-		before, after, isThere := strings.Cut(text, word)
-		if !isThere {
-			return false
-		}
-		last, _ := utf8.DecodeLastRuneInString(before)
-		next, _ := utf8.DecodeRuneInString(after)
-		if !isOfWord(last) && !isOfWord(next) {
-			return true
-		}
-		text = after
-	}
-}
-
-func isOfWord(char rune) bool {
-	return char == '-' || char == '_' || unicode.IsLetter(char) || unicode.IsDigit(char)
+// hasWord is whether a text has an id as a word. A short one may be a part of others.
+func hasWord(text, id string) bool {
+	words := strings.FieldsFunc(text, func(char rune) bool {
+		return unicode.IsSpace(char) || strings.ContainsRune("()[],;", char)
+	})
+	return slices.ContainsFunc(words, func(word string) bool {
+		return word == id || strings.Trim(strings.TrimRight(word, ":."), "\"'`") == id
+	})
 }
 
 // RetryAfter returns how long to wait before a retry. It is false if the time is not known: Retryable

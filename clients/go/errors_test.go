@@ -137,3 +137,22 @@ func TestJSONOfErrorHasTimeAndUsage(t *testing.T) {
 		}
 	}
 }
+
+func TestTheTextHasTheRequestIDOnce(t *testing.T) {
+	for _, one := range []struct{ message, id string }{
+		{"context deadline exceeded", "x"},
+		{"context deadline exceeded", "e"},
+		{"a MIME type, e.g. audio/wav", "e"},
+		{"it isn't there: 127.0.0.1:5", "t"},
+		{"it isn't there: 127.0.0.1:5", "5"},
+	} {
+		text := (&Error{Code: codes.DeadlineExceeded, Message: one.message, RequestID: one.id}).Error()
+		equal(t, "text", text, "DeadlineExceeded: "+one.message+" (request id "+one.id+")")
+	}
+	for _, message := range []string{
+		"call r-1 failed", "r-1: it failed", "it failed (request id r-1)", "the call is r-1.", `no call "r-1"`, "r-1",
+	} {
+		text := (&Error{Code: codes.Internal, Message: message, RequestID: "r-1"}).Error()
+		equal(t, "text", text, "Internal: "+message)
+	}
+}

@@ -39,9 +39,10 @@ type gateway struct {
 	// header and trailer are metadata of the responses.
 	header, trailer map[string]string
 	// parts are the events of one call after the other, if there are any, and how each ends.
-	parts []part
-	came  chan struct{}
-	ended chan struct{}
+	parts  []part
+	server *grpc.Server
+	came   chan struct{}
+	ended  chan struct{}
 
 	lock  sync.Mutex
 	names []string
@@ -185,6 +186,7 @@ func play(t *testing.T, options ...grpc.ServerOption) *gateway {
 	dashgatev1.RegisterCallServiceServer(server, played)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
+	played.server = server
 	return played
 }
 

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
@@ -78,7 +79,7 @@ func newPool(address string, dial func() (*grpc.ClientConn, error)) (*pool, erro
 func (p *pool) take(
 	ctx context.Context, method string,
 ) (*grpc.ClientConn, func(), error) {
-	if over := alreadyOver(ctx); over != nil {
+	if over := alreadyOver(ctx, p); over != nil {
 		return nil, nil, over
 	}
 	taken, turn := p.free(method == dashgatev1.CallService_CancelCall_FullMethodName)
@@ -91,7 +92,7 @@ func (p *pool) take(
 			}
 		case <-ctx.Done():
 			p.leave(turn)
-			return nil, nil, status.FromContextError(ctx.Err()).Err()
+			return nil, nil, waitedError(ctx, p)
 		}
 	}
 	return taken.conn, sync.OnceFunc(func() { p.release(taken) }), nil
@@ -184,8 +185,8 @@ func (p *pool) NewStream(
 		return nil, err
 	}
 	for _, option := range options {
-		if begun, ok := option.(onBegin); ok {
-			begun.run()
+		if noted, ok := option.(onProgress); ok {
+			noted.begun()
 		}
 	}
 	options = append(slices.Clone(options), grpc.OnFinish(func(error) { ended() }))
@@ -195,13 +196,43 @@ func (p *pool) NewStream(
 		ended()
 		return nil, made.explain(ctx, err)
 	}
+	noteOpened(options)
 	return &observedStream{stream, ctx, made}, nil
 }
 
-// onBegin is an option of a streaming call: run is called when the call has a connection.
-type onBegin struct {
+// onProgress is an option of a streaming call: begun is called when the call has a place, opened when
+// it is sent, so that the gateway may have it.
+type onProgress struct {
 	grpc.EmptyCallOption
-	run func()
+	begun, opened func()
+}
+
+func noteOpened(options []grpc.CallOption) {
+	for _, option := range options {
+		if noted, ok := option.(onProgress); ok {
+			noted.opened()
+		}
+	}
+}
+
+// GetState is whether there is any connection: the state is Ready, or that of the first one.
+func (p *pool) GetState() connectivity.State {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	for _, lane := range p.lanes {
+		if lane.conn.GetState() == connectivity.Ready {
+			return connectivity.Ready
+		}
+	}
+	return p.lanes[0].conn.GetState()
+}
+
+// explain returns the error of a call that has waited for others until its deadline.
+func (p *pool) explain(ctx context.Context, err error) error {
+	if !isLate(ctx, statusOf(err).Code()) {
+		return err
+	}
+	return neverConnected(ctx, p, p.address, err)
 }
 
 // Target is the address.

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpcmetadata "google.golang.org/grpc/metadata"
 
@@ -260,22 +259,13 @@ func (s *Stream) reopen(delay time.Duration, failed *Error) error {
 // open opens a connection's stream.
 func (s *Stream) open() error {
 	defer s.timer.Stop()
-	begin := func() {
-		s.begun = true
-		s.timer.Reset(s.idle)
-	}
-	var options []grpc.CallOption
+	begin := func() { s.timer.Reset(s.idle) }
 	if s.client.owned == nil {
 		begin()
-	} else {
-		// Nothing can be received while the call waits for others to end.
-		options = append(options, onBegin{run: begin})
 	}
-	events, err := s.client.Conversations().ConverseStream(s.ctx, s.request, options...)
+	// Nothing can be received while the call waits for others to end.
+	noted := onProgress{begun: begin, opened: func() { s.sent = true }}
+	events, err := s.client.Conversations().ConverseStream(s.ctx, s.request, noted)
 	s.events, s.metadata = events, responseMetadata{}
-	var late *lateError
-	if errors.As(err, &late) && !late.wasSent && s.state.resumes == 0 && s.retries == 0 {
-		s.begun = false
-	}
 	return err
 }

@@ -29,8 +29,8 @@ type Stream struct {
 	events grpc.ServerStreamingClient[dashgatev1.ConverseStreamResponse]
 	idle   time.Duration
 	timer  *time.Timer
-	// begun is whether there was a call: before, there is none that must be ended.
-	begun bool
+	// sent is whether the gateway may have the call: before, there is none that must be ended.
+	sent bool
 	// received is whether there was an event. Before, a call that is throttled is made again.
 	received   bool
 	throttling throttling
@@ -184,7 +184,7 @@ func (s *Stream) finish(end error) {
 	s.end = end
 	if failed, ok := end.(*Error); ok {
 		failed.OutputStarted = failed.OutputStarted || s.fold.hasOutput
-		if s.begun && !s.fold.complete && s.state.mustLeave(s.ctx, failed) {
+		if s.sent && !s.fold.complete && s.state.mustLeave(s.ctx, failed) {
 			s.client.leave(s.ctx, s.RequestID)
 		}
 	}

@@ -30,7 +30,15 @@ func closedPort(t *testing.T) string {
 // mustBeUnreached makes each form of call with a short deadline.
 func mustBeUnreached(t *testing.T, client *Client, deadline time.Duration, parts ...string) {
 	t.Helper()
-	for form, call := range forms {
+	mustAllBeUnreached(t, client, forms, deadline, parts...)
+}
+
+func mustAllBeUnreached(
+	t *testing.T, client *Client, calls map[string]func(context.Context, *Client) error,
+	deadline time.Duration, parts ...string,
+) {
+	t.Helper()
+	for form, call := range calls {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), deadline)
@@ -140,6 +148,140 @@ func TestAnIdleTimeoutWithoutAConnection(t *testing.T) {
 	equal(t, "is cancelled", errors.Is(err, context.Canceled), false)
 	// The call was never sent, so that there is none to end.
 	equal(t, "streams that are left", client.leavings.running, 0)
+}
+
+func TestAStreamThatIsLeftWithoutAConnection(t *testing.T) {
+	address := listen(t, func(net.Conn) {})
+	own, err := New(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, client := range map[string]*Client{"own": own, "given": givenConnClient(t, address)} {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		_, err := client.Stream(ctx, ask()).Final()
+		equal(t, name, failure(t, err).Code, codes.Canceled)
+		equal(t, "streams that are left", client.leavings.running, 0)
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAStreamThatIsLeftBeforeItsHeadersEndsItsCall(t *testing.T) {
+	played := play(t)
+	played.silent = true
+	for name, client := range map[string]*Client{
+		"own": played.client(t), "given": givenConnClient(t, played.address),
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		stream := client.Stream(ctx, ask(), WithRequestID(name))
+		<-played.came
+		cancel()
+		_, err := stream.Final()
+		equal(t, "code", failure(t, err).Code, codes.Canceled)
+		equal(t, "cancelled", played.cancelledAtEnd(t, client), []string{name})
+		played.cancelled = nil
+	}
+}
+
+func TestADeadlineOfACallThatWaitsForOthers(t *testing.T) {
+	address := listen(t, func(net.Conn) {})
+	client, err := New(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	client.owned.perLane, client.owned.most = 1, 1
+	go func() { _, _ = client.Converse(t.Context(), ask()) }()
+	for taken := false; !taken; time.Sleep(time.Millisecond) {
+		client.owned.lock.Lock()
+		taken = client.owned.lanes[0].calls == 1
+		client.owned.lock.Unlock()
+	}
+	queues := map[string]func(context.Context, *Client) error{}
+	for _, form := range []string{"converse", "final", "upload", "run tools", "live", "list models"} {
+		queues[form] = forms[form]
+	}
+	mustAllBeUnreached(t, client, queues, 100*time.Millisecond, address, "no connection")
+}
+
+// One of the calls uploads the file, the others wait for it.
+func TestADeadlineOfACallThatWaitsForAnUpload(t *testing.T) {
+	address := listen(t, func(net.Conn) {})
+	own, err := New(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = own.Close() })
+	part, err := AudioFile(written(t, "a.wav", large()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := func(ctx context.Context, client *Client) error {
+		_, err := client.Converse(ctx, NewConversation("m").User(part))
+		return err
+	}
+	calls := map[string]func(context.Context, *Client) error{"1": waits, "2": waits, "3": waits}
+	for name, client := range map[string]*Client{"own": own, "given": givenConnClient(t, address)} {
+		t.Run(name, func(t *testing.T) {
+			mustAllBeUnreached(t, client, calls, 200*time.Millisecond, address, "no connection")
+		})
+	}
+	played := play(t)
+	played.stalled = true
+	client := played.client(t)
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := client.Converse(t.Context(), NewConversation("m").User(part), WithTimeout(time.Second))
+			ended <- err
+		}()
+	}
+	for range 2 {
+		failed := failure(t, <-ended)
+		equal(t, "code of a slow gateway", failed.Code, codes.DeadlineExceeded)
+		equal(t, "retryable", failed.Retryable, false)
+	}
+}
+
+// The last call of a connection that takes no more, of a gateway that shuts down.
+func TestAGatewayThatShutsDownDuringASlowCall(t *testing.T) {
+	played := play(t)
+	played.silent = true
+	played.converse = func(ctx context.Context) (*dashgatev1.ConverseResponse, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	clients := map[string]*Client{"own": played.client(t), "given": givenConnClient(t, played.address)}
+	type outcome struct {
+		name string
+		err  error
+	}
+	ended := make(chan outcome)
+	for name, client := range clients {
+		for _, form := range []string{"converse", "final"} {
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+				defer cancel()
+				ended <- outcome{name + " " + form, forms[form](ctx, client)}
+			}()
+			<-played.came
+		}
+	}
+	go played.server.GracefulStop()
+	time.Sleep(300 * time.Millisecond)
+	for name, client := range clients {
+		// It is refused, and the channel connects for it.
+		_, err := client.Converse(t.Context(), ask(), WithTimeout(300*time.Millisecond))
+		equal(t, name+", another call", failure(t, err).Code, codes.Unavailable)
+	}
+	for range 4 {
+		one := <-ended
+		failed := failure(t, one.err)
+		equal(t, one.name, failed.Code, codes.DeadlineExceeded)
+		equal(t, one.name, failed.Retryable, false)
+	}
 }
 
 func TestASlowGatewayIsADeadline(t *testing.T) {
