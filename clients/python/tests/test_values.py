@@ -220,6 +220,9 @@ def test_an_error_can_be_sent_to_another_process() -> None:
         ("oh", "ABORTED: oh (request id i)"),
         ("oh (request id i)", "ABORTED: oh (request id i)"),
         ("it is", "ABORTED: it is (request id i)"),
+        ("that is, i.e. audio/i", "ABORTED: that is, i.e. audio/i (request id i)"),
+        ('no call "i": it has ended', 'ABORTED: no call "i": it has ended'),
+        ("the call is i.", "ABORTED: the call is i."),
     ],
 )
 def test_the_text_of_an_error_ends_with_the_request_id(message: str, shown: str) -> None:

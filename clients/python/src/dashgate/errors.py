@@ -119,9 +119,10 @@ def _reason(name: str) -> v1.ErrorReason.ValueType:
     return v1.ErrorReason.Value(name) if name in known else v1.ERROR_REASON_UNSPECIFIED
 
 
-def _has_word(text: str, word: str) -> bool:
-    """Return whether a text has a word, which a longer one may contain."""
-    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text) is not None
+def _has_word(text: str, name: str) -> bool:
+    """Return whether a text has an id as a word. A short one may be a part of others."""
+    words = re.split(r"[\s()\[\],;]+", text)
+    return any(name in (word, word.rstrip(":.").strip("\"'`")) for word in words)
 
 
 def forbids_retry(error: Error) -> bool:
