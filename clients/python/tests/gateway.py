@@ -78,6 +78,8 @@ class Gateway(
 
     def __init__(self) -> None:
         self.address = ""
+        # Takes no more calls, and lets those go on that run.
+        self.shut_down: Callable[[], object] = lambda: None
         self.requests: list[Any] = []
         self.metadata: list[dict[str, Any]] = []
         self.came = threading.Event()
@@ -168,6 +170,7 @@ def playing() -> Iterator[Gateway]:
     add_LiveServiceServicer_to_server(gateway, server)
     add_CallServiceServicer_to_server(gateway, server)
     gateway.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    gateway.shut_down = lambda: server.stop(LIMIT)
     server.start()
     try:
         yield gateway

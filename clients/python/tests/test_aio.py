@@ -126,7 +126,8 @@ def test_a_call_that_ends_as_its_task_is_cancelled(code: grpc.StatusCode, kind: 
 
     async def wait(client: AsyncClient) -> None:
         if kind == "unary":
-            await awaited(call, "r", client._connections.here().reach)
+            reach = client._connections.here().reach
+            await awaited(reach.attempt(call), "r", reach)
         elif kind == "stream":
             stream = client.stream(ASK)
             await stream._receive(call)

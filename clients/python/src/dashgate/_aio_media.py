@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import grpc.aio
 
@@ -20,6 +20,9 @@ from dashgate._settings import Metadata
 from dashgate._unary import awaited
 from dashgate._upload import AsyncReader, UploadSource, describe, opened_async, read_chunk
 from dashgate.content import Reader
+from dashgate.errors import Error
+
+_Asking: TypeAlias = v1.ConverseRequest | v1.ConverseStreamRequest
 
 
 class AsyncMediaCalls(AsyncStoredConversations):
@@ -52,6 +55,7 @@ class AsyncMediaCalls(AsyncStoredConversations):
                     timeout=self._settings.unary_timeout(timeout),
                     metadata=self._settings.sent_metadata(more),
                 )
+                attempt = connection.reach.attempt(call)
                 first = describe(model, mime_type, its_name, chunk, size)
                 sending = asyncio.ensure_future(_send(call, first, chunk, reader))
                 # A reader that waits must not hide the end of the call.
@@ -65,22 +69,27 @@ class AsyncMediaCalls(AsyncStoredConversations):
                     # The caller may close the reader from now on.
                     await asyncio.wait([sending])
                     raise
-                return await awaited(call, request_id, connection.reach)
+                uploaded = await awaited(attempt, request_id, connection.reach)
+                return cast("v1.UploadMediaResponse", uploaded)
 
     async def _upload_files(
-        self, conversation: v1.Conversation, deadline: Deadline, metadata: Metadata | None
+        self, request: _Asking, deadline: Deadline, metadata: Metadata | None
     ) -> None:
         """Upload the large files of a request, and put the URIs of the uploads in their place."""
+        conversation, connection = request.conversation, self._connections.here()
         media = large_media(conversation)
         if media:
             await asyncio.to_thread(check_files, media)
         for medium, file in media:
             model = await self._model_of(conversation, deadline, metadata)
             upload = Upload(file.identity, model, medium.mime_type)
-            async with (
-                self._connections.here().uploading.of(upload, deadline),
-                opened_in_thread(file.open) as reader,
-            ):
+            async with contextlib.AsyncExitStack() as held:
+                try:
+                    await held.enter_async_context(connection.uploading.of(upload, deadline))
+                except Error as late:
+                    late.request_id = request.request_id
+                    raise await connection.reach.explained(late, None) from None
+                reader = await held.enter_async_context(opened_in_thread(file.open))
                 uri = self._uploads.uri(upload)
                 if uri is None:
                     uploaded = await self.upload(

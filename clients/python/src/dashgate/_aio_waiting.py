@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from dashgate._exit import is_finalizing
-from dashgate._lanes import Arguments, Lane, Lanes, Which
+from dashgate._lanes import Arguments, Lane, Lanes, Mark, Which
 
 
 class AsyncWaitingCall:
@@ -22,6 +22,7 @@ class AsyncWaitingCall:
     def __init__(self, starter: AsyncStarter, which: Which, arguments: Arguments) -> None:
         self.number = -1
         self.which = which
+        self.sent_mark: Mark | None = None
         timeout = arguments.timeout
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self._starter = starter
@@ -46,6 +47,7 @@ class AsyncWaitingCall:
         # Not a method of this object, which could not be collected while the call runs.
         starter = self._starter
         try:
+            starter.lanes.note(lane)
             unnamed, named = self._arguments.within(self.time_remaining())
             self._call = method(*unnamed, **named)
         except Exception as error:
@@ -53,6 +55,7 @@ class AsyncWaitingCall:
             self._fault = error
             self._finish(grpc.StatusCode.UNKNOWN, str(error))
             return
+        self.sent_mark = starter.lanes.mark()
         self._call.add_done_callback(lambda _: starter.release(lane))
         self._settle()
 

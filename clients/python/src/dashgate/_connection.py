@@ -74,10 +74,16 @@ class Connection:
         with self._changing:
             self._streams.add(stream)
 
-    def leave(self, request_id: str, metadata: SentMetadata, due: Callable[[], bool]) -> None:
-        """End a call whose stream was left, without waiting, if it is due."""
+    def leave(
+        self,
+        request_id: str,
+        metadata: SentMetadata,
+        due: Callable[[], bool],
+        is_needed: Callable[[], bool],
+    ) -> None:
+        """End a call whose stream was left, without waiting, if it is due and needed."""
         if self.process == os.getpid():
-            self._leaving.leave(request_id, metadata, due)
+            self._leaving.leave(request_id, metadata, due, is_needed)
 
     def close_streams(self, *, at_exit: bool = False) -> None:
         """Close all streams, and wait until their calls have ended."""

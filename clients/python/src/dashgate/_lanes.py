@@ -10,12 +10,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
+import grpc
+
 # How many calls a gateway takes at once on a connection.
 CALLS_PER_CONNECTION = 100
 MAX_CONNECTIONS = 20
 
 # It ends another call, and must not wait for calls that run until they are ended.
 _ENDS_A_CALL = "/dashgate.v1.CallService/CancelCall"
+
+# So long a channel may be idle although a call has just made it connect.
+_TIME_TO_CONNECT = 0.1
+
+State = grpc.ChannelConnectivity
 
 _Channel = TypeVar("_Channel")
 
@@ -56,11 +63,21 @@ class Arguments(NamedTuple):
         return Arguments(self.unnamed, {**self.named, "timeout": timeout})
 
 
+class Mark(NamedTuple):
+    """When a call was made, and whether there was a connection for it."""
+
+    at: float
+    was_connected: bool
+
+
 class Lane(Generic[_Channel]):
     """A channel with its own connection."""
 
     def __init__(self, channel: _Channel) -> None:
         self.channel = channel
+        # When the latest call was made that made it connect.
+        self.connects_at: float | None = None
+        self.was_connected = False
         # How many are in progress.
         self.calls = 0
         self._methods: dict[tuple[str, str], Any] = {}
@@ -97,8 +114,17 @@ class Lanes(Generic[_Channel]):
     Calls on a channel of the caller, which has one connection, wait in gRPC.
     """
 
-    def __init__(self, dial: Callable[[], _Channel], *, is_limited: bool = True) -> None:
+    def __init__(
+        self,
+        dial: Callable[[], _Channel],
+        state: Callable[[_Channel], State | None],
+        *,
+        is_limited: bool = True,
+    ) -> None:
         self._dial = dial
+        self._state = state
+        self._is_connected = False
+        self._reconnects_at = float("-inf")
         self._is_limited = is_limited
         # Reentrant, because a call that waits may be collected at any time.
         self.changed = threading.Condition(threading.RLock())
@@ -122,6 +148,36 @@ class Lanes(Generic[_Channel]):
             else:
                 lane = None if self.waiting else self._free()
             return None if lane is None else self._taken(lane, which)
+
+    def note(self, lane: Lane[_Channel]) -> None:
+        """Note the state of a lane before a call is made on it.
+
+        Without the lock: that of gRPC may be held by a thread which collects a call that waits.
+        """
+        now, state = time.monotonic(), self._state(lane.channel)
+        with self.changed:
+            lane.was_connected |= state is State.READY
+            self._is_connected = state is State.READY
+            if lane.connects_at is None:
+                lane.connects_at = now
+            elif state is State.IDLE and (
+                lane.was_connected or now - lane.connects_at > _TIME_TO_CONNECT
+            ):
+                # It was connected. Failing to connect does not make a channel idle.
+                lane.connects_at = self._reconnects_at = now
+                lane.was_connected = False
+
+    def mark(self) -> Mark:
+        """Return the mark of a call that was just made."""
+        return Mark(time.monotonic(), self._is_connected)
+
+    def reconnects_since(self, mark: Mark) -> bool:
+        """Return whether a call has made a lane connect again since another one was made."""
+        return self._reconnects_at > mark.at
+
+    def states(self) -> list[tuple[_Channel, State | None]]:
+        """Return the channels and their states."""
+        return [(lane.channel, self._state(lane.channel)) for lane in tuple(self.all)]
 
     def release(self, lane: Lane[_Channel]) -> bool:
         """Give a place back. Return whether a call waits for it."""

@@ -36,13 +36,19 @@ class Leaving:
         self._stub = stub
         # Reentrant, because a stream may be collected at any time.
         self._changed = threading.Condition(threading.RLock())
-        self._waiting: deque[tuple[str, SentMetadata]] = deque()
+        self._waiting: deque[tuple[str, SentMetadata, Callable[[], bool]]] = deque()
         self._running = False
         # gRPC cancels a call that nothing refers to.
         self._calls: set[grpc.Future[v1.CancelCallResponse]] = set()
 
-    def leave(self, request_id: str, metadata: SentMetadata, due: Callable[[], bool]) -> None:
-        """End a call, without waiting, if `due` returns True.
+    def leave(
+        self,
+        request_id: str,
+        metadata: SentMetadata,
+        due: Callable[[], bool],
+        is_needed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """End a call, without waiting, if `due` returns True, and later also `is_needed`.
 
         Two threads may leave a stream at once. The second one, which may close the channel next,
         must not go on before the first one's call is known here.
@@ -50,7 +56,7 @@ class Leaving:
         with self._changed:
             if not due():
                 return
-            self._waiting.append((request_id, metadata))
+            self._waiting.append((request_id, metadata, is_needed))
             if self._running:
                 return
             self._running = True
@@ -79,9 +85,11 @@ class Leaving:
                     self._running = False
                     self._changed.notify_all()
                     return
-                request_id, metadata = self._waiting.popleft()
+                request_id, metadata, is_needed = self._waiting.popleft()
             # It fails if the channel is closed; the call is then at its end too.
             with contextlib.suppress(Exception):
+                if not is_needed():
+                    continue
                 call = self._stub.CancelCall.future(
                     v1.CancelCallRequest(request_id=request_id),
                     timeout=LEAVE_LIMIT,

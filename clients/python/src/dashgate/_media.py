@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TypeAlias, cast
+
 from dashgate import v1
 from dashgate._backoff import Deadline
 from dashgate._calls import named_metadata, without_name
@@ -11,6 +14,9 @@ from dashgate._settings import Metadata
 from dashgate._stored import StoredConversations
 from dashgate._unary import waited
 from dashgate._upload import UploadMessages, UploadSource, opened
+from dashgate.errors import Error
+
+_Asking: TypeAlias = v1.ConverseRequest | v1.ConverseStreamRequest
 
 
 class MediaCalls(StoredConversations):
@@ -46,8 +52,9 @@ class MediaCalls(StoredConversations):
                 metadata=self._settings.sent_metadata(more),
             )
             messages.started(call)
+            attempt = connection.reach.attempt(call)
             try:
-                return waited(call, request_id, connection.reach)
+                return cast("v1.UploadMediaResponse", waited(attempt, request_id, connection.reach))
             except BaseException:
                 if messages.fault is not None:
                     raise messages.fault from None
@@ -57,15 +64,22 @@ class MediaCalls(StoredConversations):
                 messages.stop()
 
     def _upload_files(
-        self, conversation: v1.Conversation, deadline: Deadline, metadata: Metadata | None
+        self, request: _Asking, deadline: Deadline, metadata: Metadata | None
     ) -> None:
         """Upload the large files of a request, and put the URIs of the uploads in their place."""
+        conversation, connection = request.conversation, self._connections.here()
         media = large_media(conversation)
         check_files(media)
         for medium, file in media:
             model = self._model_of(conversation, deadline, metadata)
             upload = Upload(file.identity, model, medium.mime_type)
-            with self._connections.here().uploading.of(upload, deadline), file.open() as reader:
+            with contextlib.ExitStack() as held:
+                try:
+                    held.enter_context(connection.uploading.of(upload, deadline))
+                except Error as late:
+                    late.request_id = request.request_id
+                    raise connection.reach.explained(late, None) from None
+                reader = held.enter_context(file.open())
                 uri = self._uploads.uri(upload)
                 if uri is None:
                     uploaded = self.upload(

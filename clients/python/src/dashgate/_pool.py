@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 
 from dashgate._aio_waiting import AsyncStarter, AsyncWaitingCall
+from dashgate._channel_state import aio_channel_state, channel_state
 from dashgate._exit import ended, is_finalizing
 from dashgate._lanes import Arguments, Lanes, Which, which
 from dashgate._waiting import Starter, WaitingCall
@@ -38,6 +39,7 @@ class _Method:
             return self._waited(form, arguments)
         lane, method = taken
         try:
+            self._starter.lanes.note(lane)
             return self._made(method, form, arguments)
         finally:
             self._starter.release(lane)
@@ -58,6 +60,7 @@ class _Method:
             return WaitingCall(self._starter, self._which, form, arguments)
         lane, method = taken
         try:
+            self._starter.lanes.note(lane)
             call = self._made(method, form, arguments)
         except BaseException:
             self._starter.release(lane)
@@ -88,6 +91,7 @@ class _AsyncMethod:
             return AsyncWaitingCall(self._starter, self._which, Arguments(unnamed, named))
         lane, method = taken
         try:
+            self._starter.lanes.note(lane)
             call = method(*unnamed, **named)
         except BaseException as error:
             self._starter.release(lane)
@@ -102,7 +106,7 @@ class PooledChannel(grpc.Channel):
     """A channel with several connections, or a channel of the caller, which has one."""
 
     def __init__(self, dial: Callable[[], grpc.Channel], *, is_limited: bool = True) -> None:
-        self.lanes = Lanes(dial, is_limited=is_limited)
+        self.lanes = Lanes(dial, channel_state, is_limited=is_limited)
         self._starter = Starter(self.lanes)
 
     def unary_unary(self, method: str, *settings: Any, **named: Any) -> Any:
@@ -143,7 +147,7 @@ class AsyncPooledChannel(grpc.aio.Channel):
     """The same for asyncio."""
 
     def __init__(self, dial: Callable[[], grpc.aio.Channel], *, is_limited: bool = True) -> None:
-        self.lanes = Lanes(dial, is_limited=is_limited)
+        self.lanes = Lanes(dial, aio_channel_state, is_limited=is_limited)
         self._starter = AsyncStarter(self.lanes)
 
     def unary_unary(self, method: str, *settings: Any, **named: Any) -> Any:

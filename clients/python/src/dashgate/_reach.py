@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
 import grpc.aio
 
-from dashgate._lanes import Lanes
+from dashgate._lanes import Lanes, Mark
 from dashgate.errors import Error
+
+_Channel = TypeVar("_Channel")
 
 _NOT_CONNECTED = (grpc.ChannelConnectivity.CONNECTING, grpc.ChannelConnectivity.TRANSIENT_FAILURE)
 
@@ -20,17 +22,59 @@ _PROBE_LIMIT = 0.05
 _NO_CONNECTION = "no connection could be made in time"
 
 
-class Reach:
+class Attempt(NamedTuple):
+    """A call that was made, and when."""
+
+    call: Any
+    mark: Mark
+
+
+class _Lanes(Generic[_Channel]):
     """The channels of a client, and the address that it was given."""
 
-    def __init__(self, lanes: Lanes[grpc.Channel], address: str) -> None:
+    def __init__(self, lanes: Lanes[_Channel], address: str) -> None:
         self._lanes = lanes
         self._address = address
 
-    def explained(self, error: Error) -> Error:
-        """Return the error of a call, which is UNAVAILABLE if the gateway was not reached."""
-        channels = [lane.channel for lane in self._lanes.all] if _is_late(error) else []
-        found = _unreached([(channel, _state(channel)) for channel in channels])
+    def attempt(self, call: object) -> Attempt:
+        """Note a call that was just made."""
+        return Attempt(call, self._lanes.mark())
+
+    def may_have(self, attempt: Attempt) -> bool:
+        """Return whether the gateway may have a call."""
+        return self._had(attempt) or self._found() is None
+
+    def _found(self) -> tuple[_Channel, bool] | None:
+        return _unreached(self._lanes.states())
+
+    def _unreached(self, error: Error, attempt: Attempt | None) -> tuple[_Channel, bool] | None:
+        return self._found() if _is_late(error) and not self._had(attempt) else None
+
+    def _had(self, attempt: Attempt | None) -> bool:
+        """Return whether a call may be that of a connection which takes no more.
+
+        The gateway shuts down, and other calls have made the channel connect again.
+        """
+        if attempt is None:
+            return False
+        # A call that waited was made later, if at all.
+        mark = getattr(attempt.call, "sent_mark", attempt.mark)
+        if mark is None:
+            return False
+        # The policy that balances connects by itself.
+        balances = self._address.startswith("dns:///")
+        return self._lanes.reconnects_since(mark) or (balances and mark.was_connected)
+
+
+class Reach(_Lanes[grpc.Channel]):
+    """Those of the synchronous client."""
+
+    def explained(self, error: Error, attempt: Attempt | None) -> Error:
+        """Return the error of a call, which is UNAVAILABLE if the gateway was not reached.
+
+        None is a call that was not made: it waited for another one.
+        """
+        found = self._unreached(error, attempt)
         if found is None:
             return _with_address(error, self._address)
         channel, has_failed = found
@@ -38,17 +82,12 @@ class Reach:
         return _unavailable(error, self._address, cause)
 
 
-class AsyncReach:
+class AsyncReach(_Lanes[grpc.aio.Channel]):
     """The same for asyncio."""
 
-    def __init__(self, lanes: Lanes[grpc.aio.Channel], address: str) -> None:
-        self._lanes = lanes
-        self._address = address
-
-    async def explained(self, error: Error) -> Error:
+    async def explained(self, error: Error, attempt: Attempt | None) -> Error:
         """Return the error of a call, which is UNAVAILABLE if the gateway was not reached."""
-        channels = [lane.channel for lane in self._lanes.all] if _is_late(error) else []
-        found = _unreached([(channel, channel.get_state()) for channel in channels])
+        found = self._unreached(error, attempt)
         if found is None:
             return _with_address(error, self._address)
         channel, has_failed = found
@@ -75,24 +114,6 @@ def _unreached(states: list[tuple[Any, Any]]) -> tuple[Any, bool] | None:
     return next(
         ((channel, True) for channel, state in states if state is failed), (states[0][0], False)
     )
-
-
-def _state(channel: Any) -> grpc.ChannelConnectivity | None:
-    """Return the state of a channel, which may be that of interceptors; None if it is unknown.
-
-    The public way takes threads that outlive the question.
-    """
-    inner = channel
-    while inner is not None and not hasattr(inner, "check_connectivity_state"):
-        inner = getattr(inner, "_channel", None)
-    if inner is None:
-        return None
-    try:
-        state = inner.check_connectivity_state(False)
-    except ValueError:
-        # The channel is closed.
-        return None
-    return next((each for each in grpc.ChannelConnectivity if each.value[0] == state), None)
 
 
 def _cause(channel: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import grpc
@@ -15,7 +15,7 @@ from dashgate._exit import is_finalizing
 from dashgate._failure import from_rpc
 from dashgate._headers import header_texts
 from dashgate._log import is_logged
-from dashgate._reach import AsyncReach, Reach
+from dashgate._reach import AsyncReach, Attempt, Reach
 from dashgate._retry import Retries
 from dashgate.errors import Error
 
@@ -97,6 +97,7 @@ class Running(Generic[_Response]):
 
     def _open(self) -> None:
         self._call = self._begin(self._retries.deadline.remaining())
+        self._attempt = self._reach.attempt(self._call)
         if is_logged():
             # It may end before a thread waits for it, or without one.
             self._call.add_done_callback(self._log_end)
@@ -115,13 +116,14 @@ class Running(Generic[_Response]):
             return concurrent.futures.CancelledError()
         failed = call.exception()
         if isinstance(failed, grpc.RpcError):
-            return self._reach.explained(from_rpc(cast("Any", failed), self.request_id))
+            error = from_rpc(cast("Any", failed), self.request_id)
+            return self._reach.explained(error, self._attempt)
         return cast("BaseException | None", failed)
 
     def _wait(self) -> _Response:
         while True:
             try:
-                return cast("_Response", waited(self._call, self.request_id, self._reach))
+                return cast("_Response", waited(self._attempt, self.request_id, self._reach))
             except Error as error:
                 delay = self._retries.delay(error)
             if not self._cancelled.wait(delay):
@@ -132,14 +134,15 @@ class Running(Generic[_Response]):
                 raise concurrent.futures.CancelledError
 
 
-def waited(call: Pending[_Response], request_id: str, reach: Reach) -> _Response:
+def waited(attempt: Attempt, request_id: str, reach: Reach) -> Any:
     """Wait for the response of a call."""
+    call: Pending[Any] = attempt.call
     try:
         return call.result()
     except grpc.FutureCancelledError:
         raise concurrent.futures.CancelledError from None
     except grpc.RpcError as error:
-        raise reach.explained(from_rpc(cast("Any", error), request_id)) from None
+        raise reach.explained(from_rpc(cast("Any", error), request_id), attempt) from None
     except BaseException:
         # Ctrl-C was pressed: the answer is not needed.
         call.cancel()
@@ -154,7 +157,7 @@ async def completed(
         while True:
             call = begin(retries.deadline.remaining())
             try:
-                response = await awaited(call, request_id, reach)
+                response = await awaited(reach.attempt(call), request_id, reach)
             except Error as error:
                 delay = retries.delay(error)
             else:
@@ -168,9 +171,9 @@ async def completed(
     return response, headers
 
 
-async def awaited(call: Awaitable[_Response], request_id: str, reach: AsyncReach) -> _Response:
+async def awaited(attempt: Attempt, request_id: str, reach: AsyncReach) -> Any:
     """Wait for the response of an asynchronous call."""
-    before = cancellations()
+    call, before = attempt.call, cancellations()
     try:
         return await call
     except asyncio.CancelledError:
@@ -181,7 +184,7 @@ async def awaited(call: Awaitable[_Response], request_id: str, reach: AsyncReach
             raise closed_error(request_id) from None
         raise
     except grpc.aio.AioRpcError as error:
-        raise await reach.explained(from_rpc(cast("Any", error), request_id)) from None
+        raise await reach.explained(from_rpc(cast("Any", error), request_id), attempt) from None
 
 
 async def raise_if_cancelled_there(call: Any, request_id: str) -> None:

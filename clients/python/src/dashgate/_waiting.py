@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 import grpc
 
 from dashgate._exit import ended, is_finalizing
-from dashgate._lanes import Arguments, Lane, Lanes, Which
+from dashgate._lanes import Arguments, Lane, Lanes, Mark, Which
 
 # Deadlines are looked at so often, at most.
 _PRECISION = 0.01
@@ -90,6 +90,7 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     ) -> None:
         self.number = -1
         self.which = which
+        self.sent_mark: Mark | None = None
         timeout = arguments.timeout
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self._starter = starter
@@ -111,6 +112,7 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         # Not a method of this object, which could not be collected while the call runs.
         starter = self._starter
         try:
+            starter.lanes.note(lane)
             unnamed, named = self._arguments.within(self.time_remaining())
             call = getattr(method, self._form)(*unnamed, **named)
         except Exception as error:
@@ -118,6 +120,7 @@ class WaitingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             self._finish(error)
             return
         ended(call, lambda: starter.release(lane))
+        self.sent_mark = starter.lanes.mark()
         with self._changed:
             self._call = call
             callbacks, self._callbacks = self._callbacks, []

@@ -114,7 +114,7 @@ class AsyncClient(AsyncMediaCalls, AsyncModelCalls, AsyncLiveCalls):
         request = unary_request(
             conversation, request_id, options=options, expected_turn=expected_turn, history=history
         )
-        await self._upload_files(request.conversation, deadline, metadata)
+        await self._upload_files(request, deadline, metadata)
         response, headers = await self._complete(
             lambda connection: connection.conversations.Converse,
             request,
@@ -159,7 +159,7 @@ class AsyncClient(AsyncMediaCalls, AsyncModelCalls, AsyncLiveCalls):
         has_files = has_large_media(request.conversation)
 
         async def prepare() -> None:
-            await self._upload_files(request.conversation, deadline, metadata)
+            await self._upload_files(request, deadline, metadata)
 
         connection = self._connections.here()
         log = CallLog(rpc_name(request), request.request_id, connection.address)

@@ -230,6 +230,7 @@ class _AsyncSession(Generic[Request, Response]):
             timeout=self._progress.deadline.remaining(), metadata=self._progress.metadata
         )
         self._call = call
+        self._attempt = self._reach.attempt(call)
         # If it fails, reading reports the status.
         if await self._written(call, self._progress.first()) and self._finished:
             await self._done_writing(call)
@@ -265,7 +266,9 @@ class _AsyncSession(Generic[Request, Response]):
                 await call.trailing_metadata(),
                 details=details,
             )
-            error = await self._reach.explained(from_rpc(cast("Any", failed), self.request_id))
+            error = await self._reach.explained(
+                from_rpc(cast("Any", failed), self.request_id), self._attempt
+            )
             try:
                 delay = self._progress.broken(error)
             except Error as fault:

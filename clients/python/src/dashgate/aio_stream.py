@@ -134,9 +134,11 @@ class AsyncStream:
             self._connection.leaving.leave_soon(self.request_id, self._metadata)
 
     def _open(self) -> _Call:
-        return self._connection.conversations.ConverseStream(
+        call = self._connection.conversations.ConverseStream(
             self._state.request, timeout=self._state.deadline.remaining(), metadata=self._metadata
         )
+        self._attempt = self._connection.reach.attempt(call)
+        return call
 
     async def _next(self) -> v1.ConverseStreamResponse | None:
         if self._fault is not None:
@@ -223,7 +225,7 @@ class AsyncStream:
             raise
         except grpc.aio.AioRpcError as error:
             failed = from_rpc(cast("Any", error), self.request_id)
-            raise await self._connection.reach.explained(failed) from None
+            raise await self._connection.reach.explained(failed, self._attempt) from None
         finally:
             if timer is not None:
                 timer.cancel()
@@ -240,7 +242,9 @@ class AsyncStream:
 
     async def _idle_error(self) -> Error:
         idle = idle_error(self._idle_timeout, self.request_id)
-        return idle if self._has_headers else await self._connection.reach.explained(idle)
+        if self._has_headers:
+            return idle
+        return await self._connection.reach.explained(idle, self._attempt)
 
     async def _pause(self, delay: float) -> None:
         try:
@@ -263,7 +267,9 @@ class AsyncStream:
 
     def _is_known(self) -> bool:
         """Return whether the gateway may have the call."""
-        return self._call is not None and (self.resumes > 0 or has_begun(self._call))
+        if self._call is None or self.resumes > 0:
+            return self._call is not None
+        return has_begun(self._call) and self._connection.reach.may_have(self._attempt)
 
     def _expire(self) -> None:
         self._expired = True

@@ -152,7 +152,7 @@ class Client(MediaCalls, ModelCalls, LiveCalls):
         request = unary_request(
             conversation, request_id, options=options, expected_turn=expected_turn, history=history
         )
-        self._upload_files(request.conversation, deadline, metadata)
+        self._upload_files(request, deadline, metadata)
         call = self._begin(
             lambda connection: connection.conversations.Converse,
             request,
@@ -192,7 +192,7 @@ class Client(MediaCalls, ModelCalls, LiveCalls):
             history=history,
             resume=resume,
         )
-        self._upload_files(request.conversation, deadline, metadata)
+        self._upload_files(request, deadline, metadata)
         connection = self._connections.here()
         log = CallLog(rpc_name(request), request.request_id, connection.address)
         retries = Retries(log, deadline, max_retries=self._settings.retries(max_retries))

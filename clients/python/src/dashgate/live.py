@@ -235,6 +235,7 @@ class _Session(Generic[Request, Response]):
         )
         # Not a method of the session, which could not be garbage-collected then.
         call.add_callback(self._outbox.wake)
+        self._attempt = self._reach.attempt(call)
         return call
 
     def _complete(self) -> None:
@@ -258,7 +259,7 @@ class _Session(Generic[Request, Response]):
             if call.code() is grpc.StatusCode.OK:
                 raise over_error()
             try:
-                error = self._reach.explained(from_rpc(call, self.request_id))
+                error = self._reach.explained(from_rpc(call, self.request_id), self._attempt)
                 delay = self._progress.broken(error)
             except Error as fault:
                 self._fault = fault

@@ -136,6 +136,7 @@ class Stream:
         )
         # Not a method of the stream, which would then not be collected while it is watched.
         self._wait.cancel = cast("grpc.RpcContext", call).cancel
+        self._attempt = self._connection.reach.attempt(call)
         if self._cancelled.is_set():
             self._wait.cancel()
         return call
@@ -201,10 +202,10 @@ class Stream:
         reach = self._connection.reach
         if self._wait.expired:
             idle = idle_error(self._wait.limit, self.request_id)
-            return idle if self._has_headers else reach.explained(idle)
+            return idle if self._has_headers else reach.explained(idle, self._attempt)
         if self._cancelled.is_set():
             raise concurrent.futures.CancelledError from None
-        return reach.explained(from_rpc(cast("Any", error), self.request_id))
+        return reach.explained(from_rpc(cast("Any", error), self.request_id), self._attempt)
 
     def _end(self, fault: Exception | None) -> None:
         self._ended = True
@@ -220,4 +221,11 @@ class Stream:
         if self.resumes == 0 and never_begins(self._call):
             return
         due = functools.partial(self._state.must_leave, fault)
-        self._connection.leave(self.request_id, self._metadata, due)
+        # Not a method of the stream, which is collected meanwhile.
+        may_have = functools.partial(self._connection.reach.may_have, self._attempt)
+        is_needed = may_have if self.resumes == 0 else _always
+        self._connection.leave(self.request_id, self._metadata, due, is_needed)
+
+
+def _always() -> bool:
+    return True
