@@ -89,10 +89,14 @@ func withAddress(address, message string) string {
 type hasState interface{ GetState() connectivity.State }
 
 // neverConnected returns the error of a call that was not sent until its deadline. If there is a
-// connection, the call waited for others to end.
+// connection, the call waited for others to end; so it did if nothing connects, because the connection
+// of the others takes no more calls.
 func neverConnected(ctx context.Context, conn any, address string, err error) error {
 	connection, isKnown := conn.(hasState)
-	if !isKnown || connection.GetState() == connectivity.Ready {
+	if !isKnown {
+		return err
+	}
+	if state := connection.GetState(); state == connectivity.Ready || state == connectivity.Idle {
 		return err
 	}
 	message := address + ": no connection could be made in time"

@@ -215,16 +215,21 @@ func noteOpened(options []grpc.CallOption) {
 	}
 }
 
-// GetState is whether there is any connection: the state is Ready, or that of the first one.
+// GetState is Ready if there is any connection, and Idle if none is made.
 func (p *pool) GetState() connectivity.State {
 	p.lock.Lock()
 	defer p.lock.Unlock()
+	all := connectivity.Idle
 	for _, lane := range p.lanes {
-		if lane.conn.GetState() == connectivity.Ready {
-			return connectivity.Ready
+		switch state := lane.conn.GetState(); state {
+		case connectivity.Ready:
+			return state
+		case connectivity.Idle:
+		default:
+			all = state
 		}
 	}
-	return p.lanes[0].conn.GetState()
+	return all
 }
 
 // explain returns the error of a call that has waited for others until its deadline.

@@ -269,12 +269,30 @@ func TestAGatewayThatShutsDownDuringASlowCall(t *testing.T) {
 			<-played.came
 		}
 	}
+	// One that waits is not sent, and is not unavailable: the gateway is there.
+	full := played.client(t)
+	full.owned.perLane, full.owned.most = 1, 1
+	waiting := make(chan error)
+	for _, timeout := range []time.Duration{1200 * time.Millisecond, time.Second} {
+		go func() {
+			_, err := full.Converse(t.Context(), ask(), WithTimeout(timeout))
+			waiting <- err
+		}()
+		if timeout > time.Second {
+			<-played.came
+		}
+	}
+	queued(t, full, 1)
 	go played.server.GracefulStop()
 	time.Sleep(300 * time.Millisecond)
 	for name, client := range clients {
 		// It is refused, and the channel connects for it.
 		_, err := client.Converse(t.Context(), ask(), WithTimeout(300*time.Millisecond))
 		equal(t, name+", another call", failure(t, err).Code, codes.Unavailable)
+	}
+	for range 2 {
+		failed := failure(t, <-waiting)
+		equal(t, "of a full pool", failed.Code, codes.DeadlineExceeded)
 	}
 	for range 4 {
 		one := <-ended
