@@ -36,14 +36,16 @@ pub(super) fn read_body<'a>(
     }
 }
 
-/// Returns the error that the latest body ended an incomplete answer with.
+/// Returns the error that the latest body ended an incomplete answer with: the one beside it if
+/// there is one, which is more specific.
 pub(super) fn check_failure(
     reader: &mut Option<Box<dyn BodyReader>>,
+    beside: &mut Option<Error>,
     is_finished: bool,
 ) -> Result<(), Error> {
     let failure = reader.as_mut().and_then(|reader| reader.take_failure());
     match failure.filter(|_| !is_finished) {
-        Some(error) => Err(error),
+        Some(error) => Err(beside.take().unwrap_or(error)),
         None => Ok(()),
     }
 }

@@ -42,7 +42,9 @@ impl Reply {
         let report = ErrorReport::in_body(body, &object);
         let is_success = |code: &str| SUCCESS.contains(&code.trim().to_ascii_lowercase().as_str());
         let mut report = match report {
-            Some(report) if beside && is_success(report.code) => return None,
+            Some(report) if beside && report.http_status < 400 && is_success(report.code) => {
+                return None;
+            }
             Some(report) if !is_error && is_success(report.code) && is_success(report.message) => {
                 return None;
             }
@@ -60,7 +62,13 @@ impl Reply {
             untrusted::code(report.code),
             untrusted::message(report.message),
         );
-        let message = format!("DashScope reported an error beside the answer: {code}: {words}");
+        let said = [code, words];
+        let said: Vec<_> = said.iter().filter(|text| !text.is_empty()).collect();
+        let said = said.into_iter().map(String::as_str).collect::<Vec<_>>();
+        let message = format!(
+            "DashScope reported an error beside the answer: {}",
+            said.join(": ")
+        );
         Some(EmbeddedError {
             beside,
             known: by_code(report.code, http_status).is_some(),

@@ -41,6 +41,7 @@ pub(super) const INPUT: Words = &[
     ("model not exist", ModelNotFound),
     ("product is not activated", ModelNotFound),
     ("request path not found", GatewayConfig),
+    ("unexpected endpoint or method", GatewayConfig),
     ("does not comply with green network", ContentBlocked),
     ("lyrics content is illegal", ContentBlocked),
 ];
@@ -116,4 +117,5 @@ pub(super) const QUOTA: Words = &[
 pub(super) const RATE: Words = &[
     ("too many requests", UpstreamRate),
     ("rate limit", UpstreamRate),
+    ("request queue is full", UpstreamOverloaded),
 ];

@@ -13,7 +13,7 @@ use super::error_fields;
 use super::error_messages::MESSAGES;
 use super::json_fields::Fields;
 use super::json_text::Text;
-use super::json_tree::document;
+use super::json_tree::any_document;
 use super::lenient;
 use super::sse::{Decoder, Limits};
 use super::usage;
@@ -56,22 +56,21 @@ impl<'a> ErrorReport<'a> {
             _ => "",
         };
         let is_bare = body.output.is_none() && body.usage.is_none();
-        // OpenAI-style servers have an HTTP status as the code, and a name as the type.
-        let codes = [Text::or_empty(&body.code), Text::or_empty(&error.code)];
-        let http_status = codes.into_iter().find_map(http_status).unwrap_or_default();
-        let named = |code| if http_status == 0 { code } else { "" };
-        let kind = if http_status == 0 {
-            ""
-        } else {
-            of_body("type")
+        // OpenAI-style servers have an HTTP status as the code, and a name as the type. SGLang has
+        // the status as both.
+        let codes = [&body.code, &error.code, &error.kind].map(Text::or_empty);
+        let status = codes.into_iter().chain([of_body("type")]);
+        let http_status = status.filter_map(http_status).next().unwrap_or_default();
+        let kind = match http_status {
+            0 => "",
+            _ => of_body("type"),
         };
-        let code = first_said([
-            named(Text::or_empty(&body.code)),
-            named(Text::or_empty(&error.code)),
-            Text::or_empty(&error.kind),
-            kind,
-            of_task("code"),
-        ]);
+        let [code, error_code, error_kind] = codes;
+        let names = [code, error_code, error_kind, kind, of_task("code")];
+        let code = first_said(names.map(|name| match self::http_status(name) {
+            Some(_) => "",
+            None => name,
+        }));
         let message = first_said([
             Text::or_empty(&body.message),
             Text::or_empty(&error.message),
@@ -279,7 +278,7 @@ pub(super) fn error_object<'a>(body: &Body<'a>) -> ErrorObject<'a> {
 
 /// Parses the value of `error`: an object, or a message alone.
 fn lenient_error(json: &str) -> ErrorObject<'static> {
-    match document(json).map(|(document, _)| document) {
+    match any_document(json).map(|(document, _)| document) {
         Some(Document::Object(object)) => {
             let mut fields = Fields::from(object);
             ErrorObject {
@@ -352,7 +351,7 @@ fn unwrap(message: &str) -> Option<(u16, &str)> {
 }
 
 /// The message for callers.
-pub(super) fn words(reason: Reason) -> &'static str {
+pub(crate) fn words(reason: Reason) -> &'static str {
     MESSAGES
         .iter()
         .find(|(known, _)| *known == reason)
@@ -763,6 +762,13 @@ mod tests {
             "InternalServerError",
             "Error opening <_io.BytesIO>: Format not recognised.",
             MediaFormat,
+        ),
+        (503, "", "The request queue is full.", UpstreamOverloaded),
+        (
+            200,
+            "",
+            "Unexpected endpoint or method. (POST /chat/completions)",
+            GatewayConfig,
         ),
     ];
 

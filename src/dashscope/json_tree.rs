@@ -34,9 +34,14 @@ pub(crate) fn document(json: &str) -> Option<(Document, Vec<Warning>)> {
     read(json, false).or_else(|| read(&quoted(json), true))
 }
 
+/// Reads any JSON into a document, like [`document`], and JSON with halves of surrogate pairs.
+pub(crate) fn any_document(json: &str) -> Option<(Document, Vec<Warning>)> {
+    document(json).or_else(|| with_lone_surrogates(json))
+}
+
 /// Reads JSON whose strings have halves of surrogate pairs, which no Unicode text can hold: each
 /// becomes U+FFFD, and a warning reports it.
-pub(crate) fn with_lone_surrogates(json: &str) -> Option<(Document, Vec<Warning>)> {
+fn with_lone_surrogates(json: &str) -> Option<(Document, Vec<Warning>)> {
     let (document, mut warnings) = document(&replaced_surrogates(json)?)?;
     let message = "the text has half of a surrogate pair in DashScope's answer; it is U+FFFD";
     warnings.push(Warning::new(Code::AnswerPartDropped, "", message));

@@ -22,7 +22,7 @@ use super::answer_json::{
 };
 use super::json_fields::{self, Fields, flag, number, whole};
 use super::json_text::{Quoted, Text};
-use super::json_tree::document;
+use super::json_tree::any_document;
 use super::strict;
 use crate::chat::document::{Document, Object, Real};
 
@@ -60,7 +60,7 @@ fn is_message((key, value): &(String, Document)) -> bool {
 
 /// Reads a body leniently. `None` if it is not a JSON object.
 pub(crate) fn body(json: &str) -> Option<Body<'_>> {
-    let (document, warnings) = document(json)?;
+    let (document, warnings) = any_document(json)?;
     let Document::Object(object) = document else {
         return None;
     };

@@ -204,7 +204,7 @@ impl Reply {
             None => self.take_fine(body, true),
         };
         self.template = template;
-        taken.and_then(|()| check_failure(&mut self.reader, finished))
+        taken.and_then(|()| check_failure(&mut self.reader, &mut self.noticed, finished))
     }
 
     /// Decodes the body of a response that is not a stream.
@@ -223,7 +223,7 @@ impl Reply {
             Some(fault) => self.handle_error(fault, body, false)?,
             None => self.take_fine(body, false)?,
         }
-        check_failure(&mut self.reader, false)?;
+        check_failure(&mut self.reader, &mut self.noticed, false)?;
         self.needs_no_reason = true;
         self.end_without_reason(false)?;
         if !self.drafts.iter().any(ChoiceDecoder::is_answer) {
@@ -792,6 +792,19 @@ mod tests {
     }
 
     #[test]
+    fn half_of_a_surrogate_pair_loses_no_answer() {
+        let body = r#"{"output":{"choices":[{"finish_reason":"stop","message":{"role":"assistant",
+            "content":[{"text":"a\ud800b \ud83d\ude00"}]}}]}}"#;
+        let mut reply = reply(1);
+        reply.push_whole(body.as_bytes()).unwrap();
+        reply.finish().unwrap();
+        let events: Vec<_> = std::iter::from_fn(|| reply.pop()).collect();
+        let events = format!("{events:?}");
+        assert!(events.contains("a\u{fffd}b \u{1f600}"), "{events}");
+        assert!(events.contains("half of a surrogate pair"), "{events}");
+    }
+
+    #[test]
     fn u18_invalid_answers_are_rejected() {
         for body in [
             "{",
@@ -808,7 +821,6 @@ mod tests {
             r#"{"output":{"choices":5}}"#,
             r#"{"output":{"choices":[]}}"#,
             r#"{"output":{"choices":[{"index":1e308}]}}"#,
-            r#"{"output":{"text":"\ud800"}}"#,
         ] {
             let mut reply = reply(1);
             let error = reply.push_whole(body.as_bytes()).unwrap_err();

@@ -82,7 +82,7 @@ pub(super) fn read(json: &str) -> Option<(Usage, Vec<Warning>)> {
 pub(super) fn counts(json: &str) -> Option<(Object, Vec<Warning>)> {
     let (document, warnings) = match serde_json::from_str(json) {
         Ok(Read(document)) => (document, Vec::new()),
-        Err(_) => json_tree::document(json).or_else(|| json_tree::with_lone_surrogates(json))?,
+        Err(_) => json_tree::any_document(json)?,
     };
     let Document::Object(object) = document else {
         return None;

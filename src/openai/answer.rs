@@ -200,7 +200,11 @@ impl CompletionReader {
     }
 
     fn message<'a>(&mut self, message: CompletionMessage<'a>, is_audio: bool) -> Message<'a> {
-        let reasoning = message.reasoning_content.or(message.reasoning);
+        let is_empty = |text: &Text<'_>| text.0.is_empty();
+        let reasoning = match (message.reasoning_content, message.reasoning) {
+            (Some(first), Some(second)) if is_empty(&first) => Some(second),
+            (first, second) => first.or(second),
+        };
         let mut content = message.content;
         let mut parts = Vec::new();
         if is_audio && let Some(Content::Text(Text(data))) = content {

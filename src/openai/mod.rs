@@ -19,6 +19,7 @@ pub mod reply;
 mod request_json;
 mod transcript;
 mod writer;
+mod wrong_path;
 
 use std::sync::Arc;
 
@@ -195,7 +196,10 @@ impl OpenAi {
         let inner = &self.inner;
         let server = self.dialect().server;
         let answer = inner.completions.send(prepared).await;
-        let answer = answer.map_err(|error| error.of_server(server))?;
+        let answer = answer.map_err(|error| match self.dialect().is_dashscope {
+            true => error,
+            false => wrong_path::of_path(error).of_server(server),
+        })?;
         let opening = prepared.opening(dashscope::errors::request_id(&answer.headers));
         let reply = reply::reply(opening, prepared.has_audio(), self.dialect());
         let max_body_bytes = inner.settings.max_body_bytes;

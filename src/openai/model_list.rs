@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::config::OpenAiConfig;
+use super::wrong_path::of_path;
 use crate::chat::call::{Delivery, Passing};
 use crate::chat::document::Document;
 use crate::dashscope::http;
@@ -140,7 +141,7 @@ impl ModelList {
     }
 
     async fn request(&self) -> Result<Vec<ServedModel>, Error> {
-        let answer = self.models.get(&self.request).await?;
+        let answer = self.models.get(&self.request).await.map_err(of_path)?;
         let body = http::read_body(answer.body, MAX_BYTES).await;
         let unreadable = || Error::new(Reason::UpstreamProtocol, "the list cannot be read");
         listed(&body).ok_or_else(unreadable)
@@ -148,11 +149,20 @@ impl ModelList {
 }
 
 /// The models of a list, leniently: entries that have no name, or an impossible one, are skipped.
+/// The list may be the whole body, and null.
 fn listed(body: &[u8]) -> Option<Vec<ServedModel>> {
-    let (document, _) = json_tree::document(std::str::from_utf8(body).ok()?)?;
-    let mut answer = Fields::of(document).ok()?;
-    let Document::List(entries) = answer.take("data")? else {
-        return None;
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let (mut document, _) = json_tree::document(std::str::from_utf8(body).ok()?)?;
+    if let Document::Object(answer) = document {
+        let data = answer.0.into_iter().find(|(key, _)| key == "data");
+        document = data?.1;
+    }
+    let entries = match document {
+        Document::List(entries) => entries,
+        Document::Null => Vec::new(),
+        Document::Bool(_) | Document::Number(_) | Document::String(_) | Document::Object(_) => {
+            return None;
+        }
     };
     let models = entries.into_iter().filter_map(model);
     Some(models.take(MAX_MODELS).collect())
@@ -199,10 +209,18 @@ mod tests {
             served("模型", None),
         ];
         assert_eq!(listed(body.as_bytes()).unwrap(), expected);
+        for (body, count) in [
+            ("[]", 0),
+            ("{\"data\": null}", 0),
+            ("[{\"id\": \"a\"}]", 1),
+            ("\u{feff}{\"data\": [{\"id\": \"a\"}]}", 1),
+        ] {
+            assert_eq!(listed(body.as_bytes()).unwrap().len(), count, "{body}");
+        }
         for odd in [
             "",
-            "[]",
             "{}",
+            "7",
             "{\"data\": {}}",
             "<html>",
             "{\"data\": [{\"id\": \"a\"}",

@@ -96,6 +96,7 @@ mod openai_models;
 mod openai_options;
 mod openai_order;
 mod openai_requests;
+mod openai_texts;
 mod openai_transport;
 mod overload;
 mod protocols;

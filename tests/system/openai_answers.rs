@@ -60,7 +60,7 @@ impl Got {
         texts(&self.events.iter().cloned().map(Ok).collect::<Vec<_>>()).concat()
     }
 
-    fn reasoning(&self) -> String {
+    pub(crate) fn reasoning(&self) -> String {
         let text = |delta: &pb::Delta| match &delta.part {
             Some(pb::delta::Part::ReasoningText(text)) => Some(text.clone()),
             _ => None,

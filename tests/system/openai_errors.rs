@@ -20,7 +20,7 @@ fn bare(message: &str, kind: &str, code: u16) -> Value {
 }
 
 fn errors() -> Vec<Row> {
-    [errors_of_vllm(), errors_of_others()].concat()
+    [errors_of_vllm(), errors_of_others(), errors_of_more()].concat()
 }
 
 fn errors_of_vllm() -> Vec<Row> {
@@ -157,6 +157,71 @@ fn errors_of_others() -> Vec<Row> {
     ]
 }
 
+/// Errors of servers with other names and forms, and of those in between.
+fn errors_of_more() -> Vec<Row> {
+    let row = |status, body, code, reason| (OpenAi, status, body, code, reason);
+    vec![
+        row(
+            404,
+            error("model 'x' not found", "not_found_error", Value::Null),
+            Code::NotFound,
+            "MODEL_NOT_FOUND",
+        ),
+        row(
+            404,
+            error("File Not Found", "not_found_error", 404),
+            Code::Internal,
+            "GATEWAY_CONFIG",
+        ),
+        row(
+            405,
+            json!({"detail": "Method Not Allowed"}),
+            Code::Internal,
+            "GATEWAY_CONFIG",
+        ),
+        row(
+            400,
+            error("too long", "exceed_context_size_error", 400),
+            Code::FailedPrecondition,
+            "CONTEXT_TOO_LONG",
+        ),
+        row(
+            400,
+            error("filtered", "invalid_request_error", "content_filter"),
+            Code::InvalidArgument,
+            "CONTENT_BLOCKED",
+        ),
+        row(
+            400,
+            error(
+                "flagged",
+                "invalid_request_error",
+                "content_policy_violation",
+            ),
+            Code::InvalidArgument,
+            "CONTENT_BLOCKED",
+        ),
+        row(
+            503,
+            error("Loading model", "unavailable_error", 503),
+            Code::Unavailable,
+            "UPSTREAM_OVERLOADED",
+        ),
+        row(
+            529,
+            error("overloaded", "overloaded_error", Value::Null),
+            Code::Unavailable,
+            "UPSTREAM_OVERLOADED",
+        ),
+        row(
+            503,
+            bare("The request queue is full.", "503", 503),
+            Code::Unavailable,
+            "UPSTREAM_OVERLOADED",
+        ),
+    ]
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_error_has_the_reason_that_its_code_status_or_words_mean() {
     for (kind, status, body, code, reason) in errors() {
@@ -218,5 +283,53 @@ async fn an_error_in_a_stream_is_the_error_of_the_call() {
         };
         assert_fault(&failed, code, reason);
         assert_eq!(call_failure(&failed).output_started, started, "{failed:?}");
+    }
+}
+
+/// The error of a whole call that got this response.
+async fn failure(kind: ServerKind, steps: Vec<Step>) -> tonic::Status {
+    let upstream = Upstream::always(steps).await;
+    let mut settings = settings_of(kind, &upstream);
+    settings.retry.max_attempts = 1;
+    let gateway = gateway_with(settings).await;
+    let mut client = gateway.conversation();
+    client.converse(ask_whole(words())).await.unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_a_server_does_not_have_is_an_error_of_the_configuration() {
+    for status in [301, 302, 307, 308, 404, 405] {
+        for body in ["", "404 page not found", "<html>Not Found</html>"] {
+            let failed = failure(OpenAi, json(status, body)).await;
+            assert_fault(&failed, Code::Internal, "GATEWAY_CONFIG");
+            let upstream = call_failure(&failed).upstream_http_status;
+            assert_eq!(upstream, Some(i32::from(status)));
+        }
+    }
+    let odd = json!({"error": "Unexpected endpoint or method. (POST /chat/completions)"});
+    let failed = failure(OpenAi, json(200, &odd.to_string())).await;
+    assert_fault(&failed, Code::Internal, "GATEWAY_CONFIG");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_as_the_type_of_an_error_is_no_code() {
+    let busy = bare("The request queue is full.", "503", 503).to_string();
+    let failed = failure(Sglang, json(503, &busy)).await;
+    assert_eq!(call_failure(&failed).upstream_code, "");
+    let typed = json!({"error": {"message": "slow down", "type": "429", "code": null}});
+    let failed = failure(Sglang, json(200, &typed.to_string())).await;
+    assert_fault(&failed, Code::ResourceExhausted, "UPSTREAM_RATE");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_error_beside_the_end_of_an_answer_says_why_it_failed() {
+    for code in [json!(429), json!("rate_limit_exceeded")] {
+        for text in ["", "Hel"] {
+            let mut last = chunk(&json!({"content": text}), json!("error"));
+            last["error"] = json!({"message": "slow down", "code": code});
+            let body = format!("data: {last}\n\ndata: [DONE]\n\n");
+            let failed = failure(Vllm, vec![sse(), piece(body), end()]).await;
+            assert_fault(&failed, Code::ResourceExhausted, "UPSTREAM_RATE");
+        }
     }
 }

@@ -16,7 +16,7 @@ pub(super) const MAX_SHORT: usize = 512;
 
 /// The object that a frame is.
 pub(super) fn object(json: &str) -> Option<Object> {
-    let read = json_tree::document(json).or_else(|| json_tree::with_lone_surrogates(json));
+    let read = json_tree::any_document(json);
     match read {
         Some((Document::Object(object), _)) => Some(object),
         Some(_) | None => None,
