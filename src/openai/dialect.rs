@@ -60,6 +60,9 @@ pub struct Dialect {
     pub(super) media_beside_messages: bool,
     pub(super) vision_options: VisionOptions,
     pub(super) thinking: ThinkingForm,
+    /// The formats of spoken answers, whole and streamed, that are sent if none is chosen. `None`
+    /// if the server has a default.
+    pub(super) spoken_formats: Option<(&'static str, &'static str)>,
     /// Whether it is DashScope, which knows its own parameters in this form too, reads its own
     /// temporary storage and has workspaces.
     pub(super) is_dashscope: bool,
@@ -67,8 +70,8 @@ pub struct Dialect {
     pub(super) has_sampling_extensions: bool,
     /// Whether it knows tools, several choices, log probabilities, and formats of the answer.
     pub(super) has_tools_and_formats: bool,
-    /// Whether messages may have `reasoning_content`.
-    pub(super) has_reasoning: bool,
+    /// The keys of the reasoning in a message that is sent back.
+    pub(super) reasoning_keys: &'static [&'static str],
 }
 
 impl Dialect {
@@ -80,10 +83,11 @@ impl Dialect {
         media_beside_messages: false,
         vision_options: VisionOptions::OfPart,
         thinking: ThinkingForm::OfRequest,
+        spoken_formats: Some(("wav", "wav")),
         is_dashscope: true,
         has_sampling_extensions: true,
         has_tools_and_formats: true,
-        has_reasoning: true,
+        reasoning_keys: &["reasoning_content"],
     };
 
     /// OpenAI, and servers that accept what it accepts.
@@ -94,29 +98,33 @@ impl Dialect {
         media_beside_messages: false,
         vision_options: VisionOptions::None,
         thinking: ThinkingForm::None,
+        spoken_formats: Some(("wav", "pcm16")),
         is_dashscope: false,
         has_sampling_extensions: false,
         has_tools_and_formats: true,
-        has_reasoning: false,
+        reasoning_keys: &[],
     };
 
     /// vLLM and vLLM-Omni.
     pub const VLLM: &'static Self = &Self {
         audio: AudioForm::Url,
+        spoken_formats: None,
         frames: FramesForm::JpegUri,
         vision_options: VisionOptions::OfRequest,
         thinking: ThinkingForm::OfTemplate,
         has_sampling_extensions: true,
-        has_reasoning: true,
+        // Earlier versions read the second alone, later ones the first.
+        reasoning_keys: &["reasoning", "reasoning_content"],
         ..*Self::OPENAI
     };
 
     /// SGLang.
     pub const SGLANG: &'static Self = &Self {
         audio: AudioForm::Url,
+        spoken_formats: None,
         thinking: ThinkingForm::OfTemplate,
         has_sampling_extensions: true,
-        has_reasoning: true,
+        reasoning_keys: &["reasoning_content"],
         ..*Self::OPENAI
     };
 

@@ -19,9 +19,6 @@ use crate::error::Error;
 /// Keys that the gateway sets. `extra_parameters` must not have them.
 const OWN_KEYS: [&str; 4] = ["model", "messages", "stream", "stream_options"];
 
-/// The format of spoken answers that DashScope's compatible mode has, and requires to be named.
-const SPOKEN_FORMAT: &str = "wav";
-
 /// The options of chat templates.
 const TEMPLATE_OPTIONS: &str = "chat_template_kwargs";
 
@@ -55,7 +52,7 @@ pub(super) fn write(
     });
     json.field("stream_options", include_usage)?;
     write_sampling(json, o)?;
-    write_output(json, o, dialect)?;
+    write_output(json, o, (delivery, dialect))?;
     if dialect.has_tools_and_formats {
         write_formats(json, o)?;
         write_tools(json, prompt)?;
@@ -107,14 +104,17 @@ fn write_formats(json: &mut JsonWriter<'_, '_>, o: &Options) -> Result<(), Error
 fn write_output(
     json: &mut JsonWriter<'_, '_>,
     o: &Options,
-    dialect: &Dialect,
+    (delivery, dialect): (Delivery, &Dialect),
 ) -> Result<(), Error> {
     let modalities = (!o.modalities.is_empty()).then_some(&o.modalities);
     json.field("modalities", modalities)?;
     let audio = o.audio.as_ref().map(|audio| AudioOutput {
         voice: audio.voice.as_deref(),
         format: match audio.format.as_deref() {
-            None if dialect.is_dashscope => Some(SPOKEN_FORMAT),
+            None => dialect.spoken_formats.map(|formats| match delivery {
+                Delivery::Whole => formats.0,
+                Delivery::Stream => formats.1,
+            }),
             format => format,
         },
     });

@@ -84,13 +84,13 @@ impl RequestWriter<'_, '_> {
             self.content(at, turn)?;
         }
         let reasoning = Some(&turn.reasoning).filter(|text| !text.is_empty());
-        match self.dialect.has_reasoning {
-            true => self.json.field("reasoning_content", reasoning)?,
-            false => self.ignored_if(
-                reasoning.is_some(),
-                &format!("conversation.messages[{at}]"),
-                "reasoning_text",
-            ),
+        let keys = self.dialect.reasoning_keys;
+        for key in keys {
+            self.json.field(key, reasoning)?;
+        }
+        if keys.is_empty() {
+            let field = format!("conversation.messages[{at}]");
+            self.ignored_if(reasoning.is_some(), &field, "reasoning_text");
         }
         if !turn.tool_calls.is_empty() {
             self.json.key("tool_calls");
@@ -101,7 +101,9 @@ impl RequestWriter<'_, '_> {
         self.json.field("tool_call_id", tool_call_id)?;
         let (has_parts, has_calls) = (!turn.parts.is_empty(), !turn.tool_calls.is_empty());
         self.json.extra_without(&turn.extra, |key| {
-            has_parts && key == "content" || has_calls && key == "tool_calls"
+            has_parts && key == "content"
+                || has_calls && key == "tool_calls"
+                || reasoning.is_some() && keys.contains(&key)
         })?;
         self.json.raw("}");
         Ok(())

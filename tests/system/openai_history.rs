@@ -1,6 +1,6 @@
 //! Earlier answers in requests to OpenAI-style servers.
 
-use dashgate::config::ServerKind::{self, OpenAi};
+use dashgate::config::ServerKind::{self, OpenAi, Vllm};
 use dashgate::grpc::pb::{self, audio, content};
 use serde_json::json;
 
@@ -53,6 +53,9 @@ async fn a_spoken_answer_can_be_sent_back_as_it_came() {
         assert_eq!(messages[2]["content"], "Good day", "{kind:?}");
         let reasoning = messages[2].get("reasoning_content").is_some();
         assert_eq!(reasoning, kind != OpenAi, "{kind:?}");
+        // Later versions of vLLM ignore the other key.
+        let of_vllm = messages[2].get("reasoning").is_some();
+        assert_eq!(of_vllm, kind == Vllm, "{kind:?}");
         assert_eq!(messages[3]["content"], "And?");
     }
 }

@@ -221,9 +221,9 @@ async fn each_kind_gets_the_options_that_it_has_and_warns_of_the_others() {
         ] {
             assert_eq!(body.get(key).is_some(), is_dashscope, "{kind:?} {key}");
         }
-        let voice = match is_dashscope {
-            true => json!({"voice": "Cherry", "format": "wav"}),
-            false => json!({"voice": "Cherry"}),
+        let voice = match kind {
+            DashScopeCompatible | OpenAi => json!({"voice": "Cherry", "format": "wav"}),
+            Vllm | Sglang | SglangOmni => json!({"voice": "Cherry"}),
         };
         assert_eq!(body["audio"], voice);
         let template = &body["chat_template_kwargs"];
@@ -295,6 +295,28 @@ async fn processing_options_are_of_the_part_or_of_the_request() {
             }
             _ => assert_eq!(warned.len(), 4, "{warned:?}"),
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_voice_has_the_format_that_its_server_streams() {
+    for (kind, format) in [
+        (OpenAi, json!("pcm16")),
+        (DashScopeCompatible, json!("wav")),
+        (Vllm, Value::Null),
+    ] {
+        let bodies = [chunk(&json!({"content": "ok"}), json!("stop"))];
+        let upstream = Upstream::always(events(&bodies)).await;
+        let gateway = gateway_with(settings_of(kind, &upstream)).await;
+        let mut client = gateway.conversation();
+        let request = pb::ConverseStreamRequest {
+            options: Some(Box::new(all_options())),
+            ..ask_stream(conversation("m", vec![text("?")]))
+        };
+        let mut answer = client.converse_stream(request).await.unwrap().into_inner();
+        while answer.message().await.unwrap().is_some() {}
+        let body = upstream.seen().remove(0).json();
+        assert_eq!(body["audio"]["format"], format, "{kind:?}");
     }
 }
 
