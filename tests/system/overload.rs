@@ -60,6 +60,9 @@ impl Program {
             .arg(format!("server.max_in_flight={PLACES}"))
             .env_clear()
             .env("DASHSCOPE_API_KEY", "sk-anything")
+            // Freed memory is given back at once. Otherwise each thread keeps some for a while, and
+            // the peak depends on which of them run.
+            .env("MIMALLOC_PURGE_DELAY", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -102,17 +105,26 @@ impl Drop for Program {
 /// What became of the calls of a load.
 #[derive(Default)]
 struct Outcome {
-    answered: usize,
+    /// How long each answered call took.
+    answered: Vec<Duration>,
     /// How each refused call was refused, and how long that took.
     refused: Vec<(Status, Duration)>,
 }
 
 impl Outcome {
-    fn median(&self) -> Duration {
-        let mut times: Vec<_> = self.refused.iter().map(|(_, took)| *took).collect();
-        times.sort();
-        times.get(times.len() / 2).copied().unwrap_or_default()
+    fn median_of_refused(&self) -> Duration {
+        median(self.refused.iter().map(|(_, took)| *took))
     }
+
+    fn median_of_answered(&self) -> Duration {
+        median(self.answered.iter().copied())
+    }
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<_> = times.collect();
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// So many callers call for a while, all at one moment and again and again; then each waits for the
@@ -137,7 +149,7 @@ async fn offer(channels: &[Channel], callers: usize) -> Outcome {
                 tokio::time::sleep_until(next).await;
                 let asked = Instant::now();
                 match client.converse(ask_whole(question.clone())).await {
-                    Ok(_) => outcome.answered += 1,
+                    Ok(_) => outcome.answered.push(asked.elapsed()),
                     Err(status) => outcome.refused.push((status, asked.elapsed())),
                 }
                 next = (next + PERIOD).max(Instant::now() + PAUSE);
@@ -148,7 +160,7 @@ async fn offer(channels: &[Channel], callers: usize) -> Outcome {
     let mut all = Outcome::default();
     while let Some(outcome) = loads.join_next().await {
         let outcome = outcome.unwrap();
-        all.answered += outcome.answered;
+        all.answered.extend(outcome.answered);
         all.refused.extend(outcome.refused);
     }
     all
@@ -165,7 +177,7 @@ async fn memory_is_bounded_at_ten_times_the_load_and_what_is_too_much_is_refused
     assert!(sustained.refused.is_empty(), "{:?}", sustained.refused);
     let usual = program.peak();
 
-    let mut asked = sustained.answered;
+    let mut asked = sustained.answered.len();
     for _ in 0..2 {
         let began = Instant::now();
         let outcome = offer(&channels, TOO_MANY).await;
@@ -174,9 +186,9 @@ async fn memory_is_bounded_at_ten_times_the_load_and_what_is_too_much_is_refused
         println!(
             "{} answered and {} refused, half of them within {:?}; {:.1} MiB at most, {:.1} MiB \
              at the sustainable load",
-            outcome.answered,
+            outcome.answered.len(),
             outcome.refused.len(),
-            outcome.median(),
+            outcome.median_of_refused(),
             mebibytes(peak),
             mebibytes(usual),
         );
@@ -187,17 +199,23 @@ async fn memory_is_bounded_at_ten_times_the_load_and_what_is_too_much_is_refused
             let pushback: u64 = pushback.to_str().unwrap().parse().unwrap();
             assert!((50..500).contains(&pushback), "{pushback} ms");
         }
-        // A call that waited for a place would have waited for an answer of DashScope's.
-        assert!(outcome.median() < HOLD, "{:?}", outcome.median());
-        assert!(outcome.refused.len() > outcome.answered);
+        // A call that waited for a place would have waited for an answer of DashScope's. On a busy
+        // machine both take longer.
+        let (refused, answered) = (outcome.median_of_refused(), outcome.median_of_answered());
+        assert!(refused < answered, "{refused:?} and {answered:?}");
+        assert!(outcome.refused.len() > outcome.answered.len());
         // The places are never idle, and never more than they are.
         assert!(
-            outcome.answered >= sustained.answered / 2,
+            outcome.answered.len() >= sustained.answered.len() / 2,
             "{}",
-            outcome.answered
+            outcome.answered.len()
         );
-        assert!(outcome.answered <= PLACES * rounds, "{}", outcome.answered);
-        asked += outcome.answered;
+        assert!(
+            outcome.answered.len() <= PLACES * rounds,
+            "{}",
+            outcome.answered.len()
+        );
+        asked += outcome.answered.len();
         assert_eq!(
             upstream.seen().len(),
             asked,
