@@ -4,8 +4,9 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { ConnectError } from "@connectrpc/connect";
 
+import { chain, isFromServer, isLostConnection } from "./connect_error.js";
 import type { FieldViolation, ErrorDetails } from "./error.js";
 import type { Status } from "./gen/dashgate/client/v1/error_details_pb.js";
 import {
@@ -153,33 +154,4 @@ function codeOf(error: ConnectError): StatusCode {
   // The wire may have a number that gRPC does not define.
   const name = CODES[error.code];
   return name === undefined || name === "OK" ? "UNKNOWN" : name;
-}
-
-/** The gateway refused the stream before it processed it, or the connection was closed. */
-const LOST = /NGHTTP2_REFUSED_STREAM|ERR_HTTP2_GOAWAY_SESSION|ERR_HTTP2_SESSION_ERROR|EPIPE/;
-
-/** Whether a server sent this error, and not the gRPC library. */
-export function isFromServer(error: ConnectError): boolean {
-  return error.metadata.has("grpc-status") || error.metadata.has("grpc-status-details-bin");
-}
-
-/** An error and its causes, down to that of the platform. */
-function chain(error: Error): (Error & { code?: unknown })[] {
-  return error.cause instanceof Error ? [error, ...chain(error.cause)] : [error];
-}
-
-/**
- * Connect reports a broken connection as a cancelled or aborted call, as its server side does. Here
- * it is UNAVAILABLE: the caller did not cancel. A `fetch` that reached no server throws a
- * `TypeError`.
- */
-export function isLostConnection(error: ConnectError): boolean {
-  const code: Code = error.code;
-  return (
-    code === Code.Canceled ||
-    code === Code.Aborted ||
-    chain(error).some(
-      (one) => one instanceof TypeError || LOST.test(`${String(one.code)} ${one.message}`),
-    )
-  );
 }

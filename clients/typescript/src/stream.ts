@@ -6,13 +6,14 @@ import { ConnectError } from "@connectrpc/connect";
 
 import { Answer } from "./answer.js";
 import type { Call } from "./call.js";
+import { isFromServer } from "./connect_error.js";
 import { DashgateError } from "./error.js";
 import type { ConverseStreamResponse } from "./gen/dashgate/v1/conversation_service_pb.js";
 import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 import { responseHeaders, type ResponseHeaders } from "./headers.js";
 import { Resumption } from "./resume.js";
 import type { RetryBudget } from "./retry.js";
-import { isFromServer, withHeaders } from "./status.js";
+import { withHeaders } from "./status.js";
 import type { Waiting } from "./waiting.js";
 
 /** The response of one connection. The trailers are complete when the messages were read. */

@@ -7,7 +7,7 @@ import type { ClientHttp2Session, ClientHttp2Stream, OutgoingHttpHeaders } from 
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import type { Http2SessionManager } from "@connectrpc/connect-node";
 
-import { isFromServer, isLostConnection } from "../status.js";
+import { isFromServer, isLostConnection } from "../connect_error.js";
 import { REACH, type Reach } from "../waiting.js";
 
 /** The connection timeout of gRPC libraries: an unreachable host must not use up the deadline. */
