@@ -45,7 +45,7 @@ const RETRY_SPAN: Duration = Duration::from_secs(8);
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The end of a call that begins now.
-pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
+fn deadline(timeout: Duration) -> Option<Instant> {
     let timeout = Some(timeout).filter(|timeout| *timeout <= LONGEST)?;
     Instant::now().checked_add(timeout)
 }
@@ -71,10 +71,12 @@ impl Terms {
         }
     }
 
-    /// Sets the deadline, which may be that of another call.
-    pub(crate) fn end_at(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
-        self.is_late = self.is_over();
+    /// The same with the deadline of a call that this one is a part of. It was not over before that
+    /// call, whatever is left of it now.
+    pub(crate) fn within_call(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline.or(self.deadline);
+        self.is_late = false;
+        self
     }
 
     /// What the lines of this call in the log have in common.
@@ -153,8 +155,13 @@ impl Terms {
         &self,
         future: impl Future<Output = T>,
     ) -> Result<T, Error> {
-        let waited = self.within(future).await;
-        waited.map_err(|late| match self.client.is_unreached() && !self.is_late {
+        let late = match self.within(future).await {
+            Ok(waited) if !self.is_over() => return Ok(waited),
+            // Their end and the deadline came at once.
+            Ok(_) => self.late(),
+            Err(late) => late,
+        };
+        Err(match self.client.is_unreached() && !self.is_late {
             true => Error::unreached(self.client.target(), &self.request_id),
             false => late,
         })

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::files;
 use crate::media::{file_path, named};
 use crate::sniff;
-use crate::terms::{Terms, deadline};
+use crate::terms::Terms;
 use crate::v1::upload_media_request::Payload;
 use crate::v1::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
 
@@ -177,14 +177,13 @@ impl Upload {
 
     async fn run(self) -> Result<UploadMediaResponse, Error> {
         let timeout = self.timeout.unwrap_or_else(|| self.client.whole_timeout());
-        let deadline = deadline(timeout);
         let metadata = self.client.metadata(&self.metadata)?;
-        let (description, source) = (self.description, self.source);
-        send(&self.client, metadata, deadline, description, source).await
+        let terms = terms_of(&self.client, metadata, timeout);
+        logged(&terms, self.description, self.source).await
     }
 }
 
-/// Uploads what a source has.
+/// Uploads what a source has, as a part of a call with this deadline.
 pub(crate) async fn send(
     client: &Client,
     metadata: MetadataMap,
@@ -192,20 +191,23 @@ pub(crate) async fn send(
     description: MediaDescription,
     source: UploadSource,
 ) -> Result<UploadMediaResponse, Error> {
+    let terms = terms_of(client, metadata, client.whole_timeout()).within_call(deadline);
+    logged(&terms, description, source).await
+}
+
+fn terms_of(client: &Client, metadata: MetadataMap, timeout: Duration) -> Terms {
     let (metadata, request_id) = client::named(metadata);
-    let timeout = client.whole_timeout();
-    let mut terms = Terms::new(
-        client.clone(),
-        "UploadMedia",
-        metadata,
-        Some(timeout),
-        request_id,
-    );
-    if deadline.is_some() {
-        terms.end_at(deadline);
-    }
+    let timeout = Some(timeout);
+    Terms::new(client.clone(), "UploadMedia", metadata, timeout, request_id)
+}
+
+async fn logged(
+    terms: &Terms,
+    description: MediaDescription,
+    source: UploadSource,
+) -> Result<UploadMediaResponse, Error> {
     let mut log = terms.log();
-    let result = sent(&terms, description, source).await;
+    let result = sent(terms, description, source).await;
     log.end(result.as_ref());
     result
 }
