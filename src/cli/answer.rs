@@ -1,22 +1,16 @@
 //! An answer, assembled from the events of a stream or taken from a unary response.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::FinishReason;
+use dashgate_client::v1::content::Kind;
+use dashgate_client::v1::converse_stream_response::Event;
+use dashgate_client::v1::delta::Part;
 use prost_types::Struct;
 
-use crate::grpc::pb;
-use crate::grpc::pb::FinishReason;
-use crate::grpc::pb::content::Kind;
-use crate::grpc::pb::converse_stream_response::Event;
-use crate::grpc::pb::delta::Part;
-
 use super::hidden_parts;
-use super::stream_choice::Draft;
 use super::terminal_text::{Piece, audio_file, heard, sources, warning};
-
-/// The most audio of one answer that is kept: 45 minutes at DashScope's rate.
-const MAX_AUDIO_BYTES: usize = 128 << 20;
 
 /// The choice that is printed while it arrives. The others are printed after it.
 const FIRST: i32 = 0;
@@ -24,16 +18,12 @@ const FIRST: i32 = 0;
 /// An answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
-    /// The incomplete choices of a stream.
-    pub(crate) drafts: BTreeMap<i32, Draft>,
     /// The choices: one, unless `n` requested more.
     pub(crate) choices: Vec<pb::Choice>,
     /// URLs of generated images.
     pub(crate) images: Vec<String>,
     /// Bytes of audio received, which a terminal cannot play.
     pub(crate) audio_bytes: usize,
-    /// Whether there was more audio than is kept.
-    pub(crate) audio_cut: bool,
     /// Annotations of the input and search results, one per line.
     pub(crate) notes: Vec<String>,
     /// Sources of a web search.
@@ -68,41 +58,17 @@ pub(crate) struct Timing {
 }
 
 impl Answer {
-    /// Adds an event, and returns what is new.
-    pub(crate) fn take(&mut self, event: pb::ConverseStreamResponse) -> Vec<Piece> {
-        match event.event {
-            Some(Event::Started(started)) => {
-                self.model = started.model;
-                self.request_id = started.request_id;
-                self.upstream_request_id = started.upstream_request_id;
-                Vec::new()
-            }
-            Some(Event::Delta(delta)) => self.delta(delta).into_iter().collect(),
-            Some(Event::Completed(completed)) => self.completed(*completed),
-            Some(Event::Heartbeat(_)) | None => Vec::new(),
-        }
-    }
-
-    /// Adds a delta. The first choice is printed immediately, except for incomplete parts.
-    fn delta(&mut self, delta: pb::Delta) -> Option<Piece> {
-        let part = delta.part?;
+    /// Takes an event of a stream, and returns what is printed at once: parts of the first choice,
+    /// except for incomplete ones.
+    pub(crate) fn take(&mut self, event: &pb::ConverseStreamResponse) -> Option<Piece> {
+        let Some(Event::Delta(delta)) = &event.event else {
+            return None;
+        };
+        let part = delta.part.as_ref()?;
         if let Part::SearchInfo(info) = part {
-            let note = sources(&info);
-            self.search_info = Some(info);
-            return self.note(note);
+            return self.note(sources(info));
         }
-        if let Part::Audio(bytes) = &part {
-            let before = self.audio_bytes;
-            self.audio_bytes = before.saturating_add(bytes.len());
-            if self.audio_bytes > MAX_AUDIO_BYTES {
-                self.audio_cut = true;
-                return None;
-            }
-        }
-        let shown = (delta.choice_index == FIRST).then(|| self.shown(&part));
-        let draft = self.drafts.entry(delta.choice_index).or_default();
-        draft.add(part, delta.starts_part);
-        shown.flatten()
+        (delta.choice_index == FIRST).then(|| self.shown(part))?
     }
 
     fn shown(&mut self, part: &Part) -> Option<Piece> {
@@ -122,80 +88,65 @@ impl Answer {
         }
     }
 
-    fn completed(&mut self, completed: pb::Completed) -> Vec<Piece> {
-        let mut drafts = std::mem::take(&mut self.drafts);
-        for end in &completed.choices {
-            drafts.entry(end.index).or_default();
-        }
+    /// Ends a stream with its complete response, and returns what was not printed before.
+    pub(crate) fn complete(&mut self, response: pb::ConverseResponse) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        for (index, draft) in drafts {
-            let end = completed.choices.iter().find(|end| end.index == index);
-            let end = end.cloned().unwrap_or(pb::ChoiceEnd {
-                index,
-                ..pb::ChoiceEnd::default()
+        for choice in &response.choices {
+            pieces.extend(match choice.index == FIRST {
+                true => self.calls(choice),
+                false => self.other(choice),
             });
-            let choice = draft.finish(end);
-            pieces.extend(match index == FIRST {
-                true => self.calls(&choice),
-                false => self.other(&choice),
-            });
-            self.choices.push(choice);
         }
-        self.usage = completed.usage;
-        self.timing = completed.timing.as_ref().map(timing).unwrap_or_default();
-        self.extras = [completed.extra_output, completed.extra];
-        self.warnings = completed.warnings;
-        self.complete = true;
+        self.fill(response);
         pieces.extend(self.last());
         pieces
     }
 
     /// What other choices than the first have, for a stream that broke.
-    pub(crate) fn rest(&mut self) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        for (index, draft) in std::mem::take(&mut self.drafts) {
-            let choice = draft.finish(pb::ChoiceEnd {
-                index,
-                ..pb::ChoiceEnd::default()
-            });
-            if index != FIRST {
-                pieces.extend(self.other(&choice));
-            }
-        }
-        pieces
+    pub(crate) fn rest(&mut self, partial: &pb::ConverseResponse) -> Vec<Piece> {
+        let others = partial.choices.iter();
+        let others = others.filter(|choice| choice.index != FIRST);
+        others.flat_map(|choice| self.other(choice)).collect()
     }
 
     /// Converts a unary response, and returns what it contains.
     pub(crate) fn whole(response: pb::ConverseResponse) -> (Self, Vec<Piece>) {
-        let mut answer = Self {
-            model: response.model,
-            request_id: response.request_id,
-            upstream_request_id: response.upstream_request_id,
-            usage: response.usage.map(|usage| *usage),
-            timing: response.timing.as_ref().map(timing).unwrap_or_default(),
-            search_info: response.search_info,
-            extras: [response.extra_output, response.extra],
-            warnings: response.warnings,
-            complete: true,
-            ..Self::default()
-        };
+        let mut answer = Self::default();
         let mut pieces = Vec::new();
         for choice in &response.choices {
-            let parts = choice.message.iter().flat_map(|message| &message.content);
-            let sounds = parts.filter_map(sound).map(|bytes| bytes.len());
-            answer.audio_bytes = answer.audio_bytes.saturating_add(sounds.sum());
             pieces.extend(match choice.index == FIRST {
                 true => answer.pieces(choice),
                 false => answer.other(choice),
             });
         }
-        answer.choices = response.choices;
-        if let Some(info) = &answer.search_info {
-            let note = sources(info);
-            pieces.extend(answer.note(note));
+        if let Some(info) = &response.search_info {
+            pieces.extend(answer.note(sources(info)));
         }
+        answer.fill(response);
         pieces.extend(answer.last());
         (answer, pieces)
+    }
+
+    /// Takes what is printed at the end, or as JSON.
+    fn fill(&mut self, response: pb::ConverseResponse) {
+        let messages = response
+            .choices
+            .iter()
+            .filter_map(|one| one.message.as_ref());
+        let sounds = messages
+            .flat_map(|message| &message.content)
+            .filter_map(sound);
+        self.audio_bytes = sounds.map(bytes::Bytes::len).sum();
+        self.model = response.model;
+        self.request_id = response.request_id;
+        self.upstream_request_id = response.upstream_request_id;
+        self.usage = response.usage;
+        self.timing = response.timing.as_ref().map(timing).unwrap_or_default();
+        self.search_info = response.search_info;
+        self.extras = [response.extra_output, response.extra];
+        self.warnings = response.warnings;
+        self.choices = response.choices;
+        self.complete = true;
     }
 
     /// A further choice, with its number and its finish reason.
@@ -390,45 +341,26 @@ mod tests {
         }))
     }
 
+    fn message(content: Vec<pb::Content>) -> pb::Message {
+        pb::Message {
+            content,
+            ..pb::Message::default()
+        }
+    }
+
     #[test]
     fn a_stream_and_a_unary_answer_are_equal() {
-        let mut streamed = Answer::default();
-        for event in [
-            event(Event::Started(pb::Started {
-                model: "m".into(),
-                upstream_request_id: "up".into(),
-                request_id: "r".into(),
-                resumable: false,
-            })),
-            delta(Part::ReasoningText("hm".into())),
-            delta(Part::Text("a".into())),
-            event(Event::Heartbeat(pb::Heartbeat {})),
-            delta(Part::Text("b".into())),
-            delta(Part::ImageUri("https://i".into())),
-            event(Event::Completed(Box::new(pb::Completed {
-                choices: vec![pb::ChoiceEnd {
-                    index: 0,
-                    finish_reason: FinishReason::Stop.into(),
-                    raw_finish_reason: "stop".into(),
-                    extra: None,
-                }],
-                ..pb::Completed::default()
-            }))),
-        ] {
-            streamed.take(event);
-        }
         let image = pb::Image {
             source: Some(pb::image::Source::Uri("https://i".into())),
             ..pb::Image::default()
         };
         let kinds = [Kind::Text("ab".into()), Kind::Image(image)];
-        let (whole, pieces) = Answer::whole(pb::ConverseResponse {
+        let response = pb::ConverseResponse {
             choices: vec![pb::Choice {
                 finish_reason: FinishReason::Stop.into(),
                 message: Some(pb::Message {
                     reasoning_text: "hm".into(),
-                    content: kinds.map(super::super::attach::content).into(),
-                    ..pb::Message::default()
+                    ..message(kinds.map(super::super::attach::content).into())
                 }),
                 ..pb::Choice::default()
             }],
@@ -436,12 +368,21 @@ mod tests {
             request_id: "r".into(),
             upstream_request_id: "up".into(),
             ..pb::ConverseResponse::default()
-        });
-        let mut streamed = streamed;
-        // The unary response of this test has no role.
-        let role = &mut streamed.choices[0].message.as_mut().unwrap().role;
-        *role = pb::Role::Unspecified.into();
-        streamed.choices[0].raw_finish_reason.clear();
+        };
+        let mut streamed = Answer::default();
+        let mut shown = Vec::new();
+        for event in [
+            delta(Part::ReasoningText("hm".into())),
+            delta(Part::Text("a".into())),
+            event(Event::Heartbeat(pb::Heartbeat {})),
+            delta(Part::Text("b".into())),
+            delta(Part::ImageUri("https://i".into())),
+        ] {
+            shown.extend(streamed.take(&event));
+        }
+        assert_eq!(shown.len(), 4);
+        assert_eq!(streamed.complete(response.clone()), []);
+        let (whole, pieces) = Answer::whole(response);
         assert_eq!(format!("{streamed:?}"), format!("{whole:?}"));
         assert_eq!(pieces.len(), 3);
         assert_eq!(whole.text(), "ab");
@@ -450,10 +391,9 @@ mod tests {
     #[test]
     fn an_event_of_a_later_schema_is_skipped() {
         let mut answer = Answer::default();
-        assert_eq!(answer.take(pb::ConverseStreamResponse::default()), []);
+        assert_eq!(answer.take(&pb::ConverseStreamResponse::default()), None);
         let unknown = event(Event::Delta(pb::Delta::default()));
-        assert_eq!(answer.take(unknown), []);
-        assert!(!answer.complete);
+        assert_eq!(answer.take(&unknown), None);
     }
 
     #[test]
@@ -475,16 +415,12 @@ mod tests {
             "warning: NEW: m",
         ]
         .map(|line| Piece::Warning(line.to_owned()));
-        let completed = pb::Completed {
-            warnings: warnings.clone(),
-            ..pb::Completed::default()
-        };
-        let streamed = Answer::default().take(event(Event::Completed(Box::new(completed))));
-        assert_eq!(streamed, expected);
-        let (_, whole) = Answer::whole(pb::ConverseResponse {
+        let response = pb::ConverseResponse {
             warnings,
             ..pb::ConverseResponse::default()
-        });
+        };
+        assert_eq!(Answer::default().complete(response.clone()), expected);
+        let (_, whole) = Answer::whole(response);
         assert_eq!(whole, expected);
     }
 
@@ -496,41 +432,55 @@ mod tests {
 
     #[test]
     fn choices_are_shown_apart_and_what_cannot_be_shown_is_named() {
-        let call = |name: &str, arguments: &str| {
-            Part::ToolCall(pb::ToolCall {
-                name: name.into(),
-                arguments: arguments.into(),
-                ..pb::ToolCall::default()
-            })
-        };
-        let piece = |choice_index, starts_part, part| {
+        let piece = |choice_index, part| {
             event(Event::Delta(pb::Delta {
                 choice_index,
                 part: Some(part),
-                starts_part,
+                starts_part: false,
             }))
+        };
+        let text = |text: &str| super::super::attach::content(Kind::Text(text.into()));
+        let call = pb::ToolCall {
+            name: "weather".into(),
+            arguments: "{\"a\":1}".into(),
+            ..pb::ToolCall::default()
+        };
+        let file = pb::Content {
+            extra: Some(keys("file")),
+            ..pb::Content::default()
+        };
+        let choice = |index, message| pb::Choice {
+            index,
+            message: Some(message),
+            ..pb::Choice::default()
+        };
+        let first = pb::Message {
+            tool_calls: vec![call.clone()],
+            extra: Some(keys("refusal")),
+            ..message(vec![text("first"), file])
+        };
+        let response = pb::ConverseResponse {
+            choices: vec![
+                pb::Choice {
+                    extra: Some(keys("audio_metadata")),
+                    ..choice(0, first)
+                },
+                choice(1, message(vec![text("SECOND")])),
+            ],
+            extra: Some(keys("metrics")),
+            ..pb::ConverseResponse::default()
         };
         let mut answer = Answer::default();
         let mut pieces = Vec::new();
         for event in [
-            piece(0, false, Part::Text("fi".into())),
-            piece(1, false, Part::Text("SECOND".into())),
-            piece(0, false, Part::Text("rst".into())),
-            piece(0, false, call("weather", "{\"a\"")),
-            piece(0, false, call("", ":1}")),
-            piece(0, true, Part::Extra(keys("file"))),
-            piece(0, false, Part::MessageExtra(keys("refusal"))),
-            event(Event::Completed(Box::new(pb::Completed {
-                choices: vec![pb::ChoiceEnd {
-                    extra: Some(keys("audio_metadata")),
-                    ..pb::ChoiceEnd::default()
-                }],
-                extra: Some(keys("metrics")),
-                ..pb::Completed::default()
-            }))),
+            piece(0, Part::Text("fi".into())),
+            piece(1, Part::Text("SECOND".into())),
+            piece(0, Part::Text("rst".into())),
+            piece(0, Part::ToolCall(call)),
         ] {
-            pieces.extend(answer.take(event));
+            pieces.extend(answer.take(&event));
         }
+        pieces.extend(answer.complete(response.clone()));
         let note = |text: &str| Piece::Note(text.into());
         assert_eq!(
             pieces,
@@ -545,9 +495,8 @@ mod tests {
         );
         assert_eq!((answer.text().as_str(), answer.choices.len()), ("first", 2));
         // A stream that broke has the parts of other choices too.
-        let mut broken = Answer::default();
-        broken.take(piece(1, false, Part::Text("half".into())));
-        let half = Piece::Text("half".into());
-        assert_eq!(broken.rest(), [Piece::Choice(2), half]);
+        let second = Piece::Text("SECOND".into());
+        let rest = Answer::default().rest(&response);
+        assert_eq!(rest, [Piece::Choice(2), second]);
     }
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use dashgate_client::v1 as pb;
 
 use crate::chat::sniffing::Modality;
 use crate::config::{self, Client, Flags, ProcessEnvironment};
-use crate::grpc::pb;
 
 use super::attach::Attachment;
 use super::conversations;

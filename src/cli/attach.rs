@@ -6,11 +6,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::content::Kind;
 
 use crate::chat::sniffing::{self, HEAD_BYTES, Modality};
 use crate::config;
-use crate::grpc::pb;
-use crate::grpc::pb::content::Kind;
 
 use super::error::Failure;
 

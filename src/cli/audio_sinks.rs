@@ -1,8 +1,7 @@
 //! Where the audio of a live session goes: files, and a player that reads stdout.
 
 use bytes::Bytes;
-
-use crate::grpc::pb;
+use dashgate_client::v1 as pb;
 
 use super::audio_pipe::AudioPipe;
 use super::error::Failure;

@@ -1,31 +1,35 @@
 //! The media of stored turns, as files.
 
+use std::io;
 use std::path::Path;
 
-use crate::grpc::pb;
-use crate::grpc::pb::content::Kind;
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::content::Kind;
 
 use super::error::Failure;
 
-/// Writes the media of turns to files, named by turn and number.
-pub(super) async fn save_media(folder: &Path, turns: &[pb::Turn]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::usage(format!("cannot write to {}: {error}", folder.display()))
-    };
-    tokio::fs::create_dir_all(folder).await.map_err(failed)?;
-    for turn in turns {
-        let messages = turn.messages.iter().chain(&turn.answer);
-        let media = messages
-            .flat_map(|message| &message.content)
-            .flat_map(media);
-        for (number, (mime_type, data)) in (1..).zip(media) {
-            let file = format!("{}-{number}.{}", turn.number, extension(mime_type));
-            tokio::fs::write(folder.join(file), data)
-                .await
-                .map_err(failed)?;
-        }
+/// Creates the folder, if it does not exist.
+pub(super) async fn create(folder: &Path) -> Result<(), Failure> {
+    let created = tokio::fs::create_dir_all(folder).await;
+    created.map_err(|error| unwritten(folder, &error))
+}
+
+/// Writes the media of a turn to files, named by turn and number.
+pub(super) async fn save(folder: &Path, turn: &pb::Turn) -> Result<(), Failure> {
+    let messages = turn.messages.iter().chain(&turn.answer);
+    let media = messages
+        .flat_map(|message| &message.content)
+        .flat_map(media);
+    for (number, (mime_type, data)) in (1..).zip(media) {
+        let file = format!("{}-{number}.{}", turn.number, extension(mime_type));
+        let written = tokio::fs::write(folder.join(file), data).await;
+        written.map_err(|error| unwritten(folder, &error))?;
     }
     Ok(())
+}
+
+fn unwritten(folder: &Path, error: &io::Error) -> Failure {
+    Failure::usage(format!("cannot write to {}: {error}", folder.display()))
 }
 
 /// The media of a part that were sent as bytes.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::grpc::pb;
-use crate::grpc::pb::content::Kind;
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::content::Kind;
 
 use super::conversation_names::COLLECTION;
 use super::gateway_output::columns;

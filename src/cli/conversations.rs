@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use dashgate_client::v1 as pb;
+use tokio_stream::StreamExt as _;
 use tonic::Code;
 
-use crate::grpc::pb;
-
-use super::conversation_media::save_media;
+use super::conversation_media;
 use super::conversation_names::{COLLECTION, name};
 use super::conversation_view::{description, table};
 use super::error::Failure;
@@ -39,6 +39,12 @@ stdout has one JSON object with the field names of dashgate.v1.Conversation and 
 
 /// The most conversations that are read.
 const MAX_ITEMS: usize = 100_000;
+
+/// The turns that are fetched at once.
+const PAGE_TURNS: i32 = 100;
+
+/// How much of an export is printed at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Arguments of `conversations`.
 #[derive(Args, Debug)]
@@ -119,8 +125,13 @@ async fn text(
         }
         Verb::Show { id, turns } => {
             let conversation = one(gateway, id, timeout).await?;
-            let mut latest = Turns::of(&conversation.name, true, false);
-            let mut shown = latest.read(gateway, timeout, *turns).await?;
+            let mut latest = gateway.client.list_turns(&conversation.name);
+            latest = latest
+                .page_size(PAGE_TURNS)
+                .timeout(timeout)
+                .newest_first(true);
+            let shown = latest.take(*turns).collect::<Result<Vec<_>, _>>();
+            let mut shown = shown.await?;
             shown.reverse();
             match json {
                 true => exported(&conversation, &shown),
@@ -141,9 +152,8 @@ async fn text(
             let mut names = Vec::new();
             for id in ids {
                 let name = name(id);
-                let request = pb::DeleteConversationRequest { name: name.clone() };
-                let request = gateway.request(request, Some(timeout));
-                gateway.conversations().delete_conversation(request).await?;
+                let deletion = gateway.client.delete_conversation(&name);
+                deletion.timeout(timeout).await?;
                 names.push(name);
             }
             match json {
@@ -167,98 +177,32 @@ pub(crate) async fn opened(
     model: &str,
 ) -> Result<pb::Conversation, Failure> {
     let name = name(id);
-    let request = pb::GetConversationRequest { name: name.clone() };
-    let request = gateway.request(request, None);
-    match gateway.conversations().get_conversation(request).await {
-        Ok(found) => return Ok(found.into_inner().conversation.unwrap_or_default()),
-        Err(status) if status.code() == Code::NotFound => {}
-        Err(status) => return Err(status.into()),
+    match gateway.client.get_conversation(&name).await {
+        Ok(found) => return Ok(found),
+        Err(error) if error.code() == Code::NotFound => {}
+        Err(error) => return Err(error.into()),
     }
-    let conversation = pb::Conversation {
-        model: model.to_owned(),
-        ..pb::Conversation::default()
-    };
-    let request = pb::CreateConversationRequest {
-        conversation_id: name.strip_prefix(COLLECTION).unwrap_or(id).to_owned(),
-        conversation: Some(conversation),
-    };
-    let request = gateway.request(request, None);
-    match gateway.conversations().create_conversation(request).await {
-        Ok(created) => Ok(created.into_inner().conversation.unwrap_or_default()),
+    let id = name.strip_prefix(COLLECTION).unwrap_or(id);
+    let creation = gateway.client.create_conversation().id(id).model(model);
+    match creation.await {
+        Ok(created) => Ok(created),
         // Another one was faster.
-        Err(status) if status.code() == Code::AlreadyExists => Ok(pb::Conversation {
+        Err(error) if error.code() == Code::AlreadyExists => Ok(pb::Conversation {
             name,
             ..pb::Conversation::default()
         }),
-        Err(status) => Err(status.into()),
+        Err(error) => Err(error.into()),
     }
 }
 
 async fn one(gateway: &Gateway, id: &str, timeout: Duration) -> Result<pb::Conversation, Failure> {
-    let request = pb::GetConversationRequest { name: name(id) };
-    let request = gateway.request(request, Some(timeout));
-    let response = gateway.conversations().get_conversation(request).await?;
-    Ok(response.into_inner().conversation.unwrap_or_default())
+    let found = gateway.client.get_conversation(name(id)).timeout(timeout);
+    Ok(found.await?)
 }
 
 async fn all(gateway: &Gateway, timeout: Duration) -> Result<Vec<pb::Conversation>, Failure> {
-    let mut all = Vec::new();
-    let mut request = pb::ListConversationsRequest::default();
-    loop {
-        let page = gateway.request(request.clone(), Some(timeout));
-        let page = gateway.conversations().list_conversations(page).await?;
-        let page = page.into_inner();
-        all.extend(page.conversations);
-        if page.next_page_token.is_empty() || all.len() >= MAX_ITEMS {
-            return Ok(all);
-        }
-        request.page_token = page.next_page_token;
-    }
-}
-
-/// The turns of a conversation.
-struct Turns(pb::ListTurnsRequest);
-
-impl Turns {
-    fn of(name: &str, newest_first: bool, include_media: bool) -> Self {
-        Self(pb::ListTurnsRequest {
-            name: name.to_owned(),
-            page_size: 100,
-            page_token: String::new(),
-            include_media,
-            newest_first,
-        })
-    }
-
-    /// Reads this many.
-    async fn read(
-        &mut self,
-        gateway: &Gateway,
-        timeout: Duration,
-        count: usize,
-    ) -> Result<Vec<pb::Turn>, Failure> {
-        let mut turns = Vec::new();
-        let mut is_last = false;
-        while turns.len() < count && !is_last {
-            let page = self.page(gateway, timeout).await?;
-            turns.extend(page);
-            is_last = self.0.page_token.is_empty();
-        }
-        turns.truncate(count);
-        Ok(turns)
-    }
-
-    /// Reads the next page. Without a token for another one, it is the last.
-    async fn page(
-        &mut self,
-        gateway: &Gateway,
-        timeout: Duration,
-    ) -> Result<Vec<pb::Turn>, Failure> {
-        let page = gateway.request(self.0.clone(), Some(timeout));
-        let page = gateway.conversations().list_turns(page).await?.into_inner();
-        self.0.page_token = page.next_page_token;
-        Ok(page.turns)
-    }
+    let list = gateway.client.list_conversations().timeout(timeout);
+    Ok(list.take(MAX_ITEMS).collect::<Result<_, _>>().await?)
 }
 
 fn line(fields: Vec<(&str, Shown)>) -> Result<String, Failure> {
@@ -283,38 +227,45 @@ async fn export(
     terminal: &mut Terminal,
 ) -> Result<String, Failure> {
     let schema = Schema::read();
-    let mut turns = Turns::of(&conversation.name, false, media.is_some());
+    let mut turns = gateway.client.list_turns(&conversation.name);
+    turns = turns
+        .page_size(PAGE_TURNS)
+        .timeout(timeout)
+        .include_media(media.is_some());
+    if let Some(folder) = media {
+        conversation_media::create(folder).await?;
+    }
     let mut text = exported(conversation, &[])?;
     // The list is still open.
     text.truncate(text.trim_end_matches("]}\n").len());
     let mut has_turns = false;
-    let mut page = turns.page(gateway, timeout).await?;
     loop {
-        if let Some(folder) = media {
-            save_media(folder, &page).await?;
-        }
-        for turn in &page {
-            if has_turns {
-                text.push(',');
+        let turn = match turns.next().await {
+            Some(Ok(turn)) => turn,
+            None => {
+                text.push_str("]}\n");
+                return Ok(text);
             }
-            has_turns = true;
-            let fields = message_json::fields(&schema, "Turn", turn);
-            text.push_str(gateway_output::line(&fields)?.trim_end());
-        }
-        if turns.0.page_token.is_empty() {
-            text.push_str("]}\n");
-            return Ok(text);
-        }
-        terminal.answer(&text)?;
-        text.clear();
-        page = match turns.page(gateway, timeout).await {
-            Ok(page) => page,
-            Err(failure) => {
+            Some(Err(error)) if has_turns => {
                 // The failure is a line of its own.
-                terminal.answer("\n")?;
-                return Err(failure);
+                terminal.answer(&format!("{text}\n"))?;
+                return Err(error.into());
             }
+            Some(Err(error)) => return Err(error.into()),
         };
+        if let Some(folder) = media {
+            conversation_media::save(folder, &turn).await?;
+        }
+        if has_turns {
+            text.push(',');
+        }
+        has_turns = true;
+        let fields = message_json::fields(&schema, "Turn", &turn);
+        text.push_str(gateway_output::line(&fields)?.trim_end());
+        if text.len() > PIECE_BYTES {
+            terminal.answer(&text)?;
+            text.clear();
+        }
     }
 }
 

@@ -7,8 +7,7 @@
 use std::collections::VecDeque;
 
 use crossterm::terminal;
-
-use crate::grpc::pb;
+use dashgate_client::v1 as pb;
 
 use super::terminal::{Terminal, Unwritten};
 

@@ -1,16 +1,15 @@
 //! One call: sends a conversation and prints the answer.
 
-use std::cell::Cell;
 use std::time::Duration;
 
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::content::Kind;
+use dashgate_client::{Call, Error};
 use prost::Message as _;
-use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::chat::sniffing::Modality;
 use crate::config::DefaultModels;
-use crate::grpc::pb;
-use crate::grpc::pb::content::Kind;
 use crate::grpc::status_code;
 
 use super::answer::Answer;
@@ -24,8 +23,6 @@ use super::upload::{From, Upload, upload};
 
 /// The most bytes of a message besides media and text: options, names, length prefixes.
 const FRAME_BYTES: usize = 64 << 10;
-/// How long after its deadline a call is awaited: the gateway's own status is more specific.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// How a call is made.
 #[derive(Clone, Debug, Default)]
@@ -158,41 +155,19 @@ pub(crate) async fn ask(
     manner: &Manner,
     terminal: &mut Terminal,
 ) -> Result<Answer, Failure> {
-    let begun = Instant::now();
     let mut printer = Printer::default();
-    let heard = Cell::new(false);
-    let asking = async {
-        match manner.whole {
-            true => {
-                let whole = whole(gateway, conversation, manner, &mut printer, terminal);
-                Box::pin(whole).await
-            }
-            false => {
-                let shown = (manner, &heard);
-                let stream = stream(gateway, conversation, shown, &mut printer, terminal);
-                Box::pin(stream).await
-            }
-        }
-    };
-    let silent = async {
-        let failure = gateway.silent().await;
-        match heard.get() {
-            true => std::future::pending().await,
-            false => failure,
-        }
-    };
-    let asking = async {
-        tokio::select! {
-            biased;
-            asked = asking => asked,
-            failure = silent => Err(failure),
-        }
-    };
-    let asked = match manner.timeout {
-        None => asking.await,
-        Some(timeout) => tokio::time::timeout(timeout + GRACE, asking)
+    let asked = match manner.whole {
+        true => Box::pin(whole(gateway, conversation, manner, &mut printer, terminal)).await,
+        false => {
+            Box::pin(stream(
+                gateway,
+                conversation,
+                manner,
+                &mut printer,
+                terminal,
+            ))
             .await
-            .unwrap_or_else(|_| Err(late(timeout))),
+        }
     };
     match asked {
         Ok(answer) => {
@@ -204,7 +179,6 @@ pub(crate) async fn ask(
         Err(failure) => {
             // The error is printed on a line of its own, after the output so far.
             printer.end(terminal)?;
-            let failure = on_time(failure, begun, manner.timeout);
             Err(gateway.explained(failure).await)
         }
     }
@@ -213,40 +187,32 @@ pub(crate) async fn ask(
 async fn stream(
     gateway: &Gateway,
     conversation: pb::Conversation,
-    (manner, heard): (&Manner, &Cell<bool>),
+    manner: &Manner,
     printer: &mut Printer,
     terminal: &mut Terminal,
 ) -> Result<Answer, Failure> {
-    let message = pb::ConverseStreamRequest {
-        conversation: Some(conversation),
-        options: options(manner).map(Box::new),
-        request_id: String::new(),
-        ..pb::ConverseStreamRequest::default()
-    };
-    let request = gateway.request(message, manner.timeout);
-    let mut events = gateway
-        .conversations()
-        .converse_stream(request)
-        .await?
-        .into_inner();
-    heard.set(true);
+    let call = gateway.client.stream(conversation);
+    let opened = settings(call, manner).await;
+    let mut events = opened.map_err(|error| failed(error, manner))?;
     let mut answer = Answer::default();
-    let broken = loop {
-        match events.message().await {
-            Ok(Some(event)) => {
-                for piece in answer.take(event) {
-                    show(&piece, manner, printer, terminal)?;
-                }
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => show(answer.take(&event), manner, printer, terminal)?,
+            Err(error) => {
+                let partial = events.partial();
+                let rest = partial.map(|partial| answer.rest(partial.raw()));
+                show(rest.into_iter().flatten(), manner, printer, terminal)?;
+                return Err(failed(error, manner));
             }
-            Ok(None) if answer.complete => return Ok(answer),
-            Ok(None) => break Status::internal("the stream ended without its last event"),
-            Err(status) => break status,
         }
-    };
-    for piece in answer.rest() {
-        show(&piece, manner, printer, terminal)?;
     }
-    Err(broken.into())
+    let whole = events
+        .finish()
+        .await
+        .map_err(|error| failed(error, manner))?;
+    let pieces = answer.complete(whole.into_raw());
+    show(pieces, manner, printer, terminal)?;
+    Ok(answer)
 }
 
 async fn whole(
@@ -256,63 +222,55 @@ async fn whole(
     printer: &mut Printer,
     terminal: &mut Terminal,
 ) -> Result<Answer, Failure> {
-    let message = pb::ConverseRequest {
-        conversation: Some(conversation),
-        options: options(manner).map(Box::new),
-        request_id: String::new(),
-        ..pb::ConverseRequest::default()
-    };
-    let request = gateway.request(message, manner.timeout);
-    let response = gateway.conversations().converse(request).await?;
-    let (answer, pieces) = Answer::whole(response.into_inner());
-    for piece in &pieces {
-        show(piece, manner, printer, terminal)?;
-    }
+    let call = gateway.client.converse(conversation);
+    let whole = settings(call, manner).await;
+    let whole = whole.map_err(|error| failed(error, manner))?;
+    let (answer, pieces) = Answer::whole(whole.into_raw());
+    show(pieces, manner, printer, terminal)?;
     Ok(answer)
 }
 
 fn show(
-    piece: &Piece,
+    pieces: impl IntoIterator<Item = Piece>,
     manner: &Manner,
     printer: &mut Printer,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     if manner.shown {
-        printer.show(piece, terminal)?;
+        for piece in pieces {
+            printer.show(&piece, terminal)?;
+        }
     }
     Ok(())
 }
 
-fn options(manner: &Manner) -> Option<pb::GenerationOptions> {
-    let set = manner.options != pb::GenerationOptions::default();
-    set.then(|| manner.options.clone())
+/// Sets what the command line sets.
+fn settings<Kind>(mut call: Call<Kind>, manner: &Manner) -> Call<Kind> {
+    if manner.options != pb::GenerationOptions::default() {
+        call = call.options(manner.options.clone());
+    }
+    match manner.timeout {
+        Some(timeout) => call.timeout(timeout),
+        None => call,
+    }
 }
 
-fn late(timeout: Duration) -> Failure {
-    Failure::failed(
-        status_code::name(Code::DeadlineExceeded),
-        format!("the call took longer than {timeout:?}"),
-    )
-    .with_advice("set a longer timeout: `--timeout 5m`")
-}
-
-/// The gRPC library has a timer of its own for the response headers, and reports CANCELLED if it
-/// expires before the gateway's status arrives. The actual cause is the deadline.
-fn on_time(failure: Failure, begun: Instant, timeout: Option<Duration>) -> Failure {
-    match timeout {
-        Some(timeout)
-            if failure.code == status_code::name(Code::Cancelled)
-                && failure.reason.is_empty()
-                && begun.elapsed() >= timeout =>
-        {
-            late(timeout)
-        }
-        _ => failure,
+/// The failure of a call; one without an answer of the gateway in time names the timeout.
+fn failed(error: Error, manner: &Manner) -> Failure {
+    let is_own = error.raw_reason() == "DEADLINE_EXCEEDED" && error.attempts().is_none();
+    match manner.timeout {
+        Some(timeout) if is_own => Failure::failed(
+            status_code::name(Code::DeadlineExceeded),
+            format!("the call took longer than {timeout:?}"),
+        )
+        .with_advice("set a longer timeout: `--timeout 5m`"),
+        _ => error.into(),
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use tonic::Status;
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::super::gateway::stand_in::{StandIn, Then, completed, delta, says, started};
@@ -403,7 +361,7 @@ pub(crate) mod tests {
             .await;
         let (mut terminal, _, _) = fake::terminal(false, false);
         let failure = ask(&gateway, asked("hi"), &shown(), &mut terminal).await;
-        assert!(failure.unwrap_err().message.contains("last event"));
+        assert_eq!(failure.unwrap_err().reason, "STREAM_TRUNCATED");
     }
 
     #[tokio::test]
@@ -463,7 +421,6 @@ pub(crate) mod tests {
         let stand_in = StandIn::new([]);
         let mut gateway = stand_in.start().await;
         gateway.max_request_bytes = FRAME_BYTES + 100_000;
-        gateway.chunk_bytes = 131_072;
         let (mut terminal, _, _) = fake::terminal(false, false);
         let manner = shown();
         let before = asked("");
@@ -485,7 +442,7 @@ pub(crate) mod tests {
         assert_eq!(description.model, "m");
         assert_eq!(description.mime_type, "audio/pcm");
         assert_eq!(description.size_bytes, Some(300_000));
-        assert_eq!(sizes, &[131_072, 131_072, 37_856]);
+        assert_eq!(sizes, &[262_144, 37_856]);
     }
 
     #[test]

@@ -1,24 +1,20 @@
 //! The gateway that a command calls: a remote one, or one in this process.
 
+use std::error::Error as _;
 use std::time::Duration;
 
+use dashgate_client::Client;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Channel;
 
 use crate::app;
-use crate::config::{self, Client, ClientTls, Flags, ProcessEnvironment, Settings};
+use crate::config::{self, Flags, ProcessEnvironment, Settings};
 use crate::error::Error;
-use crate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use crate::grpc::pb::health::HealthCheckRequest;
 use crate::grpc::pb::health::health_client::HealthClient;
-use crate::grpc::pb::live_service_client::LiveServiceClient;
-use crate::grpc::pb::media_service_client::MediaServiceClient;
-use crate::grpc::pb::model_service_client::ModelServiceClient;
 
-use super::channel::channel;
+use super::connect::connect;
 use super::error::Failure;
 use super::exit::Exit;
 use super::probe;
@@ -26,19 +22,10 @@ use super::terminal::Terminal;
 
 /// Timeout of stopping the gateway of this process, which only closes connections.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a server may send nothing on a call before its health is checked. Most answers start
-/// earlier.
-const SILENCE: Duration = Duration::from_secs(3);
-/// Timeout of that health check: a slow line that is busy with the request, or a lost packet or
-/// two, fit in. No model is called.
+/// Timeout of the first answer of a server: a slow line, or a lost packet or two, fit in.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// The largest response. The gateway limits DashScope's responses to 64 MiB before base64 is
-/// decoded.
-const MAX_ANSWER_BYTES: usize = 128 << 20;
 /// The assumed request limit of a remote gateway: the default of its settings.
 const ASSUMED_REQUEST_BYTES: usize = 16 << 20;
-/// The size of upload chunks: large enough to be fast, small enough for any gateway.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// Printed when the emulator answers, so that the answer is not mistaken for a model's.
 const EMBEDDED: &str = "answering from the embedded emulator, which measures media and is not a \
@@ -46,20 +33,18 @@ const EMBEDDED: &str = "answering from the embedded emulator, which measures med
 
 /// A connection to a gateway.
 pub(crate) struct Gateway {
-    channel: Channel,
-    /// Address and TLS settings of a remote gateway; `None`: it is in this process.
-    elsewhere: Option<(String, ClientTls)>,
-    authorization: Option<MetadataValue<Ascii>>,
+    /// Makes the calls.
+    pub(crate) client: Client,
+    /// The address of a remote gateway; `None`: it is in this process.
+    elsewhere: Option<String>,
     /// The largest request that it accepts.
     pub(crate) max_request_bytes: usize,
-    /// The size of upload chunks.
-    pub(crate) chunk_bytes: usize,
     local: Option<Local>,
 }
 
 impl Gateway {
     /// Connects to the gateway of the settings, or starts one in this process.
-    pub(crate) async fn open(flags: &Flags, client: &Client) -> Result<Self, Failure> {
+    pub(crate) async fn open(flags: &Flags, client: &config::Client) -> Result<Self, Failure> {
         match &client.server {
             Some(address) => {
                 let connected = Self::connect(address, client).await;
@@ -77,13 +62,13 @@ impl Gateway {
     }
 
     /// Connects to a remote gateway.
-    pub(crate) async fn connect(address: &str, client: &Client) -> Result<Self, Failure> {
+    pub(crate) async fn connect(address: &str, client: &config::Client) -> Result<Self, Failure> {
+        let client = connect(address, client.api_key.as_ref(), &client.tls).await?;
+        expect_answer(&client, address).await?;
         Ok(Self {
-            channel: channel(address, &client.tls).await?,
-            elsewhere: Some((address.to_owned(), client.tls.clone())),
-            authorization: authorization(client)?,
+            client,
+            elsewhere: Some(address.to_owned()),
             max_request_bytes: ASSUMED_REQUEST_BYTES,
-            chunk_bytes: CHUNK_BYTES,
             local: None,
         })
     }
@@ -92,13 +77,11 @@ impl Gateway {
     pub(crate) async fn start(settings: &Settings) -> Result<Self, Failure> {
         app::start_log(settings);
         let local = Local::start(settings).await?;
-        let channel = channel(&local.address, &settings.client.tls).await?;
+        let config::Client { api_key, tls, .. } = &settings.client;
         Ok(Self {
-            channel,
+            client: connect(&local.address, api_key.as_ref(), tls).await?,
             elsewhere: None,
-            authorization: authorization(&settings.client)?,
             max_request_bytes: settings.server.max_request_bytes,
-            chunk_bytes: settings.server.max_chunk_bytes.min(CHUNK_BYTES),
             local: Some(local),
         })
     }
@@ -110,78 +93,38 @@ impl Gateway {
         }
     }
 
-    /// A client of the conversation service.
-    pub(crate) fn conversations(&self) -> ConversationServiceClient<Channel> {
-        ConversationServiceClient::new(self.channel.clone())
-            .max_decoding_message_size(MAX_ANSWER_BYTES)
-    }
-
-    /// A client of the media service.
-    pub(crate) fn media(&self) -> MediaServiceClient<Channel> {
-        MediaServiceClient::new(self.channel.clone())
-    }
-
-    /// A client of the live service.
-    pub(crate) fn live(&self) -> LiveServiceClient<Channel> {
-        LiveServiceClient::new(self.channel.clone())
-    }
-
-    /// A client of the model service.
-    pub(crate) fn models(&self) -> ModelServiceClient<Channel> {
-        ModelServiceClient::new(self.channel.clone())
-    }
-
-    /// A request with the API key and the deadline.
-    pub(crate) fn request<T>(&self, message: T, timeout: Option<Duration>) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        if let Some(value) = &self.authorization {
-            request
-                .metadata_mut()
-                .insert("authorization", value.clone());
-        }
-        if let Some(timeout) = timeout {
-            request.set_timeout(timeout);
-        }
-        request
-    }
-
-    /// Completes when the server is unresponsive: it accepted the connection, and answers neither
-    /// the pending call nor a health check. Any answer counts, also a refusal. The check uses a
-    /// connection of its own, because the first one may be busy with a large request.
-    pub(crate) async fn silent(&self) -> Failure {
-        let Some((address, tls)) = &self.elsewhere else {
-            return std::future::pending().await;
-        };
-        tokio::time::sleep(SILENCE).await;
-        let channel = match timeout(ANSWER_WITHIN, channel(address, tls)).await {
-            Ok(Ok(channel)) => channel,
-            // It refuses a second connection, which says nothing about the first.
-            Ok(Err(_)) => return std::future::pending().await,
-            Err(_) => return silent(address, SILENCE + ANSWER_WITHIN),
-        };
-        let mut health = HealthClient::new(channel);
-        let checked = health.check(HealthCheckRequest::default());
-        match timeout(ANSWER_WITHIN, checked).await {
-            Ok(_) => std::future::pending().await,
-            Err(_) => silent(address, SILENCE + ANSWER_WITHIN),
-        }
-    }
-
     /// Adds to a failure which kind of server answers, if it is not a gateway.
     pub(crate) async fn explained(&self, failure: Failure) -> Failure {
         match &self.elsewhere {
-            Some((address, _)) => probe::explained(failure, address).await,
+            Some(address) => probe::explained(failure, address).await,
             None => failure,
         }
     }
 
     /// Stops the gateway of this process, if there is one.
     pub(crate) async fn stop(self) {
+        // A call that was interrupted is cancelled at the gateway, too.
+        self.client.settle().await;
         // The connection is closed first: a gateway that drains waits for it.
-        drop(self.channel);
+        drop(self.client);
         if let Some(local) = self.local {
             local.stop().await;
         }
+    }
+}
+
+/// Waits until a server answers a health check, whatever it says: calls that do not reach a gateway
+/// are repeated, which takes seconds. No model is called.
+async fn expect_answer(client: &Client, address: &str) -> Result<(), Failure> {
+    let mut health = HealthClient::new(client.channel());
+    let checked = health.check(HealthCheckRequest::default());
+    match timeout(ANSWER_WITHIN, checked).await {
+        // Only an error of the connection has a cause.
+        Ok(Err(status)) if status.source().is_some() => {
+            Err(probe::explained(status.into(), address).await)
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err(silent(address, ANSWER_WITHIN)),
     }
 }
 
@@ -194,7 +137,6 @@ pub(crate) fn silent(address: &str, waited: Duration) -> Failure {
     .with_advice("is the port that of a gateway?")
 }
 
-/// The gateway of this process.
 /// Adds that the command can do without a gateway that is not reached.
 fn with_own_gateway(failure: Failure, flags: &Flags) -> Failure {
     // Commands with a gateway of their own set its address in their name.
@@ -208,6 +150,7 @@ fn with_own_gateway(failure: Failure, flags: &Flags) -> Failure {
     }
 }
 
+/// The gateway of this process.
 struct Local {
     address: String,
     embedded: bool,
@@ -246,22 +189,6 @@ impl Local {
     }
 }
 
-fn authorization(client: &Client) -> Result<Option<MetadataValue<Ascii>>, Failure> {
-    let Some(key) = &client.api_key else {
-        return Ok(None);
-    };
-    // The settings only accept printable ASCII, which is valid in a header.
-    let value = format!("Bearer {}", key.expose()).parse();
-    let mut value: MetadataValue<Ascii> = value.map_err(|_| {
-        Failure::usage(
-            "the key in DASHGATE_API_KEY has characters that a header \
-                                     cannot contain",
-        )
-    })?;
-    value.set_sensitive(true);
-    Ok(Some(value))
-}
-
 /// A fake gateway for tests: it gives scripted answers and records requests.
 #[cfg(test)]
 pub(crate) mod stand_in {
@@ -270,14 +197,16 @@ pub(crate) mod stand_in {
     use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll};
 
+    use dashgate_client::v1;
     use futures_core::Stream;
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use hyper_util::service::TowerToHyperService;
+    use prost::Message;
     use tokio::net::TcpListener;
     use tokio::sync::watch;
     use tonic::{Request, Response, Status, Streaming};
 
-    use crate::config::{Client, ClientTls};
+    use crate::config::{self, ClientTls};
     use crate::grpc::pb;
     use crate::grpc::pb::content::Kind;
     use crate::grpc::pb::conversation_service_server::{
@@ -290,7 +219,6 @@ pub(crate) mod stand_in {
     use crate::secret::Secret;
 
     use super::Gateway;
-    use crate::cli::attach;
 
     /// How a stream continues after its events.
     #[derive(Clone, Debug)]
@@ -303,17 +231,22 @@ pub(crate) mod stand_in {
         Hang,
     }
 
-    /// The recorded requests.
+    /// The recorded requests, as messages of the client.
     #[derive(Default)]
     pub(crate) struct Asked {
         /// The conversations.
-        pub(crate) conversations: Vec<pb::Conversation>,
+        pub(crate) conversations: Vec<v1::Conversation>,
         /// The options.
-        pub(crate) options: Vec<Option<pb::GenerationOptions>>,
+        pub(crate) options: Vec<Option<v1::GenerationOptions>>,
         /// The values of `authorization`.
         pub(crate) keys: Vec<String>,
         /// Descriptions of uploads, and the sizes of their chunks.
         pub(crate) uploads: Vec<(pb::MediaDescription, Vec<usize>)>,
+    }
+
+    /// A message of the server as that of the client.
+    fn of_client<M: Message + Default>(message: &impl Message) -> M {
+        M::decode(message.encode_to_vec().as_slice()).unwrap()
     }
 
     /// The events of a stream, and how it continues.
@@ -362,7 +295,7 @@ pub(crate) mod stand_in {
                     .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
                     .await;
             });
-            let client = Client {
+            let client = config::Client {
                 server: None,
                 api_key: Some(Secret::new("k-1")),
                 tls: ClientTls::default(),
@@ -385,6 +318,20 @@ pub(crate) mod stand_in {
                 .wait_for(|count| *count > 0)
                 .await
                 .unwrap();
+        }
+
+        fn record(
+            &self,
+            conversation: Option<&pb::Conversation>,
+            options: Option<&pb::GenerationOptions>,
+        ) {
+            let mut asked = self.asked();
+            asked
+                .options
+                .push(options.map(|options| of_client(options)));
+            asked
+                .conversations
+                .extend(conversation.map(|conversation| of_client(conversation)));
         }
 
         fn answer(&self, key: Option<&tonic::metadata::AsciiMetadataValue>) -> Script {
@@ -445,16 +392,16 @@ pub(crate) mod stand_in {
         ) -> Result<Response<pb::ConverseResponse>, Status> {
             let (events, then) = self.answer(request.metadata().get("authorization"));
             let message = request.into_inner();
-            self.asked()
-                .options
-                .push(message.options.map(|options| *options));
-            self.asked().conversations.extend(message.conversation);
+            self.record(message.conversation.as_ref(), message.options.as_deref());
             if let Then::Fail(status) = then {
                 return Err(status);
             }
             let text = events.iter().filter_map(|event| match event {
                 Event::Delta(delta) => match &delta.part {
-                    Some(Part::Text(text)) => Some(attach::content(Kind::Text(text.clone()))),
+                    Some(Part::Text(text)) => Some(pb::Content {
+                        kind: Some(Kind::Text(text.clone())),
+                        ..pb::Content::default()
+                    }),
                     other => panic!("{other:?} is not for a whole answer"),
                 },
                 Event::Started(_) | Event::Heartbeat(_) | Event::Completed(_) => None,
@@ -477,10 +424,7 @@ pub(crate) mod stand_in {
         ) -> Result<Response<Events>, Status> {
             let (events, then) = self.answer(request.metadata().get("authorization"));
             let message = request.into_inner();
-            self.asked()
-                .options
-                .push(message.options.map(|options| *options));
-            self.asked().conversations.extend(message.conversation);
+            self.record(message.conversation.as_ref(), message.options.as_deref());
             Ok(Response::new(Events {
                 events: events.into(),
                 then: Some(then),

@@ -56,7 +56,6 @@ async fn start(
     let asking = Box::pin(text(&gateway, &mut *terminal));
     let done = tokio::select! {
         done = asking => done,
-        failure = gateway.silent() => Err(failure),
         _ = signals.next() => Err(Failure::cancelled()),
     };
     let done = match done {

@@ -11,7 +11,7 @@ use crate::grpc::pb::health::HealthCheckRequest;
 use crate::grpc::pb::health::health_check_response::ServingStatus;
 use crate::grpc::pb::health::health_client::HealthClient;
 
-use super::channel::channel;
+use super::connect::connect;
 use super::error::Failure;
 use super::exit::Exit;
 use super::gateway::silent;
@@ -73,7 +73,8 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     };
     let connected = Cell::new(false);
     let asking = async {
-        let mut health = HealthClient::new(channel(&address, &client.tls).await?);
+        let gateway = connect(&address, None, &client.tls).await?;
+        let mut health = HealthClient::new(gateway.channel());
         connected.set(true);
         let request = HealthCheckRequest {
             service: arguments.service,

@@ -1,10 +1,9 @@
 //! Reports the parts of an answer that a terminal does not show.
 
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::content::Kind;
 use prost_types::Struct;
 use prost_types::value::Kind as Open;
-
-use crate::grpc::pb;
-use crate::grpc::pb::content::Kind;
 
 /// The most parts that are named in the line.
 const MAX_NAMED: usize = 8;

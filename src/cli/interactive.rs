@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use dashgate_client::v1 as pb;
+
 use crate::chat::sniffing::Modality;
 use crate::config::DefaultModels;
-use crate::grpc::pb;
 
 use super::answer::Answer;
 use super::attach::Attachment;

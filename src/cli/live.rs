@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use tokio::sync::{mpsc, watch};
+use dashgate_client::LiveSender;
+use dashgate_client::v1 as pb;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{self, ProcessEnvironment};
-use crate::grpc::pb;
-use crate::grpc::pb::converse_live_request::Event as Input;
 
 use super::audio_pipe::AudioPipe;
 use super::audio_sinks::AudioSinks;
@@ -20,10 +20,8 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::gateway::Gateway;
 use super::gateway_flags::Remote;
-use super::live_call::{LiveCall, inputs};
 use super::live_json::EventJson;
-use super::live_method::{Converse, converse};
-use super::live_run::{self, Stop};
+use super::live_run::{self, Sending};
 use super::live_view::LiveView;
 use super::output_file::{Container, OutputFile};
 use super::signals::Signals;
@@ -257,27 +255,34 @@ async fn talk(
     signals: &mut Signals,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
-    let (sender, messages) = inputs();
-    let setup = converse(Input::Setup(setup));
-    let opening = LiveCall::<Converse>::open(gateway, setup, messages, arguments.remote.timeout);
+    let rate = source.rate;
+    let mut opening = gateway.client.live(setup);
+    if let Some(timeout) = arguments.remote.timeout {
+        opening = opening.timeout(timeout);
+    }
     let opened = tokio::select! {
-        opened = opening => opened,
+        opened = opening.into_future() => opened,
         _ = signals.next() => return Err(Failure::cancelled()),
     };
-    let mut call = opened.map_err(|failure| advised(failure, source.rate))?;
-    let (mut stop, stopped) = live_run::stop();
-    let sending = Sending {
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(error) => return Err(advised(gateway.explained(error.into()).await, rate)),
+    };
+    let input = AudioInput {
         is_realtime: arguments.realtime,
         is_manual: arguments.manual,
+        sender: session.sender(),
     };
-    tokio::spawn(sending.run(source, stopped, sender));
+    let sending = Sending::start(|stopped| input.send(source, stopped));
     let place = match is_stdout(arguments.output.as_deref()) {
         true => Place::Stderr,
         false => Place::Stdout,
     };
     let json = arguments.json.then(|| EventJson::new(arguments.json_audio));
     let mut view = LiveView::new(Dialogue::new(place), json, !arguments.no_transcript, sinks);
-    let done = run_session(&mut call, &mut view, (&mut stop, signals), terminal).await;
+    let running = live_run::run(&mut session, &mut view, (sending, signals), terminal);
+    let done = Box::pin(running).await;
+    let done = done.map_err(|failure| advised(failure, rate));
     let ended = view.end(done.is_ok(), terminal);
     done?;
     ended?;
@@ -285,15 +290,6 @@ async fn talk(
         true => Ok(Exit::Failed),
         false => Ok(Exit::Done),
     }
-}
-
-async fn run_session(
-    call: &mut LiveCall<'_, Converse>,
-    view: &mut LiveView,
-    control: (&mut Stop, &mut Signals),
-    terminal: &mut Terminal,
-) -> Result<(), Failure> {
-    Box::pin(live_run::run(call, view, control, terminal)).await
 }
 
 /// Adds how to convert audio of a rate that the model does not take.
@@ -308,46 +304,34 @@ fn advised(failure: Failure, rate: u32) -> Failure {
     }
 }
 
-/// How audio is sent.
-struct Sending {
+/// Sends audio.
+struct AudioInput {
     is_realtime: bool,
     is_manual: bool,
+    sender: LiveSender,
 }
 
-impl Sending {
-    /// Sends audio until its end, or until it is stopped.
-    async fn run(
+impl AudioInput {
+    /// Sends audio until its end, or until it is stopped, and ends the input.
+    async fn send(
         self,
         mut source: AudioSource,
         mut stop: watch::Receiver<bool>,
-        inputs: mpsc::Sender<Result<pb::ConverseLiveRequest, Failure>>,
-    ) {
-        let sent = tokio::select! {
-            sent = self.audio(&mut source, &inputs) => sent,
-            _ = stop.changed() => Ok(true),
-        };
-        let last = match sent {
-            Ok(true) if self.is_manual => vec![
-                Ok(converse(Input::Commit(pb::CommitInput {}))),
-                Ok(converse(Input::CreateResponse(
-                    pb::CreateResponse::default(),
-                ))),
-            ],
-            Ok(_) => Vec::new(),
-            Err(failure) => vec![Err(failure)],
-        };
-        for message in last {
-            // A call that has ended says why.
-            let _ = inputs.send(message).await;
+    ) -> Result<(), Failure> {
+        tokio::select! {
+            sent = self.audio(&mut source) => sent?,
+            _ = stop.changed() => {}
         }
+        // A session that has ended says why.
+        if self.is_manual && self.sender.commit().await.is_ok() {
+            let _ = self.sender.create_response("", []).await;
+        }
+        self.sender.finish();
+        Ok(())
     }
 
-    /// Sends audio to its end. `false`: the call has ended.
-    async fn audio(
-        &self,
-        source: &mut AudioSource,
-        inputs: &mpsc::Sender<Result<pb::ConverseLiveRequest, Failure>>,
-    ) -> Result<bool, Failure> {
+    /// Sends audio to its end, or to that of the session.
+    async fn audio(&self, source: &mut AudioSource) -> Result<(), Failure> {
         let bytes_per_second = source.rate * SAMPLE_BYTES;
         let piece = usize::try_from(bytes_per_second / PIECES_PER_SECOND).unwrap_or(usize::MAX);
         let begun = Instant::now();
@@ -358,14 +342,10 @@ impl Sending {
                 tokio::time::sleep_until(begun + Duration::from_millis(played)).await;
             }
             sent = sent.saturating_add(audio.len() as u64);
-            if inputs
-                .send(Ok(converse(Input::Audio(audio))))
-                .await
-                .is_err()
-            {
-                return Ok(false);
+            if self.sender.send_audio(audio).await.is_err() {
+                break;
             }
         }
-        Ok(true)
+        Ok(())
     }
 }

@@ -2,10 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-use crate::grpc::pb;
-use crate::grpc::pb::converse_live_response::Event;
-use crate::grpc::pb::response_delta::Part;
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::converse_live_response::Event;
+use dashgate_client::v1::response_delta::Part;
 
 use super::message_json::{Fields, Shown, fields};
 use super::schema::Schema;

@@ -1,15 +1,23 @@
 //! Runs a live session until its end, a failure or a signal.
 
-use tokio::sync::watch;
+use std::time::Duration;
 
-use crate::grpc::pb;
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::converse_live_response::Event;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::audio_sinks::AudioSinks;
 use super::error::Failure;
-use super::live_call::{LiveCall, Step};
-use super::live_method::LiveMethod;
+use super::live_events::LiveEvents;
 use super::signals::Signals;
 use super::terminal::Terminal;
+
+/// The note about a session that the client resumes.
+const BROKE: &str = "the connection broke; resuming";
+
+/// How often it is looked whether the client tries to resume the session.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What a command does with the events of a session.
 pub(crate) trait EventReceiver {
@@ -27,17 +35,51 @@ pub(crate) trait EventReceiver {
     fn sinks(&mut self) -> &mut AudioSinks;
 }
 
-/// Ends the input early.
-pub(crate) struct Stop {
+/// The task that sends the input of a session, and ends it.
+pub(crate) struct Sending {
+    /// `None` when it has ended.
+    task: Option<JoinHandle<Result<(), Failure>>>,
     stop: watch::Sender<bool>,
-    is_stopping: bool,
 }
 
-/// A way to end the input, and the side that ends it.
-pub(crate) fn stop() -> (Stop, watch::Receiver<bool>) {
-    let (stop, stopped) = watch::channel(false);
-    let is_stopping = false;
-    (Stop { stop, is_stopping }, stopped)
+impl Sending {
+    /// Starts the task, which is given what ends the input early.
+    pub(crate) fn start<F>(task: impl FnOnce(watch::Receiver<bool>) -> F) -> Self
+    where
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let (stop, stopped) = watch::channel(false);
+        Self {
+            task: Some(tokio::spawn(task(stopped))),
+            stop,
+        }
+    }
+
+    /// Why the input cannot be sent. It can be dropped at any time without a loss.
+    async fn failure(&mut self) -> Failure {
+        if let Some(task) = &mut self.task {
+            let sent = task.await;
+            self.task = None;
+            // A task that panicked has printed why.
+            if let Ok(Err(failure)) = sent {
+                return failure;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Ends the input. `false`: it was ended before.
+    fn end(&self) -> bool {
+        !self.stop.send_replace(true)
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 /// Runs a session. The first signal ends its input, the second the command. Audio is written
@@ -45,43 +87,50 @@ pub(crate) fn stop() -> (Stop, watch::Receiver<bool>) {
 ///
 /// # Errors
 ///
-/// If the session fails or its output cannot be written.
-pub(crate) async fn run<M: LiveMethod>(
-    call: &mut LiveCall<'_, M>,
+/// If the session fails, or its input cannot be read, or its output written.
+pub(crate) async fn run(
+    session: &mut impl LiveEvents,
     receiver: &mut impl EventReceiver,
-    (stop, signals): (&mut Stop, &mut Signals),
+    (mut sending, signals): (Sending, &mut Signals),
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
+    let (mut resumes, mut is_resuming) = (0, false);
     loop {
         let sinks = receiver.sinks();
         sinks.check()?;
-        let step = tokio::select! {
-            step = call.next(), if sinks.has_space() => step?,
+        let event = tokio::select! {
+            event = session.next(), if sinks.has_space() => event,
             () = sinks.changed() => continue,
+            failure = sending.failure() => return Err(failure),
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                if resumes < session.resumes() && !is_resuming {
+                    is_resuming = true;
+                    receiver.note(BROKE, terminal)?;
+                }
+                continue;
+            }
             _ = signals.next() => {
-                if std::mem::replace(&mut stop.is_stopping, true) {
+                if !sending.end() {
                     return Err(Failure::cancelled());
                 }
-                // The input may have ended already.
-                stop.stop.send_replace(true);
                 let text = "finishing; press Ctrl-C again to stop at once";
                 receiver.note(text, terminal)?;
                 continue;
             }
         };
-        match step {
-            Step::Event(response) => receiver.take(&response, terminal).await?,
-            Step::Broken(broken) => {
-                let text = format!("the connection broke: {}; resuming", broken.message);
-                receiver.note(&text, terminal)?;
-                tokio::select! {
-                    resumed = call.resume(broken) => resumed?,
-                    _ = signals.next() => return Err(Failure::cancelled()),
-                }
-                receiver.note("the session was resumed", terminal)?;
+        let Some(response) = event.transpose()? else {
+            break;
+        };
+        if let Some(Event::SessionStarted(started)) = &response.event
+            && started.resumed
+        {
+            resumes = session.resumes();
+            if !std::mem::take(&mut is_resuming) {
+                receiver.note(BROKE, terminal)?;
             }
-            Step::End => break,
+            receiver.note("the session was resumed", terminal)?;
         }
+        receiver.take(&response, terminal).await?;
     }
     let lines = tokio::select! {
         lines = receiver.sinks().finish() => lines?,

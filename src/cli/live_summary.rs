@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::grpc::pb;
-use crate::grpc::pb::converse_live_response::Event;
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::converse_live_response::Event;
 
 use super::usage_words;
 

@@ -1,8 +1,8 @@
 //! What `dashgate live` shows of a session.
 
-use crate::grpc::pb;
-use crate::grpc::pb::converse_live_response::Event;
-use crate::grpc::pb::response_delta::Part;
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::converse_live_response::Event;
+use dashgate_client::v1::response_delta::Part;
 
 use super::audio_sinks::AudioSinks;
 use super::dialogue::Dialogue;

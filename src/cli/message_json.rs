@@ -222,7 +222,7 @@ fn plain(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grpc::pb;
+    use dashgate_client::v1 as pb;
 
     fn shown(name: &str, message: &impl Message) -> String {
         serde_json::to_string(&fields(&Schema::read(), name, message)).unwrap()

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
-
-use crate::grpc::pb::{self, GetModelRequest, ListModelsRequest};
+use dashgate_client::v1 as pb;
+use tokio_stream::StreamExt as _;
+use tonic::Code;
 
 use super::error::Failure;
 use super::exit::Exit;
@@ -104,34 +105,18 @@ async fn text(gateway: &Gateway, arguments: &Arguments) -> Result<String, Failur
 }
 
 async fn one(gateway: &Gateway, name: &str, timeout: Duration) -> Result<pb::Model, Failure> {
-    let request = GetModelRequest {
-        name: name.to_owned(),
-    };
-    let request = gateway.request(request, Some(timeout));
-    let response = gateway.models().get_model(request).await;
-    let response = response.map_err(|status| {
-        let missing = status.code() == tonic::Code::NotFound;
-        let failure = Failure::from(status);
-        match missing {
-            true => failure.with_advice("`dashgate models` lists those that are known"),
-            false => failure,
+    let model = gateway.client.get_model(name).timeout(timeout).await;
+    model.map_err(|error| match error.code() {
+        Code::NotFound => {
+            Failure::from(error).with_advice("`dashgate models` lists those that are known")
         }
-    })?;
-    Ok(response.into_inner().model.unwrap_or_default())
+        _ => error.into(),
+    })
 }
 
 async fn all(gateway: &Gateway, timeout: Duration) -> Result<Vec<pb::Model>, Failure> {
-    let mut models = Vec::new();
-    let mut request = ListModelsRequest::default();
-    loop {
-        let page = gateway.request(request.clone(), Some(timeout));
-        let page = gateway.models().list_models(page).await?.into_inner();
-        models.extend(page.models);
-        if page.next_page_token.is_empty() || models.len() >= MAX_MODELS {
-            return Ok(models);
-        }
-        request.page_token = page.next_page_token;
-    }
+    let list = gateway.client.list_models().timeout(timeout);
+    Ok(list.take(MAX_MODELS).collect::<Result<_, _>>().await?)
 }
 
 /// One line for each model.

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::mem;
 
+use dashgate_client::v1 as pb;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::FieldDescriptorProto;
@@ -14,7 +15,6 @@ use prost_types::value::Kind;
 use serde_json::value::RawValue;
 
 use crate::config;
-use crate::grpc::pb;
 
 use super::json_values;
 use super::schema::{STRUCT, Schema};

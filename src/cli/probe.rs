@@ -1,12 +1,12 @@
 //! Detects what kind of server is at an address, after a call has failed.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::channel::with_port;
 use super::error::Failure;
 use super::status::is_foreign;
 
@@ -20,6 +20,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// if only with an alert.
 const HELLO: &[u8] = b"\x16\x03\x01\0\x2f\x01\0\0\x2b\x03\x03dashgate looks who answers here.\
                        \0\0\x02\xc0\x2f\x01\0\0\0";
+
+/// The port of a gateway whose address has none.
+const DEFAULT_PORT: u16 = 50_051;
 
 /// The kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,14 +105,19 @@ async fn first_bytes(address: &str, words: &[u8]) -> Option<Vec<u8>> {
     }
     let host = address.split_once("://").map_or(address, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or(host);
-    let connecting = async {
-        match host.rsplit_once(':') {
-            Some((_, port)) if port.parse::<u16>().is_ok() => TcpStream::connect(host).await,
-            _ => TcpStream::connect((host, 80)).await,
-        }
-    };
+    let connecting = async { TcpStream::connect(&*with_port(host)).await };
     let stream = timeout(LOOK_TIMEOUT, connecting).await.ok()?.ok()?;
     Some(said(stream, words).await)
+}
+
+/// Adds the default port to a host or an address that has none.
+fn with_port(address: &str) -> Cow<'_, str> {
+    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let is_complete = address.starts_with("unix:") || host.contains(':') && !host.ends_with(']');
+    match is_complete {
+        true => Cow::Borrowed(address),
+        false => Cow::Owned(format!("{address}:{DEFAULT_PORT}")),
+    }
 }
 
 /// The first bytes of the response to `words`; empty if there is none.
@@ -124,4 +132,24 @@ async fn said(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) -> 
         Ok(Err(_)) | Err(_) => 0,
     };
     first.get(..read).unwrap_or_default().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_port;
+
+    #[test]
+    fn an_address_without_a_port_gets_that_of_a_gateway() {
+        for (given, expected) in [
+            ("127.0.0.1", "127.0.0.1:50051"),
+            ("gateway", "gateway:50051"),
+            ("[::1]", "[::1]:50051"),
+            ("gateway:80", "gateway:80"),
+            ("http://gateway", "http://gateway:50051"),
+            ("http://gateway:80", "http://gateway:80"),
+            ("unix:/g.sock", "unix:/g.sock"),
+        ] {
+            assert_eq!(with_port(given), expected);
+        }
+    }
 }

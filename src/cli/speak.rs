@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use clap::{Args, ValueEnum};
+use dashgate_client::SpeechSender;
+use dashgate_client::v1 as pb;
+use dashgate_client::v1::converse_live_response::Event;
+use dashgate_client::v1::response_delta::Part;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::config::{self, ProcessEnvironment};
-use crate::grpc::pb;
-use crate::grpc::pb::converse_live_response::Event;
-use crate::grpc::pb::response_delta::Part;
-use crate::grpc::pb::synthesize_live_request::Event as Input;
 
 use super::audio_pipe::AudioPipe;
 use super::audio_sinks::AudioSinks;
@@ -19,9 +19,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::gateway::Gateway;
 use super::gateway_flags::Remote;
-use super::live_call::{LiveCall, inputs};
-use super::live_method::{Synthesize, synthesize};
-use super::live_run::{self, EventReceiver};
+use super::live_run::{self, EventReceiver, Sending};
 use super::live_summary::{self, Summary};
 use super::output_file::{Container, OutputFile};
 use super::signals::Signals;
@@ -208,18 +206,22 @@ async fn speak(
     signals: &mut Signals,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
-    let (sender, messages) = inputs();
     let is_raw = setup.output_audio.as_ref().map(pb::AudioFormat::encoding);
     let is_raw = is_raw == Some(pb::AudioEncoding::Pcm);
-    let setup = synthesize(Input::Setup(setup));
-    let timeout = arguments.remote.timeout;
+    let mut opening = gateway.client.speak(setup);
+    if let Some(timeout) = arguments.remote.timeout {
+        opening = opening.timeout(timeout);
+    }
     let opened = tokio::select! {
-        opened = LiveCall::<Synthesize>::open(gateway, setup, messages, timeout) => opened,
+        opened = opening.into_future() => opened,
         _ = signals.next() => return Err(Failure::cancelled()),
     };
-    let mut call = opened?;
-    let (mut stop, stopped) = live_run::stop();
-    tokio::spawn(send(text, stopped, sender));
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(error) => return Err(gateway.explained(error.into()).await),
+    };
+    let sender = session.sender();
+    let sending = Sending::start(|stopped| send(text, stopped, sender));
     let wants_header = is_raw && arguments.format != Some(Format::Pcm);
     let mut progress = Progress {
         needs_header: wants_header && is_stdout(&arguments.output),
@@ -227,8 +229,8 @@ async fn speak(
         sinks,
         summary: Summary::default(),
     };
-    let control = (&mut stop, signals);
-    let done = Box::pin(live_run::run(&mut call, &mut progress, control, terminal)).await;
+    let running = live_run::run(&mut session, &mut progress, (sending, signals), terminal);
+    let done = Box::pin(running).await;
     terminal.progress("");
     done?;
     terminal.aside(&format!("{}\n", progress.summary.line()));
@@ -238,46 +240,46 @@ async fn speak(
     }
 }
 
-/// Sends the text, or stdin while it is written.
+/// Sends the text, or stdin while it is written, and ends the input.
 async fn send(
     text: Option<String>,
     mut stop: watch::Receiver<bool>,
-    inputs: mpsc::Sender<Result<pb::SynthesizeLiveRequest, Failure>>,
-) {
-    let sent = tokio::select! {
-        sent = async {
-            match text {
-                Some(text) => send_whole(&text, &inputs).await,
-                None => send_stdin(&inputs).await,
+    sender: SpeechSender,
+) -> Result<(), Failure> {
+    let sending = async {
+        match text {
+            Some(text) => {
+                send_whole(&text, &sender).await;
+                Ok(())
             }
-        } => sent,
-        _ = stop.changed() => Ok(()),
+            None => send_stdin(&sender).await,
+        }
     };
-    if let Err(failure) = sent {
-        // A call that has ended says why.
-        let _ = inputs.send(Err(failure)).await;
+    tokio::select! {
+        sent = sending => sent?,
+        _ = stop.changed() => {}
     }
+    sender.finish();
+    Ok(())
 }
 
-type Inputs = mpsc::Sender<Result<pb::SynthesizeLiveRequest, Failure>>;
-
-async fn send_whole(mut text: &str, inputs: &Inputs) -> Result<(), Failure> {
+/// Sends a text. `false`: the session has ended, and says why.
+async fn send_whole(mut text: &str, sender: &SpeechSender) -> bool {
     while !text.is_empty() {
         let mut end = text.len().min(PIECE_BYTES);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
         let (piece, rest) = text.split_at(end);
-        let message = synthesize(Input::Text(piece.to_owned()));
-        if inputs.send(Ok(message)).await.is_err() {
-            break;
+        if sender.send_text(piece).await.is_err() {
+            return false;
         }
         text = rest;
     }
-    Ok(())
+    true
 }
 
-async fn send_stdin(inputs: &Inputs) -> Result<(), Failure> {
+async fn send_stdin(sender: &SpeechSender) -> Result<(), Failure> {
     let unreadable = |error| Failure::usage(format!("cannot read the text from stdin: {error}"));
     let mut stdin = stdin::open().map_err(unreadable)?;
     let mut read = BytesMut::with_capacity(PIECE_BYTES);
@@ -288,17 +290,14 @@ async fn send_stdin(inputs: &Inputs) -> Result<(), Failure> {
         let count = count.map_err(unreadable)?;
         let text = whole_letters(&mut read, count == 0)?;
         is_empty &= text.trim().is_empty();
-        if !text.is_empty() {
-            send_whole(&text, inputs).await?;
+        if !send_whole(&text, sender).await {
+            return Ok(());
         }
         if count == 0 {
             return match is_empty {
                 true => Err(Failure::usage("there is no text on stdin")),
                 false => Ok(()),
             };
-        }
-        if inputs.is_closed() {
-            return Ok(());
         }
     }
 }

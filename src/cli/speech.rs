@@ -101,11 +101,6 @@ impl Recording {
                 self.named
             ));
         }
-        if answer.audio_cut {
-            odd.push(format!(
-                "warning: {shown} ends early: there was more than 128 MiB"
-            ));
-        }
         // It has content now, so it is kept.
         self.made = false;
         Ok((bytes, odd))
@@ -193,7 +188,7 @@ impl Samples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grpc::pb;
+    use dashgate_client::v1 as pb;
 
     fn answer(audio: &[u8]) -> Answer {
         named_answer(audio, "")

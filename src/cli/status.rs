@@ -1,15 +1,13 @@
-//! Converts the status of a call to a failure.
+//! Converts the error of a call to a failure.
 
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::fmt::Write as _;
 
-use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::error::Reason;
-use crate::grpc::pb;
 use crate::grpc::status_code;
 
 use super::error::{Detail, Failure, Field, NO_CLIENT_CERTIFICATE};
@@ -17,6 +15,29 @@ use super::message_json::fields;
 use super::schema::Schema;
 use super::usage_words;
 
+impl From<dashgate_client::Error> for Failure {
+    fn from(error: dashgate_client::Error) -> Self {
+        // Those of arguments, such as a file that cannot be read, are of no call.
+        if error.code() == Code::InvalidArgument && error.request_id().is_empty() {
+            return Self::usage(error.message());
+        }
+        let mut failure = Self::from(error.status().clone());
+        failure.output_started = error.output_started();
+        if let Some(usage) = error.usage() {
+            failure.used = usage_words::words(usage).unwrap_or_default();
+            failure.usage = Some(fields(&Schema::read(), "Usage", usage));
+        }
+        if error.raw_reason() == "DEADLINE_EXCEEDED" && error.attempts().is_none() {
+            failure = failure.with_advice("set a longer timeout: `--timeout 5m`");
+        }
+        if failure.request_id.is_empty() {
+            error.request_id().clone_into(&mut failure.request_id);
+        }
+        failure
+    }
+}
+
+/// A status without what is known of a call.
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let known = status.get_error_details();
@@ -47,13 +68,6 @@ impl From<Status> for Failure {
             failure.reason.clone_from(&info.reason);
             failure.details = details(&info.metadata, &failure);
         }
-        if let Some(call) = call_failure(&status) {
-            failure.output_started = call.output_started;
-            if let Some(usage) = &call.usage {
-                failure.used = usage_words::words(usage).unwrap_or_default();
-                failure.usage = Some(fields(&Schema::read(), "Usage", usage));
-            }
-        }
         if let Some(advice) = advice(&failure.reason) {
             failure.advice.push(advice.to_owned());
         }
@@ -68,16 +82,6 @@ impl From<Status> for Failure {
         explain_transport(&mut failure, &status);
         failure
     }
-}
-
-/// The `CallFailure` detail, which every error of a gateway has.
-fn call_failure(status: &Status) -> Option<pb::CallFailure> {
-    let all = tonic_types::Status::decode(status.details()).ok()?;
-    let detail = all
-        .details
-        .iter()
-        .find(|detail| detail.type_url == pb::CALL_FAILURE)?;
-    pb::CallFailure::decode(detail.value.as_slice()).ok()
 }
 
 /// A status without a reason was created by the gRPC library: its cause is more specific.

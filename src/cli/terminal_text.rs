@@ -1,6 +1,6 @@
 //! The printable pieces of an answer.
 
-use crate::grpc::pb;
+use dashgate_client::v1 as pb;
 
 /// A new piece of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,26 +2,22 @@
 
 use std::io::{self, Cursor};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use dashgate_client::UploadSource;
 use tokio::fs::File;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-
-use crate::grpc::pb;
-use crate::grpc::pb::upload_media_request::Payload;
 
 use super::error::Failure;
 use super::gateway::Gateway;
 use super::terminal::Terminal;
 
-/// Chunks read ahead: one is read while another is sent.
-const CHUNKS_AHEAD: usize = 2;
 /// Delay before progress is shown.
 const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 /// Interval of progress updates.
@@ -60,38 +56,31 @@ pub(crate) async fn upload(
     };
     let name = name.into_owned();
     let unreadable = |error| Failure::usage(format!("cannot read {name}: {error}"));
-    let source: Box<dyn AsyncRead + Send + Unpin> = match file.from {
-        From::Path(path) => Box::new(File::open(path).await.map_err(unreadable)?),
-        From::Bytes(bytes) => Box::new(Cursor::new(bytes)),
-    };
-    let description = pb::MediaDescription {
-        model: file.model.to_owned(),
-        mime_type: file.mime_type.to_owned(),
-        name: name.clone(),
-        size_bytes: i64::try_from(file.bytes).ok(),
+    let source: Pin<Box<dyn AsyncRead + Send>> = match file.from {
+        From::Path(path) => Box::pin(File::open(path).await.map_err(unreadable)?),
+        From::Bytes(bytes) => Box::pin(Cursor::new(bytes)),
     };
     let sent = Arc::new(AtomicU64::new(0));
-    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-    let reading = read(
+    let counted = Counted {
         source,
-        description,
-        gateway.chunk_bytes,
-        sender,
-        sent.clone(),
-    );
-    let request = gateway.request(ReceiverStream::new(receiver), timeout);
-    let mut client = gateway.media();
-    let calling = client.upload_media(request);
-    let working = async { tokio::join!(reading, calling) };
+        read: Arc::clone(&sent),
+    };
+    let source = UploadSource::reader(counted);
+    let mut call = gateway.client.upload(file.model, source);
+    call = call
+        .name(&name)
+        .mime_type(file.mime_type)
+        .size_bytes(file.bytes);
+    if let Some(timeout) = timeout {
+        call = call.timeout(timeout);
+    }
+    let working = call.into_future();
     tokio::pin!(working);
-    let silent = gateway.silent();
-    tokio::pin!(silent);
     let begun = Instant::now();
     let mut shown = false;
-    let (read, called) = loop {
+    let called = loop {
         tokio::select! {
             done = &mut working => break done,
-            failure = &mut silent => return Err(failure),
             () = tokio::time::sleep(PROGRESS_EVERY) => {
                 if begun.elapsed() >= PROGRESS_AFTER && terminal.is_watched() {
                     let sent = sent.load(Ordering::Relaxed);
@@ -104,41 +93,29 @@ pub(crate) async fn upload(
     if shown {
         terminal.progress("");
     }
-    read.map_err(unreadable)?;
     match called {
-        Ok(done) => Ok(done.into_inner().uri),
-        Err(status) => Err(gateway.explained(status.into()).await),
+        Ok(uploaded) => Ok(uploaded.uri),
+        Err(error) => Err(gateway.explained(error.into()).await),
     }
 }
 
-/// Reads the file into the stream. If the receiver is gone, the call reports why.
-async fn read(
-    mut source: Box<dyn AsyncRead + Send + Unpin>,
-    description: pb::MediaDescription,
-    chunk_bytes: usize,
-    sender: mpsc::Sender<pb::UploadMediaRequest>,
-    sent: Arc<AtomicU64>,
-) -> io::Result<()> {
-    let mut payload = Payload::Description(description);
-    loop {
-        let message = pb::UploadMediaRequest {
-            payload: Some(payload),
-        };
-        if sender.send(message).await.is_err() {
-            return Ok(());
-        }
-        let mut chunk = BytesMut::with_capacity(chunk_bytes);
-        while chunk.len() < chunk_bytes {
-            let room = (chunk_bytes - chunk.len()) as u64;
-            if (&mut source).take(room).read_buf(&mut chunk).await? == 0 {
-                break;
-            }
-        }
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-        payload = Payload::Chunk(chunk.freeze());
+/// A source that counts what is read of it.
+struct Counted {
+    source: Pin<Box<dyn AsyncRead + Send>>,
+    read: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.source.as_mut().poll_read(context, buffer))?;
+        let read = buffer.filled().len().saturating_sub(before);
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
     }
 }
 

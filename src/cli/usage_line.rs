@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use dashgate_client::v1 as pb;
 use serde::Serialize;
-
-use crate::grpc::pb;
 
 use super::answer::{self, Answer};
 use super::error::Failure;

@@ -1,6 +1,6 @@
 //! The usage of a call as text.
 
-use crate::grpc::pb;
+use dashgate_client::v1 as pb;
 
 /// The counts without details. `None` if there are none.
 pub(crate) fn words(usage: &pb::Usage) -> Option<String> {

@@ -255,6 +255,9 @@ fn mixed_load_of_nine_callers_beside_one_that_misbehaves() {
     let minutes = minutes.map_or(MINUTES, |minutes| minutes.parse().unwrap());
     let folder = Folder::new();
     let (_, hostile) = folder.key("hostile", |_| ());
+    let (_, limited) = folder.key("limited", |entry| {
+        entry.limits.requests_per_minute = Some(10);
+    });
     let keys: Vec<_> = (0..CALLERS)
         .map(|number| folder.key(&format!("caller-{number}"), |_| ()).1)
         .collect();
@@ -284,6 +287,7 @@ fn mixed_load_of_nine_callers_beside_one_that_misbehaves() {
     let target = Target {
         address: process.address,
         authorization: format!("Bearer {hostile}"),
+        limited: format!("Bearer {limited}"),
         process: Arc::clone(&process),
     };
     runtime().block_on(misbehave(minutes, target, &noticed));

@@ -31,6 +31,7 @@ pub const ATTACKS: &[Attack] = attacks! {
     "windows opened and closed": windows,
     "gzip bombs of elements": bombs,
     "texts of 14 MiB in gzip": texts,
+    "such texts beyond a rate limit": texts_beyond_the_rate,
     "unknown fields in gzip": unknown_fields,
     "control frames": control_frames,
     "metadata of 60 KiB": metadata,
@@ -104,6 +105,15 @@ async fn bombs(target: &Target) {
 
 async fn texts(target: &Target) {
     packed(target, 100, &long_text(14 << 20)).await;
+}
+
+/// Most of them come after the caller's limit of requests.
+async fn texts_beyond_the_rate(target: &Target) {
+    let limited = Target {
+        authorization: target.limited.clone(),
+        ..target.clone()
+    };
+    packed(&limited, 20, &long_text(14 << 20)).await;
 }
 
 async fn unknown_fields(target: &Target) {

@@ -21,11 +21,13 @@ pub const WATCH: &str = "/grpc.health.v1.Health/Watch";
 pub const REFLECT: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 pub const PADDED: u8 = 8;
 
-/// The gateway that is attacked, and the key that the attacker may use.
+/// The gateway that is attacked, and the keys that the attacker may use.
 #[derive(Clone)]
 pub struct Target {
     pub address: SocketAddr,
     pub authorization: String,
+    /// With a key of 10 requests per minute.
+    pub limited: String,
     pub process: Arc<Process>,
 }
 

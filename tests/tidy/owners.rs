@@ -53,6 +53,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("crossterm", &["cli"]),
+    ("dashgate_client", &["cli"]),
     ("flate2", &["emulator", "grpc", "http1"]),
     (
         "futures_core",

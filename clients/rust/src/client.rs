@@ -50,6 +50,26 @@ pub(crate) struct Inner {
 }
 
 impl Client {
+    /// Opens the first connection of this Tokio runtime. Calls do so by themselves: it is for programs
+    /// that check the address and the certificates first.
+    ///
+    /// ```no_run
+    /// # async fn start() -> Result<(), dashgate_client::Error> {
+    /// let client = dashgate_client::Client::new()?;
+    /// client.connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE`, with the cause as [source](std::error::Error::source): the gateway is not
+    /// reached, or TLS fails. Whether it accepts the API key is known with the first call.
+    pub async fn connect(&self) -> Result<(), Error> {
+        let connected = self.0.connections.connect().await;
+        connected.map_err(|error| Error::unconnected(&self.0.target, error))
+    }
+
     /// Waits, for at most 2 seconds, until the gateway has ended the calls whose streams were left.
     /// Await it before the runtime ends; without it, the gateway ends them after some seconds.
     pub async fn settle(&self) {

@@ -11,7 +11,7 @@ use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::log::Level;
-use crate::reach::{Reach, connect};
+use crate::reach::{Reach, connected_channel, lazy_channel};
 use crate::transport::{Transport, Wrap};
 
 /// How many calls a gateway takes at once on a connection.
@@ -136,6 +136,14 @@ impl Connections {
     pub(crate) fn given(channel: Channel, layers: &[Wrap]) -> Self {
         let transport = layered(Transport::new(channel.clone()), layers.iter().rev());
         Self::Given(channel, transport)
+    }
+
+    /// Opens the first connection of this runtime, if it has none.
+    pub(crate) async fn connect(&self) -> Result<(), tonic::transport::Error> {
+        match self {
+            Self::Given(..) => Ok(()),
+            Self::Own(pool) => pool.connect().await,
+        }
     }
 
     /// Returns what a call is sent to, when there is a place for it. Must be called on a Tokio
@@ -264,11 +272,41 @@ impl Pool {
         result
     }
 
+    /// Opens the first connection of a runtime, if it has none.
+    async fn connect(&self) -> Result<(), tonic::transport::Error> {
+        let runtime = current();
+        let has_lane = |lanes: &Lanes| lanes.open.iter().any(|lane| lane.runtime == runtime);
+        if has_lane(&self.lanes()) {
+            return Ok(());
+        }
+        let reach = Reach::default();
+        let channel = connected_channel(&self.endpoint, self.socket.as_deref(), &reach).await?;
+        let mut lanes = self.lanes();
+        // A call may have been faster.
+        if !has_lane(&lanes) {
+            let Limits { calls, connections } = self.limits;
+            let places = Arc::new(Semaphore::new(calls.saturating_mul(connections)));
+            let lane = self.lane_of(&mut lanes, (channel, reach), runtime, places);
+            lanes.open.push(lane);
+        }
+        Ok(())
+    }
+
     fn open(&self, lanes: &mut Lanes, runtime: Option<Id>, places: Arc<Semaphore>) -> Lane {
+        let reach = Reach::default();
+        let channel = lazy_channel(&self.endpoint, self.socket.as_deref(), &reach);
+        self.lane_of(lanes, (channel, reach), runtime, places)
+    }
+
+    fn lane_of(
+        &self,
+        lanes: &mut Lanes,
+        (channel, reach): (Channel, Reach),
+        runtime: Option<Id>,
+        places: Arc<Semaphore>,
+    ) -> Lane {
         lanes.opened += 1;
         self.log.connection(lanes.opened, &self.target);
-        let reach = Reach::default();
-        let channel = connect(&self.endpoint, self.socket.as_deref(), &reach);
         let transport = Transport::watched(channel.clone(), reach.clone());
         Lane {
             transport: layered(transport, self.layers.iter()),

@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt, pb};
 
 use crate::headers;
 use crate::headers::Headers;
+use crate::status::of_connection;
 use crate::v1::{CallFailure, ErrorReason, Usage};
 
 pub use tonic_types::FieldViolation;
@@ -269,6 +270,14 @@ impl Error {
     pub(crate) fn unreached(target: &str, request_id: &str) -> Self {
         let message = format!("{target}: no connection could be made in time");
         Self::of_client(Code::Unavailable, "", &message, request_id)
+    }
+
+    /// Creates the error of a connection that could not be opened.
+    pub(crate) fn unconnected(target: &str, error: tonic::transport::Error) -> Self {
+        let error = Arc::new(error);
+        let mut status = Status::unavailable(error.to_string());
+        status.set_source(Arc::clone(&error) as _);
+        Self::of_call(of_connection(status, target), "").with_source(error)
     }
 
     /// Whether the same call could not be made: the gateway was not reached, or the connection broke.

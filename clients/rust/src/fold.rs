@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
+use prost_types::value::Kind;
 
 use crate::v1::converse_stream_response::Event;
 use crate::v1::delta::Part;
@@ -11,7 +12,8 @@ use crate::v1::{
     ConverseStreamResponse, Delta, Image, Logprobs, Message, Role, ToolCall, audio, content, image,
 };
 
-/// The MIME type of streamed audio: 16-bit little-endian mono at 24 kHz.
+/// The MIME type of streamed audio, unless its file names another one: 16-bit little-endian mono at
+/// 24 kHz.
 const STREAMED_AUDIO: &str = "audio/pcm";
 
 /// Accumulates events.
@@ -200,8 +202,9 @@ impl Draft {
                 let uri = uri.filter(|uri| !uri.is_empty());
                 (String::new(), uri.map(audio::Source::Uri))
             } else {
+                let named = file.as_ref().and_then(named_type);
                 let source = audio::Source::Data(bytes.freeze());
-                (STREAMED_AUDIO.to_owned(), Some(source))
+                (named.unwrap_or(STREAMED_AUDIO).to_owned(), Some(source))
             };
             self.add(content::Kind::Audio(Audio {
                 mime_type,
@@ -223,6 +226,14 @@ impl Draft {
             logprobs: self.logprobs,
             ..Choice::default()
         }
+    }
+}
+
+/// The MIME type that the gateway names because it is not that of streamed audio.
+fn named_type(file: &AudioFile) -> Option<&str> {
+    match &file.extra.as_ref()?.fields.get("mime_type")?.kind {
+        Some(Kind::StringValue(named)) if named.starts_with("audio/") => Some(named),
+        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
-use tower::{ServiceExt as _, service_fn};
+use tower::{Service, ServiceExt as _, service_fn};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -58,19 +58,51 @@ impl Route {
 }
 
 /// Returns a channel that connects with its first call, to the endpoint or to this Unix socket.
-pub(crate) fn connect(endpoint: &Endpoint, socket: Option<&str>, reach: &Reach) -> Channel {
-    let (reach, limit) = (reach.clone(), endpoint.get_connect_timeout());
+pub(crate) fn lazy_channel(endpoint: &Endpoint, socket: Option<&str>, reach: &Reach) -> Channel {
     #[cfg(unix)]
     if let Some(path) = socket {
-        let path: Arc<str> = path.into();
-        return endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
-            let (path, reach) = (Arc::clone(&path), reach.clone());
-            async move {
-                let stream = tokio::net::UnixStream::connect(&*path).await?;
-                Ok::<_, io::Error>(TokioIo::new(Watched::new(stream, reach, limit)))
-            }
-        }));
+        return endpoint.connect_with_connector_lazy(unix_connector(endpoint, path, reach));
     }
+    endpoint.connect_with_connector_lazy(tcp_connector(endpoint, reach))
+}
+
+/// Returns a channel that is connected to the endpoint or to this Unix socket.
+pub(crate) async fn connected_channel(
+    endpoint: &Endpoint,
+    socket: Option<&str>,
+    reach: &Reach,
+) -> Result<Channel, tonic::transport::Error> {
+    #[cfg(unix)]
+    if let Some(path) = socket {
+        let connector = unix_connector(endpoint, path, reach);
+        return endpoint.connect_with_connector(connector).await;
+    }
+    let connector = tcp_connector(endpoint, reach);
+    endpoint.connect_with_connector(connector).await
+}
+
+#[cfg(unix)]
+fn unix_connector(
+    endpoint: &Endpoint,
+    path: &str,
+    reach: &Reach,
+) -> impl Connector<TokioIo<Watched<tokio::net::UnixStream>>> + use<> {
+    let (path, reach): (Arc<str>, _) = (path.into(), reach.clone());
+    let limit = endpoint.get_connect_timeout();
+    service_fn(move |_: Uri| {
+        let (path, reach) = (Arc::clone(&path), reach.clone());
+        async move {
+            let stream = tokio::net::UnixStream::connect(&*path).await?;
+            Ok::<_, BoxError>(TokioIo::new(Watched::new(stream, reach, limit)))
+        }
+    })
+}
+
+fn tcp_connector(
+    endpoint: &Endpoint,
+    reach: &Reach,
+) -> impl Connector<TokioIo<Watched<tokio::net::TcpStream>>> + use<> {
+    let (reach, limit) = (reach.clone(), endpoint.get_connect_timeout());
     let mut connector = HttpConnector::new();
     // tonic does TLS.
     connector.enforce_http(false);
@@ -79,13 +111,24 @@ pub(crate) fn connect(endpoint: &Endpoint, socket: Option<&str>, reach: &Reach) 
     connector.set_keepalive_interval(endpoint.get_tcp_keepalive_interval());
     connector.set_keepalive_retries(endpoint.get_tcp_keepalive_retries());
     connector.set_connect_timeout(limit);
-    endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
+    service_fn(move |uri: Uri| {
         let (connector, reach) = (connector.clone(), reach.clone());
         async move {
             let stream = connector.oneshot(uri).await?.into_inner();
             Ok::<_, BoxError>(TokioIo::new(Watched::new(stream, reach, limit)))
         }
-    }))
+    })
+}
+
+/// What tonic opens connections with.
+trait Connector<Io>:
+    Service<Uri, Response = Io, Error = BoxError, Future: Send> + Send + 'static
+{
+}
+
+impl<Io, T> Connector<Io> for T where
+    T: Service<Uri, Response = Io, Error = BoxError, Future: Send> + Send + 'static
+{
 }
 
 /// A connection. It fails if nothing is received within the limit.

@@ -62,7 +62,8 @@ fn address(target: &str) -> Option<Address> {
     if let Some(path) = target.strip_prefix("unix:") {
         // What follows two slashes is an authority, which there is none of.
         let authority = path.strip_prefix("//");
-        if path.is_empty() || authority.is_some_and(|rest| !rest.starts_with('/')) {
+        let is_empty = path.trim_start_matches('/').is_empty();
+        if is_empty || authority.is_some_and(|rest| !rest.starts_with('/')) {
             return None;
         }
         return Some(Address {
@@ -152,6 +153,7 @@ mod tests {
             ("h:99999", None),
             ("h:http", None),
             ("unix:", None),
+            ("unix:///", None),
             ("unix://h", None),
             ("unix:///run/s", Some("unix:///run/s")),
             ("a b", None),

@@ -163,6 +163,13 @@ impl Upload {
         self
     }
 
+    /// Sets the size of a reader, by which the gateway refuses a file that is too large before it is
+    /// sent. That of other sources is known.
+    pub fn size_bytes(mut self, bytes: u64) -> Self {
+        self.description.size_bytes = i64::try_from(bytes).ok();
+        self
+    }
+
     /// Sets the deadline. Default: the client's, or 10 minutes.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

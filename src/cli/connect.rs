@@ -1,19 +1,17 @@
-//! Connects to the address of a gateway.
+//! Connects to a gateway, and explains why it cannot.
 
-use std::borrow::Cow;
+use std::error::Error as StdError;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use dashgate_client::{Client, Error, Tls};
 
 use crate::config::ClientTls;
+use crate::secret::Secret;
 
 use super::error::{Failure, NO_CLIENT_CERTIFICATE};
-
-/// The default port of a gateway, as in `server.listen`.
-const DEFAULT_PORT: u16 = 50_051;
 
 /// Timeout of the connection: two lost packets fit in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,47 +33,24 @@ const UNTRUSTED: &str = "UnknownIssuer";
 const NO_HTTP2: &str = "HTTP/2 was not negotiated";
 
 /// Connects to an address: `host:port`, `http://...`, `https://...` or `unix:/path`.
-pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, Failure> {
-    let wrong = || {
-        Failure::usage(format!("{address:?} is not the address of a server"))
-            .with_advice("host:port, http://host:port, https://host:port or unix:/path")
-    };
-    let (lower, full);
-    let address = match address.split_once("://") {
-        // Schemes are case-insensitive.
-        Some((scheme, rest)) => {
-            lower = format!("{}://{rest}", scheme.to_ascii_lowercase());
-            lower.as_str()
-        }
-        None => {
-            full = with_port(address);
-            &*full
-        }
-    };
-    let uri = match (address.strip_prefix("unix:"), address.split_once("://")) {
-        (Some(path), _) => match path.trim_start_matches('/').is_empty() {
-            true => return Err(wrong()),
-            false => address.to_owned(),
-        },
-        (None, None) => format!("http://{address}"),
-        (None, Some(("http" | "https", _))) => address.to_owned(),
-        (None, Some(_)) => return Err(wrong()),
-    };
-    let secure = uri.starts_with("https://");
-    let mut endpoint = Endpoint::from_shared(uri)
-        .map_err(|_| wrong())?
-        .connect_timeout(CONNECT_TIMEOUT);
-    if !address.starts_with("unix:") && endpoint.uri().host().is_none_or(str::is_empty) {
-        return Err(wrong());
+pub(crate) async fn connect(
+    address: &str,
+    api_key: Option<&Secret>,
+    tls: &ClientTls,
+) -> Result<Client, Failure> {
+    let scheme = address.split_once("://").map_or("", |(scheme, _)| scheme);
+    let is_secure = scheme.eq_ignore_ascii_case("https");
+    let mut builder = Client::builder()
+        .target(address)
+        .configure_endpoint(|endpoint| endpoint.connect_timeout(CONNECT_TIMEOUT));
+    if let Some(key) = api_key {
+        builder = builder.api_key(key.expose());
     }
-    if secure {
-        endpoint = endpoint.tls_config(trust(tls)?).map_err(|error| {
-            let cause = causes(&error);
-            Failure::usage(format!("cannot set up TLS for {address}: {cause}"))
-                .with_advice("look at client.tls.ca, client.tls.certificate and client.tls.key")
-        })?;
+    if is_secure {
+        builder = builder.tls(of_settings(tls)?);
     }
-    let connecting = tokio::time::timeout(HANDSHAKE_TIMEOUT, endpoint.connect());
+    let client = builder.build().map_err(|error| unusable(&error, address))?;
+    let connecting = tokio::time::timeout(HANDSHAKE_TIMEOUT, client.connect());
     let connected = connecting.await.map_err(|_| {
         Failure::unreachable(format!(
             "connected to {address}, but it does not answer: no TLS handshake within \
@@ -83,26 +58,30 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
         ))
         .with_advice("is the port that of a gateway?")
     })?;
-    connected.map_err(|error| unconnected(&error, address, secure))
+    connected.map_err(|error| unconnected(&error, address, is_secure))?;
+    Ok(client)
 }
 
-/// Adds the default port to an address that has neither scheme nor port.
-pub(crate) fn with_port(address: &str) -> Cow<'_, str> {
-    match address.contains([':', '/']) && !address.ends_with(']') {
-        true => Cow::Borrowed(address),
-        false => Cow::Owned(format!("{address}:{DEFAULT_PORT}")),
+/// The failure of settings that a client does not accept.
+fn unusable(error: &Error, address: &str) -> Failure {
+    // Only certificates have a cause.
+    if error.source().is_some() {
+        let cause = innermost(error);
+        return Failure::usage(format!("cannot set up TLS for {address}: {cause}"))
+            .with_advice("look at client.tls.ca, client.tls.certificate and client.tls.key");
     }
+    Failure::usage(error.message())
 }
 
 /// The failure of a connection.
-fn unconnected(error: &tonic::transport::Error, address: &str, secure: bool) -> Failure {
-    let cause = causes(error);
+fn unconnected(error: &Error, address: &str, is_secure: bool) -> Failure {
+    let cause = innermost(error);
     if cause.contains(NO_HTTP2) {
         return Failure::unreachable(format!(
             "{address} is not a gRPC server: it supports TLS, but not HTTP/2"
         ));
     }
-    if secure && cause.contains(NO_TLS) {
+    if is_secure && cause.contains(NO_TLS) {
         let plain = address.replacen("https://", "http://", 1);
         return Failure::unreachable(format!(
             "cannot reach {address}: the server does not support TLS"
@@ -122,23 +101,20 @@ fn unconnected(error: &tonic::transport::Error, address: &str, secure: bool) -> 
         .with_advice("`dashgate serve` starts a gateway")
 }
 
-fn trust(tls: &ClientTls) -> Result<ClientTlsConfig, Failure> {
-    let mut config = match &tls.ca {
-        Some(path) => {
-            let authorities = Certificate::from_pem(file("client.tls.ca", path)?);
-            ClientTlsConfig::new().ca_certificate(authorities)
-        }
-        None => ClientTlsConfig::new().with_native_roots(),
-    };
-    if let Some((certificate, key)) = &tls.identity {
-        config = config.identity(Identity::from_pem(
+fn of_settings(settings: &ClientTls) -> Result<Tls, Failure> {
+    let mut tls = Tls::new();
+    if let Some(path) = &settings.ca {
+        tls = tls.ca_certificates(file("client.tls.ca", path)?);
+    }
+    if let Some((certificate, key)) = &settings.identity {
+        tls = tls.client_certificate(
             file("client.tls.certificate", certificate)?,
             file("client.tls.key", key)?,
-        ));
+        );
     }
-    Ok(match &tls.server_name {
-        Some(name) => config.domain_name(name),
-        None => config,
+    Ok(match &settings.server_name {
+        Some(name) => tls.server_name(name),
+        None => tls,
     })
 }
 
@@ -159,7 +135,7 @@ fn file(key: &str, path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// The innermost cause: the errors above it only say that connecting failed.
-fn causes(error: &dyn std::error::Error) -> String {
+fn innermost(error: &dyn StdError) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
@@ -173,27 +149,14 @@ mod tests {
     use crate::cli::exit::Exit;
 
     async fn failure(address: &str) -> Failure {
-        channel(address, &ClientTls::default()).await.unwrap_err()
+        let connected = connect(address, None, &ClientTls::default()).await;
+        connected.map(drop).unwrap_err()
     }
 
     #[tokio::test]
     async fn an_address_that_is_none_is_told_before_anything_is_done() {
         for address in ["ftp://host", "http://", "a b", "", "unix:", "unix:///"] {
             assert_eq!(failure(address).await.exit(), Exit::Usage, "{address}");
-        }
-    }
-
-    #[test]
-    fn an_address_without_a_port_gets_that_of_a_gateway() {
-        for (given, expected) in [
-            ("127.0.0.1", "127.0.0.1:50051"),
-            ("gateway", "gateway:50051"),
-            ("[::1]", "[::1]:50051"),
-            ("gateway:80", "gateway:80"),
-            ("http://gateway", "http://gateway"),
-            ("unix:/g.sock", "unix:/g.sock"),
-        ] {
-            assert_eq!(with_port(given), expected);
         }
     }
 
@@ -235,7 +198,8 @@ mod tests {
             ca: Some("no-such.pem".into()),
             ..ClientTls::default()
         };
-        let failure = channel("https://127.0.0.1:1", &tls).await.unwrap_err();
+        let connected = connect("https://127.0.0.1:1", None, &tls).await;
+        let failure = connected.unwrap_err();
         assert_eq!(failure.exit(), Exit::Usage);
         let told = failure.text();
         assert!(
