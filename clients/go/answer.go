@@ -36,7 +36,8 @@ func (a *Answer) Message() *dashgatev1.Message { return a.first().GetMessage() }
 // ToolCalls returns the tool calls of the answer.
 func (a *Answer) ToolCalls() []*dashgatev1.ToolCall { return a.Message().GetToolCalls() }
 
-// Audio returns the audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default.
+// Audio returns the audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default. The
+// MIME type of its part names another format.
 func (a *Answer) Audio() []byte {
 	var audio bytes.Buffer
 	for _, part := range a.Message().GetContent() {

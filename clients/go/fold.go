@@ -12,7 +12,8 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// streamedAudio is the MIME type of the audio in a stream's events.
+// streamedAudio is the MIME type of the audio in a stream's events, unless its file names another
+// one: 16-bit little-endian mono at 24 kHz.
 const streamedAudio = "audio/pcm"
 
 // fold accumulates the events of a stream. Unset events are of a newer schema and are skipped.
@@ -82,8 +83,9 @@ func (f *fold) addDelta(delta *dashgatev1.Delta) {
 		draft.reasoning.WriteString(part.ReasoningText)
 	case *dashgatev1.Delta_Audio:
 		audio := draft.lastAudio(delta.GetStartsPart())
-		data := append(audio.GetData(), part.Audio...)
-		audio.MimeType, audio.Source = streamedAudio, &dashgatev1.Audio_Data{Data: data}
+		if data := append(audio.GetData(), part.Audio...); len(data) > 0 {
+			audio.Source = &dashgatev1.Audio_Data{Data: data}
+		}
 	case *dashgatev1.Delta_ToolCall:
 		draft.addToolCall(part.ToolCall)
 	case *dashgatev1.Delta_Annotation:
@@ -199,7 +201,9 @@ func (d *draft) assembled() *dashgatev1.Choice {
 	}
 	for _, audio := range d.audio {
 		audio = proto.CloneOf(audio)
-		if uri := audio.GetFile().GetUri(); audio.Source == nil && uri != "" {
+		if audio.Source != nil {
+			audio.MimeType = cmp.Or(namedType(audio.GetFile()), streamedAudio)
+		} else if uri := audio.GetFile().GetUri(); uri != "" {
 			audio.Source = &dashgatev1.Audio_Uri{Uri: uri}
 		}
 		message.Content = append(message.Content, &dashgatev1.Content{
@@ -215,4 +219,13 @@ func (d *draft) lastAudio(startsPart bool) *dashgatev1.Audio {
 		d.audio = append(d.audio, new(dashgatev1.Audio))
 	}
 	return d.audio[len(d.audio)-1]
+}
+
+// namedType returns the MIME type that the gateway names because it is not that of streamed audio.
+func namedType(file *dashgatev1.AudioFile) string {
+	named := file.GetExtra().GetFields()["mime_type"].GetStringValue()
+	if !strings.HasPrefix(named, "audio/") {
+		return ""
+	}
+	return named
 }

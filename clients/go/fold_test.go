@@ -70,6 +70,35 @@ func TestSoundComesLast(t *testing.T) {
 	equal(t, "file", []string{sound.GetMimeType(), sound.GetUri()}, []string{"", "https://x"})
 }
 
+func TestAudioHasTheTypeThatItsFileNames(t *testing.T) {
+	bytes := of(0, &dashgatev1.Delta{Part: &dashgatev1.Delta_Audio{Audio: []byte("ab")}})
+	empty := of(0, &dashgatev1.Delta{Part: &dashgatev1.Delta_Audio{}})
+	types := func(named any, events ...*dashgatev1.ConverseStreamResponse) []string {
+		extra, err := structpb.NewStruct(map[string]any{"mime_type": named})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := &dashgatev1.AudioFile{Uri: "https://x", Extra: extra}
+		events = append([]*dashgatev1.ConverseStreamResponse{
+			of(0, &dashgatev1.Delta{Part: &dashgatev1.Delta_AudioFile{AudioFile: file}}),
+		}, events...)
+		var types []string
+		for _, part := range sum(t, events...).Message().GetContent() {
+			types = append(types, part.GetAudio().GetMimeType())
+			equal(t, "file", part.GetAudio().GetFile() != nil, len(types) == 1)
+		}
+		return types
+	}
+	another := of(0, &dashgatev1.Delta{StartsPart: true, Part: &dashgatev1.Delta_Audio{Audio: []byte("c")}})
+	equal(t, "a file", types("audio/mpeg", bytes, another), []string{"audio/mpeg", "audio/pcm"})
+	rate := "audio/pcm;rate=44100;channels=2"
+	equal(t, "samples", types(rate, bytes), []string{rate})
+	for _, named := range []any{"", "text/plain", "audio", 1, true, nil} {
+		equal(t, "no type", types(named, bytes), []string{"audio/pcm"})
+	}
+	equal(t, "no bytes", types("audio/mpeg", empty), []string{""})
+}
+
 func TestToolCallsJoinByIndex(t *testing.T) {
 	piece := func(call *dashgatev1.ToolCall) *dashgatev1.ConverseStreamResponse {
 		return of(0, &dashgatev1.Delta{Part: &dashgatev1.Delta_ToolCall{ToolCall: call}})

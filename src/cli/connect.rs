@@ -12,6 +12,7 @@ use crate::config::ClientTls;
 use crate::secret::Secret;
 
 use super::error::{Failure, NO_CLIENT_CERTIFICATE};
+use super::probe;
 
 /// Timeout of the connection: two lost packets fit in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,8 +59,19 @@ pub(crate) async fn connect(
         ))
         .with_advice("is the port that of a gateway?")
     })?;
-    connected.map_err(|error| unconnected(&error, address, is_secure))?;
-    Ok(client)
+    match connected {
+        Ok(()) => Ok(client),
+        Err(error) => Err(unconnected(&error, address, is_secure).await),
+    }
+}
+
+/// The failure of a server that accepts connections and does not respond.
+pub(crate) fn silent(address: &str, waited: Duration) -> Failure {
+    Failure::unreachable(format!(
+        "connected to {address}, but it does not answer as a gRPC server: nothing came within \
+         {waited:?}"
+    ))
+    .with_advice("is the port that of a gateway?")
 }
 
 /// The failure of settings that a client does not accept.
@@ -74,7 +86,14 @@ fn unusable(error: &Error, address: &str) -> Failure {
 }
 
 /// The failure of a connection.
-fn unconnected(error: &Error, address: &str, is_secure: bool) -> Failure {
+async fn unconnected(error: &Error, address: &str, is_secure: bool) -> Failure {
+    // The server has closed the connection, or has sent nothing.
+    if error.source().is_none() {
+        let message = format!("connected to {address}, but it does not answer as a gRPC server");
+        let mut failure = Failure::unreachable(message);
+        failure.transport = true;
+        return probe::explained(failure, address).await;
+    }
     let cause = innermost(error);
     if cause.contains(NO_HTTP2) {
         return Failure::unreachable(format!(

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::grpc::pb::health::HealthCheckRequest;
 use crate::grpc::pb::health::health_client::HealthClient;
 
-use super::connect::connect;
+use super::connect::{connect, silent};
 use super::error::Failure;
 use super::exit::Exit;
 use super::probe;
@@ -126,15 +126,6 @@ async fn expect_answer(client: &Client, address: &str) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         Err(_) => Err(silent(address, ANSWER_WITHIN)),
     }
-}
-
-/// The failure of a server that accepts connections and does not respond.
-pub(crate) fn silent(address: &str, waited: Duration) -> Failure {
-    Failure::unreachable(format!(
-        "connected to {address}, but it does not answer as a gRPC server: nothing came within \
-         {waited:?}"
-    ))
-    .with_advice("is the port that of a gateway?")
 }
 
 /// Adds that the command can do without a gateway that is not reached.
@@ -326,12 +317,8 @@ pub(crate) mod stand_in {
             options: Option<&pb::GenerationOptions>,
         ) {
             let mut asked = self.asked();
-            asked
-                .options
-                .push(options.map(|options| of_client(options)));
-            asked
-                .conversations
-                .extend(conversation.map(|conversation| of_client(conversation)));
+            asked.options.push(options.map(of_client));
+            asked.conversations.extend(conversation.map(of_client));
         }
 
         fn answer(&self, key: Option<&tonic::metadata::AsciiMetadataValue>) -> Script {

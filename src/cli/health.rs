@@ -11,10 +11,9 @@ use crate::grpc::pb::health::HealthCheckRequest;
 use crate::grpc::pb::health::health_check_response::ServingStatus;
 use crate::grpc::pb::health::health_client::HealthClient;
 
-use super::connect::connect;
+use super::connect::{connect, silent};
 use super::error::Failure;
 use super::exit::Exit;
-use super::gateway::silent;
 use super::gateway_flags::{Choices, timeout};
 use super::probe;
 use super::terminal::Terminal;

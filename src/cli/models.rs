@@ -106,11 +106,13 @@ async fn text(gateway: &Gateway, arguments: &Arguments) -> Result<String, Failur
 
 async fn one(gateway: &Gateway, name: &str, timeout: Duration) -> Result<pb::Model, Failure> {
     let model = gateway.client.get_model(name).timeout(timeout).await;
-    model.map_err(|error| match error.code() {
-        Code::NotFound => {
-            Failure::from(error).with_advice("`dashgate models` lists those that are known")
+    model.map_err(|error| {
+        let is_missing = error.code() == Code::NotFound;
+        let failure = Failure::from(error);
+        match is_missing {
+            true => failure.with_advice("`dashgate models` lists those that are known"),
+            false => failure,
         }
-        _ => error.into(),
     })
 }
 

@@ -5,7 +5,8 @@
 namespace dashgate::detail {
 namespace {
 
-// The MIME type of streamed audio: 16-bit little-endian mono at 24 kHz.
+// The MIME type of streamed audio, unless its file names another one: 16-bit little-endian mono at
+// 24 kHz.
 constexpr const char* kStreamedAudio = "audio/pcm";
 
 void add_text(v1::Message& message, const std::string& text, bool starts_part) {
@@ -34,6 +35,16 @@ void add_tool_call(std::map<std::int32_t, v1::ToolCall>& calls, const v1::ToolCa
   call.mutable_name()->append(next.name());
   call.mutable_arguments()->append(next.arguments());
   if (next.has_extra()) merge(*call.mutable_extra(), next.extra());
+}
+
+// Returns the MIME type that the gateway names because it is not that of streamed audio, or that.
+std::string audio_type(const std::optional<v1::AudioFile>& file) {
+  if (!file) return kStreamedAudio;
+  const auto& fields = file->extra().fields();
+  const auto entry = fields.find("mime_type");
+  if (entry == fields.end()) return kStreamedAudio;
+  const std::string& named = entry->second.string_value();
+  return named.rfind("audio/", 0) == 0 ? named : kStreamedAudio;
 }
 
 }  // namespace
@@ -152,7 +163,7 @@ v1::Choice Fold::finish(const Draft& draft) {
     v1::Audio& audio = *message.add_content()->mutable_audio();
     if (sound.file) *audio.mutable_file() = *sound.file;
     if (!sound.bytes.empty()) {
-      audio.set_mime_type(kStreamedAudio);
+      audio.set_mime_type(audio_type(sound.file));
       audio.set_data(sound.bytes);
     } else if (sound.file && !sound.file->uri().empty()) {
       audio.set_uri(sound.file->uri());

@@ -82,6 +82,33 @@ TEST(Fold, SoundIsOnePartAfterAllOthers) {
   EXPECT_EQ(answer.audio(), audio.data());
 }
 
+TEST(Fold, AudioHasTheTypeThatItsFileNames) {
+  const auto file = [](const char* named) {
+    return delta([=](auto& d) {
+      d.set_starts_part(true);
+      v1::AudioFile& named_file = *d.mutable_audio_file();
+      named_file.set_uri("https://x/a");
+      (*named_file.mutable_extra()->mutable_fields())["mime_type"].set_string_value(named);
+    });
+  };
+  const auto bytes = delta([](auto& d) { d.set_audio("a"); });
+  auto number = file("");
+  (*number.mutable_delta()->mutable_audio_file()->mutable_extra()->mutable_fields())["mime_type"]
+      .set_number_value(1);
+  auto another = bytes;
+  another.mutable_delta()->set_starts_part(true);
+  const auto answer =
+      fold({file("audio/mpeg"), bytes, bytes, file("audio/pcm;rate=44100;channels=2"), bytes,
+            another, file("audio"), bytes, file("text/plain"), bytes, file(""), bytes, number,
+            bytes, file("audio/mpeg"), completed()});
+  std::vector<std::string> types;
+  for (const auto& part : answer.message().content()) types.push_back(part.audio().mime_type());
+  const std::string pcm = "audio/pcm";
+  EXPECT_EQ(types, (std::vector<std::string>{"audio/mpeg", "audio/pcm;rate=44100;channels=2", pcm,
+                                             pcm, pcm, pcm, pcm, ""}));
+  EXPECT_EQ(answer.message().content(0).audio().data(), "aa");
+}
+
 TEST(Fold, AFileWithoutBytesIsWhereTheSoundIs) {
   const auto answer = fold({
       delta([](auto& d) { d.mutable_audio_file()->set_uri("https://x/a.wav"); }),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
+import pytest
 from gateway import COMPLETED, STARTED, Event, text
 
 from dashgate import Answer, v1
 from dashgate._fold import Fold
+
+Named: TypeAlias = "str | float | list[str] | None"
 
 
 def fold(*events: Event) -> Answer:
@@ -52,6 +57,33 @@ def test_sound_comes_last_with_its_file() -> None:
     assert answer.audio == b"abc"
     sound = answer.message.content[-1].audio
     assert (sound.mime_type, sound.file) == ("audio/pcm", file)
+
+
+def audio_of(named: Named, *events: Event) -> list[v1.Audio]:
+    file = Event()
+    file.delta.audio_file.uri = "https://x/y"
+    file.delta.audio_file.extra.update({"mime_type": named})
+    return [part.audio for part in fold(file, *events, COMPLETED).message.content]
+
+
+def test_audio_has_the_type_that_its_file_names() -> None:
+    another = delta(audio=b"c", starts_part=True)
+    first, second = audio_of("audio/mpeg", delta(audio=b"a"), delta(audio=b"b"), another)
+    assert (first.mime_type, first.data) == ("audio/mpeg", b"ab")
+    assert first.file.extra["mime_type"] == "audio/mpeg"
+    assert (second.mime_type, second.HasField("file")) == ("audio/pcm", False)
+    rate = "audio/pcm;rate=44100;channels=2"
+    assert [part.mime_type for part in audio_of(rate, delta(audio=b"a"))] == [rate]
+
+
+@pytest.mark.parametrize("named", ["", "text/plain", "audio", 1, True, None, ["audio/mpeg"]])
+def test_what_is_no_type_of_audio_names_none(named: Named) -> None:
+    assert [part.mime_type for part in audio_of(named, delta(audio=b"a"))] == ["audio/pcm"]
+
+
+def test_a_type_without_bytes_is_not_used() -> None:
+    (sound,) = audio_of("audio/mpeg", delta(audio=b""))
+    assert (sound.uri, sound.mime_type) == ("https://x/y", "")
 
 
 def test_a_file_without_bytes_is_where_the_sound_is() -> None:

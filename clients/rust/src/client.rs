@@ -63,11 +63,15 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE`, with the cause as [source](std::error::Error::source): the gateway is not
-    /// reached, or TLS fails. Whether it accepts the API key is known with the first call.
+    /// `UNAVAILABLE`: the gateway is not reached, also if it has sent nothing for 20 s, or TLS fails.
+    /// The cause, if one is known, is the [source](std::error::Error::source). Whether the API key is
+    /// accepted is known with the first call.
     pub async fn connect(&self) -> Result<(), Error> {
         let connected = self.0.connections.connect().await;
-        connected.map_err(|error| Error::unconnected(&self.0.target, error))
+        connected.map_err(|error| match error {
+            Some(error) => Error::unconnected(&self.0.target, error),
+            None => Error::unreached(&self.0.target, ""),
+        })
     }
 
     /// Waits, for at most 2 seconds, until the gateway has ended the calls whose streams were left.

@@ -139,7 +139,7 @@ impl Connections {
     }
 
     /// Opens the first connection of this runtime, if it has none.
-    pub(crate) async fn connect(&self) -> Result<(), tonic::transport::Error> {
+    pub(crate) async fn connect(&self) -> Result<(), Option<tonic::transport::Error>> {
         match self {
             Self::Given(..) => Ok(()),
             Self::Own(pool) => pool.connect().await,
@@ -273,7 +273,7 @@ impl Pool {
     }
 
     /// Opens the first connection of a runtime, if it has none.
-    async fn connect(&self) -> Result<(), tonic::transport::Error> {
+    async fn connect(&self) -> Result<(), Option<tonic::transport::Error>> {
         let runtime = current();
         let has_lane = |lanes: &Lanes| lanes.open.iter().any(|lane| lane.runtime == runtime);
         if has_lane(&self.lanes()) {

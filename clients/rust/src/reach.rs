@@ -2,8 +2,8 @@
 //! that ends before that is not the end of a slow call.
 
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
@@ -21,12 +22,50 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// How many connections of a channel are open on which anything was received. A listener that has
 /// accepted a connection may still have no gateway behind it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reach(Arc<AtomicUsize>);
+pub(crate) struct Reach(Arc<Connections>);
+
+#[derive(Debug, Default)]
+struct Connections {
+    reached: AtomicUsize,
+    /// Whether something was received on any, and whether any has ended.
+    has_answered: AtomicBool,
+    has_ended: AtomicBool,
+    changed: Notify,
+}
 
 impl Reach {
     /// Whether there is one.
     pub(crate) fn is_reached(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.0.reached.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until something was received on the first connection. `false`: it ended before.
+    pub(crate) async fn is_answered(&self) -> bool {
+        loop {
+            let mut changed = pin!(self.0.changed.notified());
+            changed.as_mut().enable();
+            if self.0.has_answered.load(Ordering::Acquire) {
+                return true;
+            }
+            if self.0.has_ended.load(Ordering::Acquire) {
+                return false;
+            }
+            changed.await;
+        }
+    }
+
+    fn received(&self) {
+        self.0.reached.fetch_add(1, Ordering::Relaxed);
+        self.0.has_answered.store(true, Ordering::Release);
+        self.0.changed.notify_waiters();
+    }
+
+    fn ended(&self, was_reached: bool) {
+        if was_reached {
+            self.0.reached.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.0.has_ended.store(true, Ordering::Release);
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -66,8 +105,25 @@ pub(crate) fn lazy_channel(endpoint: &Endpoint, socket: Option<&str>, reach: &Re
     endpoint.connect_with_connector_lazy(tcp_connector(endpoint, reach))
 }
 
-/// Returns a channel that is connected to the endpoint or to this Unix socket.
+/// Returns a channel that is connected to the endpoint or to this Unix socket, on which something was
+/// received.
+///
+/// # Errors
+///
+/// With `None`, the connection ended before anything was received.
 pub(crate) async fn connected_channel(
+    endpoint: &Endpoint,
+    socket: Option<&str>,
+    reach: &Reach,
+) -> Result<Channel, Option<tonic::transport::Error>> {
+    let channel = opened_channel(endpoint, socket, reach).await?;
+    match reach.is_answered().await {
+        true => Ok(channel),
+        false => Err(None),
+    }
+}
+
+async fn opened_channel(
     endpoint: &Endpoint,
     socket: Option<&str>,
     reach: &Reach,
@@ -152,16 +208,14 @@ impl<T> Watched<T> {
     fn received(&mut self) {
         self.silence = None;
         if !std::mem::replace(&mut self.is_reached, true) {
-            self.reach.0.fetch_add(1, Ordering::Relaxed);
+            self.reach.received();
         }
     }
 }
 
 impl<T> Drop for Watched<T> {
     fn drop(&mut self) {
-        if self.is_reached {
-            self.reach.0.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.reach.ended(self.is_reached);
     }
 }
 

@@ -100,6 +100,40 @@ async fn a_deadline_that_was_over_before_its_call_is_not() {
 }
 
 #[tokio::test]
+async fn a_connection_before_the_calls_is_used_by_them() {
+    let gateway = Gateway::start(|_, _| Reply::of([support::answer("hi")])).await;
+    let client = gateway.client();
+    client.connect().await.unwrap();
+    client.connect().await.unwrap();
+    assert_eq!(client.converse(question()).await.unwrap().text(), "hi");
+    assert_eq!(gateway.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_opened_has_its_cause() {
+    let silent = silent().await;
+    let none = "unix:/no/such.sock";
+    for (address, cause) in [
+        (CLOSED, "refused"),
+        (none, "No such file"),
+        (&silent, "in time"),
+    ] {
+        let builder = Client::builder().target(address);
+        let limit = Duration::from_millis(200);
+        let client = builder.configure_endpoint(move |endpoint| endpoint.connect_timeout(limit));
+        let error = client.build().unwrap().connect().await.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+        assert!(error.retryable(), "{error}");
+        assert_eq!(error.message().matches(address).count(), 1, "{error}");
+        assert!(error.message().contains(cause), "{error}");
+        assert_eq!(
+            std::error::Error::source(&error).is_some(),
+            address != silent
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_at_a_listener_that_is_silent_ends() {
     let address = silent().await;
     let builder = Client::builder().target(&address);

@@ -57,7 +57,10 @@ export class Answer {
     return this.message?.toolCalls ?? [];
   }
 
-  /** The bytes of the answer's audio: 16-bit little-endian mono PCM at 24 kHz by default. */
+  /**
+   * The bytes of the answer's audio: 16-bit little-endian mono PCM at 24 kHz by default. The MIME
+   * type of its part names another format.
+   */
   get audio(): Uint8Array<ArrayBuffer> {
     const content = this.message?.content ?? [];
     return join(

@@ -29,6 +29,12 @@ import {
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import { ToolCallSchema } from "./gen/dashgate/v1/tool_pb.js";
 
+/**
+ * The MIME type of the audio in a stream's events, unless its file names another one: 16-bit
+ * little-endian mono at 24 kHz.
+ */
+const STREAMED_AUDIO = "audio/pcm";
+
 /** Accumulates the events of one stream, in order. */
 export class Fold {
   #started: Started | undefined;
@@ -259,12 +265,19 @@ class ChoiceFold {
       const uri = file?.uri ?? "";
       if (data.length > 0) {
         const source = { case: "data" as const, value: data };
-        return audio({ mimeType: "audio/pcm", source, ...(file && { file }) });
+        const mimeType = namedType(file) ?? STREAMED_AUDIO;
+        return audio({ mimeType, source, ...(file && { file }) });
       }
       const source = uri === "" ? undefined : { case: "uri" as const, value: uri };
       return audio({ ...(source && { source }), ...(file && { file }) });
     });
   }
+}
+
+/** The MIME type that the gateway names because it is not that of streamed audio. */
+function namedType(file: AudioFile | undefined): string | undefined {
+  const named = file?.extra?.["mime_type"];
+  return typeof named === "string" && named.startsWith("audio/") ? named : undefined;
 }
 
 function audio(value: MessageInitShape<typeof AudioSchema>): Content {

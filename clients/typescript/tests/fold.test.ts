@@ -134,6 +134,23 @@ test("sound is one part, after all others, with the last file", () => {
   });
 });
 
+test("audio has the type that its file names", () => {
+  const types = (named: JsonValue, ...events: JsonValue[]) => {
+    const file = { uri: "https://a/1", extra: { mime_type: named } };
+    const { message } = folded([delta({ audioFile: file }), ...events]);
+    return message?.content.map(({ kind }) => kind.case === "audio" && kind.value.mimeType);
+  };
+  const audio = delta({ audio: "AQI=" });
+  const another = delta({ audio: "Aw==", startsPart: true });
+  deepEqual(types("audio/mpeg", audio, audio, another), ["audio/mpeg", "audio/pcm"]);
+  const rate = "audio/pcm;rate=44100;channels=2";
+  deepEqual(types(rate, audio), [rate]);
+  for (const named of ["", "text/plain", "audio", 1, true, null, ["audio/mpeg"]]) {
+    deepEqual(types(named, audio), ["audio/pcm"]);
+  }
+  deepEqual(types("audio/mpeg", delta({ audio: "" })), [""]);
+});
+
 test("a file without bytes is where the sound is", () => {
   const answer = folded([delta({ audioFile: { uri: "https://a/1.wav" } })]);
   deepEqual(answer.message?.content[0]?.kind.value, {

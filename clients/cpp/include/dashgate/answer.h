@@ -26,7 +26,8 @@ class Answer {
   const google::protobuf::RepeatedPtrField<v1::ToolCall>& tool_calls() const noexcept {
     return message().tool_calls();
   }
-  /// Returns the bytes of the audio parts of choice 0, joined.
+  /// Returns the bytes of the audio parts of choice 0, joined: 16-bit little-endian mono PCM at
+  /// 24 kHz by default. The MIME type of a part names another format.
   std::string audio() const;
 
   /// Returns why choice 0 ended. A value without a name is a reason of a newer gateway.

@@ -8,7 +8,8 @@ from google.protobuf.struct_pb2 import Struct
 
 from dashgate import v1
 
-# The MIME type of the audio in a stream's events.
+# The MIME type of the audio in a stream's events, unless its file names another one: 16-bit
+# little-endian mono at 24 kHz.
 STREAMED_AUDIO = "audio/pcm"
 
 
@@ -98,6 +99,14 @@ def _merge(there: Struct, extra: Struct) -> None:
         there.fields[key].CopyFrom(value)
 
 
+def _named_type(file: v1.AudioFile | None) -> str:
+    """Return the MIME type that the gateway names because it is not that of streamed audio."""
+    if file is None or "mime_type" not in file.extra.fields:
+        return ""
+    named = file.extra.fields["mime_type"].string_value
+    return named if named.startswith("audio/") else ""
+
+
 @dataclass
 class _Part:
     """An incomplete part. Texts are joined at the end: each append to a string copies it."""
@@ -122,7 +131,8 @@ class _Sound:
     def audio(self) -> v1.Audio:
         data = b"".join(self.pieces)
         if data:
-            return v1.Audio(mime_type=STREAMED_AUDIO, data=data, file=self.file)
+            mime_type = _named_type(self.file) or STREAMED_AUDIO
+            return v1.Audio(mime_type=mime_type, data=data, file=self.file)
         audio = v1.Audio(file=self.file)
         if self.file is not None and self.file.uri:
             audio.uri = self.file.uri

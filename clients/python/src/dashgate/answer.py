@@ -46,7 +46,10 @@ class Answer:
 
     @property
     def audio(self) -> bytes:
-        """The audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default."""
+        """The audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default.
+
+        The MIME type of its part names another format.
+        """
         return b"".join(part.audio.data for part in self.message.content)
 
     @property

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::channel::{Channel, Sender};
 use prost::Message;
 use tokio::net::TcpListener;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -102,6 +104,7 @@ pub struct Gateway {
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     left: tokio::sync::Semaphore,
+    connections: AtomicUsize,
     answer: Answer,
 }
 
@@ -115,12 +118,18 @@ impl Gateway {
         let shared = Arc::new(Shared {
             seen: Mutex::default(),
             left: tokio::sync::Semaphore::new(0),
+            connections: AtomicUsize::new(0),
             answer: Box::new(answer),
         });
         let router = Router::new().fallback(call).with_state(Arc::clone(&shared));
         let routes = tonic::service::Routes::from(router);
         let server = tonic::transport::Server::builder().add_routes(routes);
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let counting = Arc::clone(&shared);
+        let incoming = TcpListenerStream::new(listener).map(move |connection| {
+            counting.connections.fetch_add(1, Ordering::Relaxed);
+            connection
+        });
+        tokio::spawn(server.serve_with_incoming(incoming));
         Self { address, shared }
     }
 
@@ -137,6 +146,11 @@ impl Gateway {
     /// The calls so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// How many connections were accepted so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// The names of the methods that were called so far.

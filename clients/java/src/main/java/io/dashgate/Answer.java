@@ -94,7 +94,8 @@ public final class Answer {
   }
 
   /**
-   * Returns the audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default.
+   * Returns the audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default. The MIME
+   * type of its part names another format.
    *
    * @return the bytes of the audio parts, joined
    */

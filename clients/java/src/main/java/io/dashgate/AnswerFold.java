@@ -2,6 +2,7 @@ package io.dashgate;
 
 import com.google.protobuf.ByteString;
 import com.google.protobuf.Struct;
+import com.google.protobuf.Value;
 import io.dashgate.v1.Audio;
 import io.dashgate.v1.AudioFile;
 import io.dashgate.v1.Choice;
@@ -26,6 +27,12 @@ import java.util.TreeSet;
 
 /** Accumulates the events of a stream into an answer. */
 final class AnswerFold {
+  /**
+   * The MIME type of the audio in a stream's events, unless its file names another one: 16-bit
+   * little-endian mono at 24 kHz.
+   */
+  private static final String STREAMED_AUDIO = "audio/pcm";
+
   private final ConverseResponse.Builder response = ConverseResponse.newBuilder();
   private final Map<Integer, Draft> drafts = new TreeMap<>();
   /** Null before the last event. */
@@ -239,11 +246,21 @@ final class AnswerFold {
         audio.setFile(file);
       }
       if (!bytes.isEmpty()) {
-        audio.setMimeType("audio/pcm").setData(bytes);
+        audio.setMimeType(mimeType()).setData(bytes);
       } else if (file != null && !file.getUri().isEmpty()) {
         audio.setUri(file.getUri());
       }
       return audio.build();
+    }
+
+    /** Returns the type that the gateway names, or that of streamed audio. */
+    private String mimeType() {
+      if (file == null) {
+        return STREAMED_AUDIO;
+      }
+      Value absent = Value.getDefaultInstance();
+      String named = file.getExtra().getFieldsOrDefault("mime_type", absent).getStringValue();
+      return named.startsWith("audio/") ? named : STREAMED_AUDIO;
     }
   }
 

@@ -27,6 +27,7 @@ import io.dashgate.v1.TokenLogprob;
 import io.dashgate.v1.ToolCall;
 import io.dashgate.v1.Usage;
 import java.util.List;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
 class AnswerFoldTest {
@@ -78,6 +79,34 @@ class AnswerFoldTest {
     assertEquals("audio/pcm", last.getAudio().getMimeType());
     assertEquals("http://last", last.getAudio().getFile().getUri());
     assertArrayEquals(new byte[] {1, 2, 3}, answer.audio());
+  }
+
+  @Test
+  void givesAudioTheTypeThatItsFileNames() {
+    Struct.Builder rate = struct("mime_type", "audio/pcm;rate=44100;channels=2");
+    add(file(struct("mime_type", "audio/mpeg")));
+    add(Delta.newBuilder().setAudio(ByteString.copyFrom(new byte[] {1})));
+    add(Delta.newBuilder().setAudio(ByteString.copyFrom(new byte[] {2})));
+    add(file(rate).setStartsPart(true));
+    add(Delta.newBuilder().setAudio(ByteString.copyFrom(new byte[] {3})));
+    add(Delta.newBuilder().setStartsPart(true).setAudio(ByteString.copyFrom(new byte[] {4})));
+    add(file(struct("mime_type", "audio/mpeg")).setStartsPart(true));
+    assertEquals(
+        List.of("audio/mpeg", "audio/pcm;rate=44100;channels=2", "audio/pcm", ""),
+        audioTypes(end()));
+  }
+
+  @Test
+  void doesNotTakeAnotherValueForATypeOfAudio() {
+    for (String named : List.of("", "text/plain", "audio")) {
+      add(file(struct("mime_type", named)).setStartsPart(true));
+      add(Delta.newBuilder().setAudio(ByteString.copyFrom(new byte[] {1})));
+    }
+    Value number = Value.newBuilder().setNumberValue(1).build();
+    add(file(Struct.newBuilder().putFields("mime_type", number)).setStartsPart(true));
+    add(Delta.newBuilder().setAudio(ByteString.copyFrom(new byte[] {1})));
+    assertEquals(
+        List.of("audio/pcm", "audio/pcm", "audio/pcm", "audio/pcm"), audioTypes(end()));
   }
 
   @Test
@@ -209,6 +238,17 @@ class AnswerFoldTest {
     return Delta.newBuilder()
         .setSearchInfo(
             SearchInfo.newBuilder().addSearchResults(SearchResult.newBuilder().setTitle(title)));
+  }
+
+  private static Delta.Builder file(Struct.Builder extra) {
+    return Delta.newBuilder()
+        .setAudioFile(AudioFile.newBuilder().setUri("http://a").setExtra(extra));
+  }
+
+  private static List<String> audioTypes(Answer answer) {
+    return answer.message().getContentList().stream()
+        .map(part -> part.getAudio().getMimeType())
+        .collect(Collectors.toList());
   }
 
   private static int index(Answer answer, int at) {
