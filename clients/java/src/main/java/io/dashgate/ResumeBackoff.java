@@ -30,10 +30,14 @@ final class ResumeBackoff {
 
   /**
    * Returns the delay, or what is left of the deadline if that is less: the next attempt reports
-   * it. The deadline may be null.
+   * that it is over. Less than a millisecond counts as one, because an attempt in what is left
+   * would have no time for a connection. The deadline may be null.
    */
   static long inTime(long delay, Deadline deadline) {
-    long left = deadline == null ? delay : deadline.timeRemaining(TimeUnit.MILLISECONDS);
+    if (deadline == null) {
+      return Math.max(delay, 0);
+    }
+    long left = TimeUnit.NANOSECONDS.toMillis(deadline.timeRemaining(TimeUnit.NANOSECONDS)) + 1;
     return Math.max(Math.min(delay, left), 0);
   }
 }
