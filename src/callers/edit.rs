@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::error::Error;
 
 use super::date;
-use super::file::{self, Entry, State, config_error, parse};
+use super::key_file::{self, Entry, State, config_error, parse};
 
 /// The header of a key file that a command creates.
 const HEAD: &str = "\
@@ -112,7 +112,7 @@ fn open(path: &Path, create: bool) -> Result<(File, String), Error> {
         .open(path)
         .map_err(|error| unwritable(path, &error))?;
     file.lock().map_err(|error| unwritable(path, &error))?;
-    Ok((file, file::text(path)?))
+    Ok((file, key_file::text(path)?))
 }
 
 /// Writes from this offset to the end. The new text is never shorter than the old, so the file is
@@ -129,9 +129,9 @@ fn unwritable(path: &Path, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::read;
-    use super::super::file::tests::entry;
-    use super::super::key::{self, Digest};
+    use super::super::api_key::{self, Digest};
+    use super::super::key_file::read;
+    use super::super::key_file::tests::entry;
     use super::*;
 
     fn stored(path: &Path, entry: &Entry) {
@@ -143,7 +143,7 @@ mod tests {
 
     impl Folder {
         fn new() -> Self {
-            let name = format!("dashgate-keys-{}", key::generate().unwrap().id);
+            let name = format!("dashgate-keys-{}", api_key::generate().unwrap().id);
             let path = std::env::temp_dir().join(name);
             std::fs::create_dir(&path).unwrap();
             Self(path)
@@ -212,7 +212,7 @@ mod tests {
             ("models = \"canary\"", "key 1: models is not a list"),
             ("models = [1]", "key 1: models is not a list"),
         ] {
-            let (entry, _) = super::super::file::tests::entry("a");
+            let (entry, _) = super::super::key_file::tests::entry("a");
             let text = format!("{}{line}\n", entry.text());
             let told = parse(Path::new("k"), &text).unwrap_err().to_string();
             assert!(

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 
-use super::file;
-use super::key::Digest;
+use super::api_key::Digest;
+use super::key_file;
 
 /// The interval of checks, and so the longest time that a revoked key is still accepted. A check is
 /// one `stat`; inotify would miss files that are mounted or linked again.
@@ -43,7 +43,7 @@ impl WatchedFile {
     /// Opens and reads a file.
     pub(super) fn open(path: PathBuf) -> Result<(Self, String), Error> {
         let stamp = stamp(&path).filter(FileStamp::is_old);
-        let text = file::text(&path)?;
+        let text = key_file::text(&path)?;
         let content = Some(Digest::of(&text));
         let state = Mutex::new(FileState { stamp, content });
         Ok((Self { path, state }, text))
@@ -57,7 +57,7 @@ impl WatchedFile {
         let looking = tokio::task::spawn_blocking(move || {
             let stamp = stamp(&path);
             let same = stamp.is_some() && stamp == state;
-            (!same).then(|| (stamp, file::text(&path)))
+            (!same).then(|| (stamp, key_file::text(&path)))
         });
         // Only a runtime that shuts down cancels a check.
         let (stamp, text) = looking.await.ok()??;

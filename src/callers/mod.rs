@@ -5,18 +5,18 @@
 //! the reason. An accepted caller has an [`Identity`], which takes the slot and the tokens of a
 //! call within the caller's limits.
 
+pub mod api_key;
 mod caller_cache;
 pub mod caller_permit;
 pub mod caller_usage;
 pub mod credentials;
 pub mod date;
 pub mod edit;
-pub mod file;
 mod file_watcher;
 mod identity;
 pub mod jwks;
-pub mod key;
-mod keys;
+pub mod key_file;
+mod key_table;
 pub mod limits;
 mod now;
 mod shared_limits;
@@ -35,11 +35,11 @@ use crate::secret::Secret;
 
 pub use identity::Identity;
 
+use api_key::Digest;
 use caller_cache::CallerCache;
 use caller_usage::Account;
 use credentials::Credentials;
-use key::Digest;
-use keys::{KeyDefaults, Keys};
+use key_table::{KeyDefaults, Keys};
 use limits::{Limits, Overrides};
 use token::TokenVerifier;
 

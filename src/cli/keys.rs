@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 
-use crate::callers::file::{self, Entry, State};
+use crate::callers::key_file::{self, Entry, State};
 use crate::callers::limits::{MAX_LIMIT, Overrides};
-use crate::callers::{date, edit, key};
+use crate::callers::{api_key, date, edit};
 use crate::config::{self, ProcessEnvironment};
 
 use super::error::Failure;
@@ -134,13 +134,13 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             new((name, *expires, limits), &place.path()?, terminal)?;
         }
         Action::List { place } => {
-            let entries = file::read(&place.path()?)?;
+            let entries = key_file::read(&place.path()?)?;
             terminal.answer(&listing(&entries, date::now()))?;
         }
         Action::Revoke { id, place } => {
             // The argument may be a whole key; its id is part of it. The key is now in the shell's
             // history.
-            let id = id.strip_prefix(key::PREFIX).unwrap_or(id);
+            let id = id.strip_prefix(api_key::PREFIX).unwrap_or(id);
             let id = id.split('_').next().unwrap_or(id);
             match edit::revoke(&place.path()?, id, date::now())? {
                 true => terminal.answer(&format!("revoked {id}\n"))?,
@@ -156,7 +156,7 @@ fn new(
     path: &Path,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let key = key::generate()?;
+    let key = api_key::generate()?;
     let entry = Entry {
         id: key.id.clone(),
         name: name.into(),
@@ -247,7 +247,7 @@ fn number() -> RangedU64ValueParser {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    file::check_name(text).map(|()| text.to_owned())
+    key_file::check_name(text).map(|()| text.to_owned())
 }
 
 /// Parses an expiry: `90d` and `12h` from now, or a date.
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_key_is_printed_once_on_stdout_and_the_file_holds_its_hash() {
-        let made = key::generate().unwrap();
+        let made = api_key::generate().unwrap();
         let path = std::env::temp_dir().join(format!("dashgate-{}.toml", made.id));
         let (mut terminal, out, err) = fake::terminal(false, false);
         let limits = Overrides {
@@ -285,12 +285,12 @@ mod tests {
             ..Overrides::default()
         };
         new(("team-a", None, limits), &path, &mut terminal).unwrap();
-        let entries = file::read(&path).unwrap();
+        let entries = key_file::read(&path).unwrap();
         let written = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let text = out.text();
         let key = text.strip_suffix('\n').unwrap();
-        assert_eq!(key::Digest::of(key).hex(), entries[0].digest.hex());
+        assert_eq!(api_key::Digest::of(key).hex(), entries[0].digest.hex());
         assert!(!written.contains(key) && !err.text().contains(key));
         assert!(err.text().contains(&entries[0].id), "{}", err.text());
         let listing = listing(&entries, date::now());

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::telemetry::in_flight::InFlight;
-use crate::telemetry::metrics;
+use crate::telemetry::metric_definitions;
 
 use super::prometheus::Numbers;
 
@@ -86,42 +86,42 @@ impl Board {
     pub(crate) fn of(now: &Look, before: Option<&Look>) -> Self {
         let all = &now.numbers;
         let grown = before.map_or_else(|| all.clone(), |before| all.since(&before.numbers));
-        let uptime = (now.at - all.sum(metrics::PROCESS_START.name)).max(0.0);
+        let uptime = (now.at - all.sum(metric_definitions::PROCESS_START.name)).max(0.0);
         let seconds = before.map_or(uptime, |before| now.at - before.at).max(1e-3);
         let rate = |name: &str| grown.sum(name) / seconds;
         let tokens = |kind: &str| {
-            let sum = grown.sum_where(metrics::TOKENS.name, |labels| {
+            let sum = grown.sum_where(metric_definitions::TOKENS.name, |labels| {
                 labels.get("kind").is_some_and(|found| found == kind)
             });
             sum / seconds
         };
-        let failed = grown.sum_where(metrics::CALLS.name, |labels| {
+        let failed = grown.sum_where(metric_definitions::CALLS.name, |labels| {
             labels
                 .get("outcome")
                 .is_some_and(|outcome| is_fault(outcome))
         });
         let mut models: Vec<_> = all
-            .values(metrics::CALLS.name, "model")
+            .values(metric_definitions::CALLS.name, "model")
             .into_iter()
             .map(|model| Model::of(model, all, &grown, seconds))
             .collect();
         models.sort_by(|one, other| other.output_tokens.total_cmp(&one.output_tokens));
-        let version = all.values(metrics::BUILD.name, "version");
+        let version = all.values(metric_definitions::BUILD.name, "version");
         Self {
             version: version.into_iter().next().unwrap_or_default(),
             seconds,
             uptime_seconds: uptime,
-            in_flight: all.sum(metrics::IN_FLIGHT.name),
-            in_flight_limit: all.sum(metrics::LIMIT.name),
-            connections: all.sum(metrics::CONNECTIONS.name),
-            memory_bytes: all.sum(metrics::PROCESS_RESIDENT.name),
-            calls_per_second: rate(metrics::CALLS.name),
+            in_flight: all.sum(metric_definitions::IN_FLIGHT.name),
+            in_flight_limit: all.sum(metric_definitions::LIMIT.name),
+            connections: all.sum(metric_definitions::CONNECTIONS.name),
+            memory_bytes: all.sum(metric_definitions::PROCESS_RESIDENT.name),
+            calls_per_second: rate(metric_definitions::CALLS.name),
             failed_per_second: failed / seconds,
-            shed_per_second: rate(metrics::SHED.name),
-            retries_per_second: rate(metrics::RETRIES.name),
+            shed_per_second: rate(metric_definitions::SHED.name),
+            retries_per_second: rate(metric_definitions::RETRIES.name),
             input_tokens_per_second: tokens("input"),
             output_tokens_per_second: tokens("output"),
-            cost: all.sum(metrics::COST.name),
+            cost: all.sum(metric_definitions::COST.name),
             models,
             calls: now.calls.clone(),
         }
@@ -176,12 +176,14 @@ impl Board {
 impl Model {
     fn of(model: String, all: &Numbers, grown: &Numbers, seconds: f64) -> Self {
         let is_it = |label: Option<&String>| label == Some(&model);
-        let calls = grown.sum_where(metrics::CALLS.name, |labels| is_it(labels.get("model")));
-        let failed = grown.sum_where(metrics::CALLS.name, |labels| {
+        let calls = grown.sum_where(metric_definitions::CALLS.name, |labels| {
+            is_it(labels.get("model"))
+        });
+        let failed = grown.sum_where(metric_definitions::CALLS.name, |labels| {
             is_it(labels.get("model")) && labels.get("outcome").is_some_and(|o| is_fault(o))
         });
         let tokens = |numbers: &Numbers, kind: &str| {
-            numbers.sum_where(metrics::TOKENS.name, |labels| {
+            numbers.sum_where(metric_definitions::TOKENS.name, |labels| {
                 is_it(labels.get("model")) && labels.get("kind").is_some_and(|k| k == kind)
             })
         };
@@ -191,9 +193,9 @@ impl Model {
         Self {
             calls_per_second: calls / seconds,
             failed: if calls > 0.0 { failed / calls } else { 0.0 },
-            ttft_p50_seconds: quantile(metrics::FIRST_TOKEN.name, 0.5),
-            ttft_p95_seconds: quantile(metrics::FIRST_TOKEN.name, 0.95),
-            chunk_p50_seconds: quantile(metrics::CHUNK.name, 0.5),
+            ttft_p50_seconds: quantile(metric_definitions::FIRST_TOKEN.name, 0.5),
+            ttft_p95_seconds: quantile(metric_definitions::FIRST_TOKEN.name, 0.95),
+            chunk_p50_seconds: quantile(metric_definitions::CHUNK.name, 0.5),
             output_tokens_per_second: tokens(grown, "output") / seconds,
             input_tokens: tokens(all, "input"),
             output_tokens: tokens(all, "output"),

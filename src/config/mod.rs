@@ -28,6 +28,7 @@ mod reference;
 mod region;
 mod schema;
 mod server;
+mod server_table;
 pub mod setting;
 pub mod setting_definitions;
 mod setting_reader;
@@ -38,6 +39,7 @@ mod store_table;
 mod telemetry_table;
 mod unknown;
 mod upstream;
+mod upstream_table;
 mod validate;
 mod value;
 

@@ -9,7 +9,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::script_fields::{object, objects, or_default, texts};
+use super::script_values::{object, objects, or_default, texts};
 
 /// The most elements of `choices`: above the maximum of DashScope's `n`, to allow experiments.
 const MAX_CHOICES: usize = 16;

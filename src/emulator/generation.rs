@@ -18,11 +18,11 @@ use super::render::{RenderStyle, frames, whole};
 use super::request::{GenerationRequest, Message, model, subject};
 use super::request_journal::shown_body;
 use super::response_plan::Plan;
-use super::rule::{BodyFormat, Reply};
+use super::response_steps::{ResponseContent, raw};
 use super::script::Call;
+use super::script_rule::{BodyFormat, Reply};
 use super::state::{RequestContext, ServerState};
 use super::usage::{Input, usage};
-use super::wire_format::{ResponseContent, raw};
 
 /// Answers a generation request.
 pub(super) async fn generate(

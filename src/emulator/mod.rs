@@ -6,7 +6,7 @@
 //! A request passes these modules: [`server`] accepts the connection and [`routes`] selects the
 //! endpoint; [`generation`] (or [`uploads`]) looks for a rule of the [`script`]; [`request`] and
 //! [`checks`] validate as DashScope does; [`media`] resolves and analyses the media; [`answerer`]
-//! generates an answer, [`render`] converts it to DashScope's JSON and [`wire_format`] to bytes,
+//! generates an answer, [`render`] converts it to DashScope's JSON and [`response_steps`] to bytes,
 //! which [`script_player`] sends step by step. [`request_journal`] records the requests for
 //! testers.
 //!
@@ -50,15 +50,16 @@ mod render;
 mod request;
 mod request_journal;
 mod response_plan;
+mod response_steps;
 mod riff;
 mod routes;
-mod rule;
 mod sample_files;
 mod script;
 mod script_duplicates;
-mod script_fields;
 mod script_player;
 mod script_reader;
+mod script_rule;
+mod script_values;
 mod server;
 mod settings;
 mod socket;
@@ -70,7 +71,6 @@ mod uploads;
 mod usage;
 mod video;
 mod websocket;
-mod wire_format;
 
 pub use dialect::{Dialect, UnknownDialect};
 pub use script::{Script, ScriptError};

@@ -24,11 +24,11 @@ use super::openai_wire::OpenAiContent;
 use super::request::GenerationRequest;
 use super::request_journal::shown_body;
 use super::response_plan::Plan;
-use super::rule::{BodyFormat, Reply};
+use super::response_steps::raw;
 use super::script::Call;
+use super::script_rule::{BodyFormat, Reply};
 use super::state::{RequestContext, ServerState};
 use super::usage::{Input, Tokens};
-use super::wire_format::raw;
 
 /// Answers a request for a chat completion.
 pub(super) async fn chat(

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::dialect::Dialect;
 use super::error::ApiError;
-use super::rule::Refusal;
+use super::script_rule::Refusal;
 
 /// How DashScope begins a message about an error that the model has found.
 const ALGORITHM: &str = "<400> InternalError.Algo.InvalidParameter: ";

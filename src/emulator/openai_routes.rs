@@ -10,10 +10,10 @@ use super::openai_error::OpenAiError;
 use super::openai_request::OPEN_MODELS;
 use super::openai_wire::OpenAiContent;
 use super::response_plan::Plan;
-use super::rule::Reply;
+use super::response_steps::raw;
 use super::script::Call;
+use super::script_rule::Reply;
 use super::state::{RequestContext, ServerState};
-use super::wire_format::raw;
 
 /// Prefix of DashScope's compatible mode.
 const COMPATIBLE: &str = "/compatible-mode";

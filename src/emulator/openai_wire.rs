@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::dialect::Dialect;
 use super::openai_error::OpenAiError;
 use super::response_plan::Plan;
-use super::rule::{ErrorPlacement, Refusal, Reply, Wire};
-use super::wire_format::{broken, finish, steps};
+use super::response_steps::{broken, finish, steps};
+use super::script_rule::{ErrorPlacement, Refusal, Reply, Wire};
 
 /// The content of a response, before it is encoded.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
     use crate::emulator::response_plan::joined;
-    use crate::emulator::rule::LineEnd;
+    use crate::emulator::script_rule::LineEnd;
 
     fn played(content: OpenAiContent, reply: &Reply) -> (u16, String) {
         let plan = content.into_plan(Dialect::Vllm, reply, "r-1");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::rule::{At, Cut, Wire};
+use super::script_rule::{At, Cut, Wire};
 
 /// A whole response: the wait before the head, the head, the steps of the body.
 #[derive(Clone, Debug, Default)]

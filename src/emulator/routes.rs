@@ -13,15 +13,15 @@ use super::error::ApiError;
 use super::generation::generate;
 use super::openai_routes::{openai, openai_endpoint};
 use super::response_plan::Plan;
-use super::rule::Reply;
+use super::response_steps::ResponseContent;
 use super::sample_files::sample;
 use super::script::{Call, GENERATION, Script};
 use super::script_player::{ConnectionCut, PlannedBody, play};
+use super::script_rule::Reply;
 use super::socket::ResetSwitch;
 use super::socket_routes::{SocketSlot, is_socket, open};
 use super::state::{RequestContext, ServerState};
 use super::uploads::{policy, post, query, scripted};
-use super::wire_format::ResponseContent;
 
 /// Path of the built-in samples, which require no key.
 const SAMPLES: &str = "/samples/";

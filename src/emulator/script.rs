@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::rule::{Reply, Rule};
 use super::script_duplicates::duplicate_keys;
 use super::script_reader::{MAX_ERRORS, read_rules};
+use super::script_rule::{Reply, Rule};
 
 /// Rules for testing a client. The format is documented in `docs/emulator.md`.
 #[derive(Clone, Debug, Default)]

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::request_journal::Entry;
 use super::response_plan::{Plan, Step};
-use super::rule::Cut;
+use super::script_rule::Cut;
 use super::socket::ResetSwitch;
 
 /// A connection that a script ends.

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
-use super::rule::Rule;
-use super::script_fields::Object;
+use super::script_rule::Rule;
+use super::script_values::Object;
 
 /// The most rules, above any real script; each call is matched against all of them.
 const MAX_RULES: usize = 10_000;

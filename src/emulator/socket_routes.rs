@@ -14,14 +14,14 @@ use super::realtime::dialects::{Task, default_dialect, dialect};
 use super::realtime::response::Pace;
 use super::realtime::speech_session::SpeechSession;
 use super::response_plan::Plan;
-use super::rule::{At, Reply};
+use super::response_steps::ResponseContent;
 use super::script::{Call, INFERENCE, REALTIME};
+use super::script_rule::{At, Reply};
 use super::socket::ResetSwitch;
 use super::state::{RequestContext, ServerState};
 use super::uploads::{query, scripted};
 use super::websocket::connection::{SocketContext, run};
 use super::websocket::handshake::{PendingSession, UpgradeSlot, accept};
-use super::wire_format::ResponseContent;
 
 /// The time between pieces of audio of 100 ms: ten times as fast as speech.
 const PACE: Duration = Duration::from_millis(10);

@@ -19,8 +19,8 @@ use super::error::ApiError;
 use super::object_store::Store;
 use super::policy::Signer;
 use super::request_journal::{Entry, Journal};
-use super::rule::Reply;
 use super::script::{ActiveScript, Call, Script};
+use super::script_rule::Reply;
 use super::settings::{BAD_KEY, EmulatorConfig};
 
 /// Concurrent decodings, which need CPU and memory.

@@ -17,10 +17,10 @@ use super::object_store::{ObjectMetadata, PendingObject, StoreError};
 use super::policy::{Grant, OssError, mark_of};
 use super::request_journal::{is_secret, short};
 use super::response_plan::Plan;
-use super::rule::Reply;
+use super::response_steps::{ResponseContent, raw};
 use super::script::Call;
+use super::script_rule::Reply;
 use super::state::{RequestContext, ServerState};
-use super::wire_format::{ResponseContent, raw};
 
 /// The lifetime of uploads, as in DashScope.
 const LIFETIME: Duration = Duration::from_secs(48 * 3600);

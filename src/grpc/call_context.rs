@@ -12,7 +12,7 @@ use crate::callers::Identity;
 use crate::callers::credentials::{CredentialBytes, Credentials};
 use crate::chat::call::{Connection, Passing};
 use crate::error::{Error, Reason};
-use crate::telemetry::report::Report;
+use crate::telemetry::call_report::Report;
 use crate::telemetry::trace;
 
 use super::config::GrpcConfig;

@@ -1,19 +1,16 @@
 //! `dashgate.v1.ConversationService`.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
-use tokio_stream::{Stream, StreamExt};
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use crate::chat::call::Delivery;
 use crate::chat::event::Event;
 use crate::error::{Error, Reason};
-use crate::memory::{self, CallMemory};
+use crate::memory::CallMemory;
 use crate::relay::Relay;
 use crate::relay::admission::Held;
 use crate::relay::reply::{Reply, UnreadCall};
@@ -21,13 +18,11 @@ use crate::server::call_clock::PendingCall;
 
 use super::call_context::CallContext;
 use super::config::GrpcConfig;
+use super::conversation_stream::Events;
 use super::metadata_keys;
 use super::pb;
 use super::pb::conversation_service_server::ConversationService;
-use super::pb::converse_stream_response::Event as Sent;
-use super::pb::{
-    ConverseRequest, ConverseResponse, ConverseStreamRequest, ConverseStreamResponse, Heartbeat,
-};
+use super::pb::{ConverseRequest, ConverseResponse, ConverseStreamRequest};
 use super::request::{self, Ask};
 use super::response;
 use super::status;
@@ -121,20 +116,13 @@ impl ConversationService for Conversation {
             _ => String::new(),
         };
         let joined = reply.is_joined();
-        let events = Events {
-            reply,
-            first,
-            request_id: Arc::clone(&request_id),
-            show_upstream: self.settings.show_upstream_messages,
-            sequence: after,
-            resumable,
-            heartbeat_after: patience,
-            last_sent: Instant::now() - patience,
-            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            over: false,
-            memory: self.memory.clone(),
-            charged: 0,
-        };
+        let events = Events::new(
+            (reply, first),
+            Arc::clone(&request_id),
+            (after, resumable),
+            &self.settings,
+            self.memory.clone(),
+        );
         let mut response = Response::new(events);
         tell(response.metadata_mut(), &request_id, &upstream, joined);
         if resumable {
@@ -275,108 +263,6 @@ fn tell(metadata: &mut MetadataMap, request_id: &str, upstream_request_id: &str,
     }
     if joined {
         metadata.insert("idempotent-replay", MetadataValue::from_static("true"));
-    }
-}
-
-/// The messages of one stream. Polls the reply, which polls DashScope: no task and no queue
-/// between.
-pub struct Events {
-    reply: Reply,
-    first: Option<Event>,
-    request_id: Arc<str>,
-    show_upstream: bool,
-    sequence: i32,
-    resumable: bool,
-    heartbeat_after: Duration,
-    last_sent: Instant,
-    alarm: Pin<Box<Sleep>>,
-    over: bool,
-    memory: CallMemory,
-    /// The bytes charged for the latest event.
-    charged: usize,
-}
-
-impl Events {
-    /// A message. Heartbeats have no number of their own, because those of a resumed stream would
-    /// differ.
-    fn number(&mut self, event: Sent) -> ConverseStreamResponse {
-        if !matches!(event, Sent::Heartbeat(_)) {
-            // No stream has this many events.
-            self.sequence = self.sequence.saturating_add(1);
-        }
-        self.last_sent = Instant::now();
-        ConverseStreamResponse {
-            sequence: self.sequence,
-            event: Some(event),
-        }
-    }
-
-    /// Charges an event until the next is polled: its encoded form exists at the same time. The
-    /// base charge of a call covers small events.
-    fn charge(&mut self, event: &Event) -> Result<(), Status> {
-        let held = 2 * event.weight();
-        let held = held.saturating_sub(memory::CALL);
-        if held == self.charged {
-            return Ok(());
-        }
-        self.charged = held;
-        self.memory.answer(held).map_err(|error| {
-            self.over = true;
-            let error = self.reply.end(error);
-            status::status(&error, &self.request_id, self.show_upstream)
-        })
-    }
-
-    fn message(&mut self, event: Event) -> Result<ConverseStreamResponse, Status> {
-        self.charge(&event)?;
-        self.over |= matches!(event, Event::End(_));
-        let about = (&*self.request_id, self.resumable);
-        let sent = response::event(event, about, || self.reply.timing());
-        Ok(self.number(sent))
-    }
-
-    /// Waits until nothing was sent for a while. The timer is reset only when it fires, so that an
-    /// event costs no work on the timer wheel.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(self.alarm.as_mut().poll(cx));
-            let due = self.last_sent + self.heartbeat_after;
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            self.alarm.as_mut().reset(due);
-        }
-    }
-}
-
-impl Stream for Events {
-    type Item = Result<ConverseStreamResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(self.message(first)));
-        }
-        match Pin::new(&mut self.reply).poll_next(cx) {
-            Poll::Ready(Some(Ok(event))) => Poll::Ready(Some(self.message(event))),
-            Poll::Ready(Some(Err(error))) => {
-                self.over = true;
-                let status = status::status(&error, &self.request_id, self.show_upstream);
-                Poll::Ready(Some(Err(status)))
-            }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => {
-                ready!(self.poll_silence(cx));
-                let heartbeat = self.number(Sent::Heartbeat(Heartbeat {}));
-                // A heartbeat is sent only after further silence, so the timer must be polled
-                // again.
-                let due = self.last_sent + self.heartbeat_after;
-                self.alarm.as_mut().reset(due);
-                Poll::Ready(Some(Ok(heartbeat)))
-            }
-        }
     }
 }
 

@@ -19,10 +19,10 @@ use super::call_context::CallContext;
 use super::checked_request::{checked, refused, unsupported_encoding};
 use super::config::GrpcConfig;
 use super::conversation::Conversation;
-use super::element_limits::Schema;
 use super::explained::{explained, no_method};
 use super::health::Checks;
 use super::large_messages::Turns;
+use super::list_limits::Schema;
 use super::live_calls::LiveCalls;
 use super::media::Media;
 use super::method::{

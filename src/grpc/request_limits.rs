@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Reason};
 use crate::relay::Relay;
-use crate::telemetry::report::Report;
+use crate::telemetry::call_report::Report;
 
 use super::large_messages::Turns;
 
@@ -45,7 +45,7 @@ impl Limits {
 #[derive(Clone)]
 pub(super) struct Elements {
     /// The schema.
-    pub(super) schema: Arc<super::element_limits::Schema>,
+    pub(super) schema: Arc<super::list_limits::Schema>,
     /// The type of the message in it.
     pub(super) message: usize,
     /// The maximum memory of the elements.

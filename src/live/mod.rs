@@ -18,10 +18,10 @@ mod input_audio;
 mod inputs;
 mod journal;
 mod reconnection;
-mod registry;
 mod reports;
 mod resample;
 mod responses;
+mod resumable_sessions;
 mod session;
 mod start;
 mod stop;
@@ -54,7 +54,7 @@ use crate::secret::Secret;
 
 use config::LiveConfig;
 use journal::{Journal, JournalLimits};
-use registry::{NewEntry, Registry, Resumption};
+use resumable_sessions::{NewEntry, Registry, Resumption};
 use stop::Stop;
 use task::{Parts, Task};
 
@@ -146,7 +146,7 @@ impl LiveSessions {
             stop,
             input_bytes,
         });
-        let cancel: Arc<dyn Cancel> = Arc::<registry::Entry>::clone(&entry);
+        let cancel: Arc<dyn Cancel> = Arc::<resumable_sessions::Entry>::clone(&entry);
         memory.cancel_session_with(Arc::downgrade(&cancel));
         call.cancel_with(Arc::downgrade(&cancel));
         let (task, started) = Task::start(Parts {

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 
 use super::event::{LiveEvent, SessionStarted};
 use super::journal::Read;
-use super::registry::Entry;
+use super::resumable_sessions::Entry;
 use super::stop::Stop;
 
 /// An event with its sequence number.

@@ -11,15 +11,15 @@ use crate::chat::live_session::LiveInput;
 use crate::error::{Error, Reason};
 use crate::memory::CallMemory;
 use crate::relay::live_call::LiveCall;
+use crate::telemetry::call_report::LiveFigures;
 use crate::telemetry::live_metrics::Repair;
-use crate::telemetry::report::LiveFigures;
 use crate::upstream::{LiveEnding, LiveSocket};
 
 use super::config::LiveConfig;
 use super::event::{LiveEvent, SessionStarted};
 use super::inputs::{InputReceiver, Inputs, Queued};
 use super::journal::Journal;
-use super::registry::{Resumption, Ticket};
+use super::resumable_sessions::{Resumption, Ticket};
 use super::session::{Effects, End, LiveOptions, Session};
 use super::start::{created, report, restore};
 use super::stop::{Failure, Stop, stopped_now, too_late};

@@ -10,10 +10,10 @@ use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::error::Error;
 use crate::telemetry::Telemetry;
+use crate::telemetry::call_report::Report;
 use crate::telemetry::gauge_guard::GaugeGuard;
 use crate::telemetry::models::Model;
 use crate::telemetry::outcome::Outcome;
-use crate::telemetry::report::Report;
 use crate::telemetry::token_counts::Tokens;
 use crate::telemetry::trace;
 

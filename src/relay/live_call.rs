@@ -14,9 +14,9 @@ use crate::chat::stored::StoredConversation;
 use crate::chat::usage::Usage;
 use crate::error::Error;
 use crate::memory::Cancel;
+use crate::telemetry::call_report::{LiveFigures, Report};
 use crate::telemetry::live_metrics::{LiveMetrics, Repair};
 use crate::telemetry::models::Model;
-use crate::telemetry::report::{LiveFigures, Report};
 use crate::telemetry::token_counts::Tokens;
 use crate::upstream::LiveSocket;
 
@@ -68,7 +68,7 @@ pub struct LiveCall {
     pub(super) passing: Passing,
     pub(super) lease: Lease,
     pub(super) permits: CallPermits,
-    pub(super) ledger: Box<CallRecorder>,
+    pub(super) recorder: Box<CallRecorder>,
     pub(super) attempts: Attempts,
     pub(super) deadline: Instant,
     pub(super) model: Option<Arc<Model>>,
@@ -92,7 +92,7 @@ impl std::fmt::Debug for LiveCall {
 impl Drop for LiveCall {
     fn drop(&mut self) {
         // Nothing happens if it has ended, which is reported there.
-        self.ledger.cancel(None);
+        self.recorder.cancel(None);
         self.end_span();
     }
 }
@@ -100,10 +100,10 @@ impl Drop for LiveCall {
 impl LiveCall {
     /// The session has started at DashScope.
     pub fn started(&mut self, upstream_session_id: &str) {
-        let report = &mut self.ledger.report;
+        let report = &mut self.recorder.report;
         report
             .first_event
-            .get_or_insert(self.ledger.arrived.elapsed());
+            .get_or_insert(self.recorder.arrived.elapsed());
         report.answered_by.clone_from(&self.setup.model);
         report.upstream_request_id = upstream_session_id.to_owned();
         let metrics = &self.plan.asker.telemetry.metrics;
@@ -118,7 +118,7 @@ impl LiveCall {
         self.permits.add(tokens);
         let used = Tokens::of(usage);
         if let Some(model) = &self.model {
-            let caller = self.ledger.report.caller.as_deref();
+            let caller = self.recorder.report.caller.as_deref();
             let metrics = &self.plan.asker.telemetry.metrics;
             metrics.spend(&self.setup.model, model, caller, &used);
         }
@@ -167,7 +167,7 @@ impl LiveCall {
 
     /// The first audio of a response came this long after it was requested.
     pub fn first_audio(&mut self, latency: Duration) {
-        self.ledger.report.first_token.get_or_insert(latency);
+        self.recorder.report.first_token.get_or_insert(latency);
         self.metrics().first_audio(self.label(), latency);
     }
 
@@ -178,7 +178,7 @@ impl LiveCall {
 
     /// Updates the list of calls in flight.
     pub fn progress(&self, progress: &LiveProgress) {
-        self.progress.set(progress, self.ledger.report.chunks);
+        self.progress.set(progress, self.recorder.report.chunks);
     }
 
     /// Checks a change of the configuration that the caller sends.
@@ -193,7 +193,7 @@ impl LiveCall {
 
     /// A piece of a response was received.
     pub fn received(&mut self) {
-        self.ledger.report.chunks += 1;
+        self.recorder.report.chunks += 1;
     }
 
     /// Opens a new connection for the same session, at any account.
@@ -219,16 +219,16 @@ impl LiveCall {
     ) {
         self.release(figures);
         if let Some(usage) = usage {
-            self.ledger.report.tokens = Tokens::of(usage);
+            self.recorder.report.tokens = Tokens::of(usage);
         }
-        self.ledger.close(outcome.err());
+        self.recorder.close(outcome.err());
         self.end_span();
     }
 
     /// The caller cancelled the session: its call was cancelled, and is not resumed.
     pub fn cancel(mut self, (usage, figures): (Option<&Usage>, LiveFigures)) {
         self.release(figures);
-        self.ledger.cancel(usage);
+        self.recorder.cancel(usage);
         self.end_span();
     }
 
@@ -236,14 +236,14 @@ impl LiveCall {
     fn release(&mut self, figures: LiveFigures) {
         self.permits.free();
         self.count_audio((figures.input_audio, figures.output_audio));
-        let report = &mut self.ledger.report;
+        let report = &mut self.recorder.report;
         report.attempts = self.attempts.load(Ordering::Relaxed);
         report.live = Some(figures);
     }
 
     fn end_span(&mut self) {
         if let Some(span) = self.span.take() {
-            let report = &self.ledger.report;
+            let report = &self.recorder.report;
             span.end(report, report.outcome);
         }
     }
@@ -255,7 +255,7 @@ impl LiveCall {
             .with_attempts(attempts)
             .with_model(Some(Arc::clone(&self.setup.model)))
             .of_server(self.lease.upstream().server());
-        match self.ledger.report.upstream_request_id.as_str() {
+        match self.recorder.report.upstream_request_id.as_str() {
             "" => error,
             id => error.with_upstream_request_id(id),
         }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::chat::call::Caller;
 use crate::memory::Cancel;
+use crate::telemetry::call_report::Report;
 use crate::telemetry::in_flight::InFlight;
-use crate::telemetry::report::Report;
 
 /// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,30 +37,30 @@ impl Relay {
         let mut report = std::mem::take(&mut request.report);
         report.model.clone_from(&model);
         report.streamed = true;
-        let mut ledger = CallRecorder::joined(telemetry, report, request.arrived);
+        let mut recorder = CallRecorder::joined(telemetry, report, request.arrived);
         let admitted = in_time(request.deadline)
             .and_then(|()| plan.check_live(&request.setup))
             .and_then(|()| self.admit_live(&plan, &model, (request.held, request.who)));
-        let permits = admitted.inspect_err(|error| ledger.close(Some(error)))?;
+        let permits = admitted.inspect_err(|error| recorder.close(Some(error)))?;
         let stored = self.open_stored(&mut request).await;
-        let stored = stored.inspect_err(|error| ledger.close(Some(error)))?;
+        let stored = stored.inspect_err(|error| recorder.close(Some(error)))?;
         let span = UpstreamSpan::of_session(telemetry, &model, &mut request.passing);
         let attempts = Attempts::default();
         let connected = connect(&plan.asker, &request, &attempts).await;
-        ledger.report.attempts = attempts.load(Ordering::Relaxed);
+        recorder.report.attempts = attempts.load(Ordering::Relaxed);
         let connected = match connected {
             Ok(connected) => connected,
             Err(error) => {
-                let error = error.with_attempts(ledger.report.attempts);
-                ledger.close(Some(&error));
+                let error = error.with_attempts(recorder.report.attempts);
+                recorder.close(Some(&error));
                 if let Some(span) = span {
-                    span.end(&ledger.report, ledger.report.outcome);
+                    span.end(&recorder.report, recorder.report.outcome);
                 }
                 return Err(error);
             }
         };
         let progress = Arc::new(LiveInFlight::new(
-            &ledger.report,
+            &recorder.report,
             request.arrived,
             (request.who.share, Arc::clone(&attempts)),
             Arc::clone(&connected.setup.model),
@@ -77,7 +77,7 @@ impl Relay {
             subject: connected.subject,
             lease: connected.lease,
             permits,
-            ledger,
+            recorder,
             attempts,
             span,
             charged_audio: 0,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::chat::call::Caller;
 use crate::error::Error;
 use crate::memory::{Kind, MemoryLedger, Share};
-use crate::telemetry::report::Report;
+use crate::telemetry::call_report::Report;
 
 use super::Relay;
 
@@ -28,7 +28,7 @@ impl Relay {
         share.inspect_err(|error| self.refuse(report(), arrived, error))
     }
 
-    /// The memory ledger.
+    /// The memory recorder.
     pub fn memory(&self) -> &MemoryLedger {
         &self.inner.memory
     }

@@ -38,8 +38,8 @@ use crate::conversations::Conversations;
 use crate::error::Error;
 use crate::memory::{CallMemory, MemoryLedger};
 use crate::telemetry::Telemetry;
+use crate::telemetry::call_report::Report;
 use crate::telemetry::in_flight::Calls;
-use crate::telemetry::report::Report;
 
 use accounts::account::Account;
 use accounts::shared_rates::Sharing;

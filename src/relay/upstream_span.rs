@@ -8,9 +8,9 @@ use crate::chat::event::{Delta, End, Event, Piece};
 use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::message::{Body, Role, ToolCall, Turn};
 use crate::telemetry::Telemetry;
+use crate::telemetry::call_report::Report;
 use crate::telemetry::content::{Messages, Part};
 use crate::telemetry::outcome::Outcome;
-use crate::telemetry::report::Report;
 use crate::telemetry::trace::{Parent, Span};
 
 /// The span, and the content of the answer if enabled.

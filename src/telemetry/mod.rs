@@ -3,6 +3,7 @@
 //! It handles counts and reasons. Message content is recorded only if it is configured.
 
 pub mod accept_errors;
+pub mod call_report;
 pub mod content;
 pub mod export;
 pub mod gauge_guard;
@@ -12,13 +13,12 @@ pub mod log;
 mod log_limit;
 mod log_writer;
 pub mod memory_gauges;
-pub mod metrics;
+pub mod metric_definitions;
 pub mod models;
 pub mod outcome;
 pub mod prices;
 mod process;
 pub mod registry;
-pub mod report;
 pub mod store_metrics;
 pub mod token_counts;
 pub mod trace;

@@ -21,7 +21,7 @@ use super::gauge_guard::GaugeGuard;
 use super::live_metrics::LiveMetrics;
 use super::log;
 use super::memory_gauges::MemoryGauges;
-use super::metrics::{self as table, Kind, METHODS, Metric};
+use super::metric_definitions::{self as table, Kind, METHODS, Metric};
 use super::models::{Families, Model, Models, OTHER};
 use super::outcome::Outcome;
 use super::prices::RateCard;

@@ -13,8 +13,8 @@ use opentelemetry::trace::{
 use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::SdkTracer;
 
+use super::call_report::Report;
 use super::outcome::Outcome;
-use super::report::Report;
 
 /// Starts spans.
 pub struct Tracer {

@@ -85,7 +85,7 @@ async fn heads_alone_by_a_caller_over_its_limit_take_nothing_from_others() {
 async fn a_request_that_is_never_sent_has_been_made_all_the_same() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let folder = Folder::new();
-    let limit = |entry: &mut dashgate::callers::file::Entry| {
+    let limit = |entry: &mut dashgate::callers::key_file::Entry| {
         entry.limits.requests_per_minute = Some(3);
     };
     let (_, key) = folder.key("hostile", limit);

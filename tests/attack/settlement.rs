@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dashgate::callers::file::Entry;
+use dashgate::callers::key_file::Entry;
 use dashgate::callers::limits::Overrides;
-use dashgate::callers::{date, edit, key};
+use dashgate::callers::{api_key, date, edit};
 use dashgate::config;
 use dashgate::grpc::pb;
 use tokio_stream::StreamExt;
@@ -27,7 +27,7 @@ struct Keys {
 
 impl Keys {
     fn new() -> Self {
-        let fresh = key::generate().unwrap();
+        let fresh = api_key::generate().unwrap();
         let name = format!("settlement-{}.toml", fresh.id);
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let entry = Entry {

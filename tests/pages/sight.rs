@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use dashgate::telemetry::metrics::{self, Kind, Metric};
-use dashgate::telemetry::report;
+use dashgate::telemetry::call_report;
+use dashgate::telemetry::metric_definitions::{self, Kind, Metric};
 
 use super::read;
 
@@ -74,7 +74,7 @@ fn the_page_has_every_metric_and_no_other() {
 #[test]
 fn the_page_has_every_field_of_the_line_of_a_call() {
     let fields: Vec<_> = MEANINGS.iter().map(|(field, _)| *field).collect();
-    assert_eq!(fields, report::FIELDS);
+    assert_eq!(fields, call_report::FIELDS);
     let mut table = "| Field | Meaning |\n|---|---|\n".to_owned();
     for (field, meaning) in MEANINGS {
         let _ = writeln!(table, "| `{field}` | {meaning} |");
@@ -97,12 +97,12 @@ fn the_dashboard_shows_metrics_that_exist() {
         shown.extend(metric_names("the dashboard", expression));
     }
     // Everything that is counted can be seen, but what panels have no use for.
-    for metric in metrics::ALL {
+    for metric in metric_definitions::ALL {
         let hidden = [
-            metrics::STARTED.name,
-            metrics::BUILD.name,
-            metrics::PROCESS_MAX_FDS.name,
-            metrics::PROCESS_START.name,
+            metric_definitions::STARTED.name,
+            metric_definitions::BUILD.name,
+            metric_definitions::PROCESS_MAX_FDS.name,
+            metric_definitions::PROCESS_START.name,
         ];
         let wanted = !hidden.contains(&metric.name);
         assert_eq!(shown.contains(metric.name), wanted, "{}", metric.name);
@@ -155,7 +155,7 @@ pub(crate) fn metric_names(page: &str, text: &str) -> BTreeSet<&'static str> {
         .map(|name| {
             // A page names a histogram; an expression names one of its series.
             let whole = |metric: &Metric| page.ends_with(".md") && metric.name == name;
-            let mut all = metrics::ALL.iter();
+            let mut all = metric_definitions::ALL.iter();
             let metric = all.find(|metric| whole(metric) || fits(metric, name));
             metric
                 .unwrap_or_else(|| panic!("{page}: no metric {name}"))
@@ -174,7 +174,7 @@ fn fits(metric: &Metric, name: &str) -> bool {
 
 fn metrics_table() -> String {
     let mut table = "| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n".to_owned();
-    for metric in metrics::ALL {
+    for metric in metric_definitions::ALL {
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use dashgate::telemetry::metrics;
+use dashgate::telemetry::metric_definitions;
 use serde_json::{Value, json};
 
 use super::Case;
@@ -148,7 +148,7 @@ fn renders_everything(tools: &Path) -> Result<(), String> {
     equal(
         "the metric",
         text(scaler, "/spec/metrics/0/pods/metric/name"),
-        metrics::IN_FLIGHT.name,
+        metric_definitions::IN_FLIGHT.name,
     )?;
     equal(
         "replicas",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use dashgate::telemetry::metrics::{ALL, Kind};
+use dashgate::telemetry::metric_definitions::{ALL, Kind};
 use serde_json::Value;
 
 use super::Case;

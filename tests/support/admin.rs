@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dashgate::telemetry::metrics;
+use dashgate::telemetry::metric_definitions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 
@@ -54,7 +54,11 @@ impl Scrape {
             .into_iter()
             .find_map(|end| name.strip_suffix(end))
             .unwrap_or(name);
-        let known = |name: &str| metrics::ALL.iter().any(|metric| metric.name == name);
+        let known = |name: &str| {
+            metric_definitions::ALL
+                .iter()
+                .any(|metric| metric.name == name)
+        };
         assert!(known(name) || known(base), "no metric {name}");
         self.0.get(series).copied().unwrap_or(0.0)
     }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use dashgate::callers::file::Entry;
+use dashgate::callers::key_file::Entry;
 use dashgate::callers::limits::Overrides;
-use dashgate::callers::{date, edit, key};
+use dashgate::callers::{api_key, date, edit};
 use dashgate::config;
 
 use super::{Upstream, settings};
@@ -14,7 +14,7 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new() -> Self {
-        let name = format!("callers-{}", key::generate().unwrap().id);
+        let name = format!("callers-{}", api_key::generate().unwrap().id);
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)
@@ -30,7 +30,7 @@ impl Folder {
 
     /// Makes a key in the file, and returns its id and all of it.
     pub fn key(&self, name: &str, change: impl FnOnce(&mut Entry)) -> (String, String) {
-        let fresh = key::generate().unwrap();
+        let fresh = api_key::generate().unwrap();
         let mut entry = Entry {
             id: fresh.id.clone(),
             name: name.into(),

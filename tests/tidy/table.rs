@@ -14,8 +14,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "audio::recording",
             "audio::wave",
             "callers::edit",
-            "callers::file",
-            "callers::key",
+            "callers::key_file",
+            "callers::api_key",
             "callers::date",
             "callers::limits",
             "emulator::*",
@@ -99,7 +99,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         "live",
         &[
             // Resume tokens are hashed and compared as keys are.
-            "callers::key",
+            "callers::api_key",
             "relay::*",
             "upstream",
             "telemetry",

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::session::SocketError;
-use crate::emulator::script_fields::{
+use crate::emulator::script_values::{
     Base64, interval, object, objects, or_default, texts, wait, whole,
 };
 

@@ -42,7 +42,7 @@ pub(in crate::relay) struct CallState {
     /// The number of requests sent to DashScope.
     pub(in crate::relay) attempts: Attempts,
     /// The recorder of the call.
-    pub(in crate::relay) ledger: Box<CallRecorder>,
+    pub(in crate::relay) recorder: Box<CallRecorder>,
     /// Whether it reads the answer of another call with its request id.
     pub(in crate::relay) joined: bool,
     /// The account, once its answer has begun.
@@ -66,7 +66,7 @@ impl CallState {
         stage: Stage,
         times: Times,
         attempts: Attempts,
-        ledger: Box<CallRecorder>,
+        recorder: Box<CallRecorder>,
         place: Option<CallPermits>,
     ) -> Self {
         Self {
@@ -77,8 +77,8 @@ impl CallState {
             last_event: times.arrived,
             waker: None,
             attempts,
-            joined: ledger.report.joined,
-            ledger,
+            joined: recorder.report.joined,
+            recorder,
             lease: None,
             place,
             usage: None,
@@ -117,7 +117,7 @@ impl CallState {
                 if !self.joined && polled.is_ready() && reader.is_twin() {
                     // It was made on another replica.
                     self.joined = true;
-                    self.ledger.report.joined = true;
+                    self.recorder.report.joined = true;
                 }
                 polled
             }
@@ -153,7 +153,7 @@ impl CallState {
             return Err(self.fail(error));
         }
         self.last_event = now;
-        self.ledger.note(&event, now);
+        self.recorder.note(&event, now);
         if let Event::End(end) = &event {
             self.usage.clone_from(&end.usage);
             let tokens = end.usage.as_deref().map_or(0, Usage::tokens);
@@ -164,8 +164,8 @@ impl CallState {
                 place.used(usage);
             }
             self.stage = Stage::Done;
-            self.ledger.report.attempts = self.attempts.load(Ordering::Relaxed);
-            self.ledger.close(None);
+            self.recorder.report.attempts = self.attempts.load(Ordering::Relaxed);
+            self.recorder.close(None);
         }
         Ok(event)
     }
@@ -177,15 +177,15 @@ impl CallState {
         self.settle(matches!(error.sent(), Sent::No | Sent::Refused), usage);
         let error = self.described(error);
         self.stage = Stage::Done;
-        self.ledger.report.attempts = attempts;
-        self.ledger.close(Some(&error));
+        self.recorder.report.attempts = attempts;
+        self.recorder.close(Some(&error));
         error
     }
 
     /// Adds the call's data to its error.
     fn described(&self, error: Error) -> Error {
         let attempts = self.attempts.load(Ordering::Relaxed);
-        let report = &self.ledger.report;
+        let report = &self.recorder.report;
         let mut error = error.with_attempts(attempts).with_usage(self.usage.clone());
         if let Some(lease) = &self.lease {
             error = error.of_server(lease.upstream().server());
@@ -216,14 +216,14 @@ impl CallState {
         }
         // A reader of another call's answer is not charged: that call settles.
         let begun =
-            matches!(self.stage, Stage::Open(_)) && self.ledger.report.first_event.is_some();
+            matches!(self.stage, Stage::Open(_)) && self.recorder.report.first_event.is_some();
         let usage = usage.filter(|_| !matches!(self.stage, Stage::Joined(_)));
         let counted = usage.as_ref().is_some_and(|usage| usage.tokens() > 0);
         let tokens = match &usage {
             Some(usage) if counted => usage.tokens(),
             Some(_) | None if begun => {
-                self.ledger.report.usage_estimated = true;
-                let tokens = self.ledger.estimated_tokens();
+                self.recorder.report.usage_estimated = true;
+                let tokens = self.recorder.estimated_tokens();
                 u32::try_from(tokens).unwrap_or(u32::MAX)
             }
             Some(_) | None => return,
@@ -293,7 +293,7 @@ impl CallState {
     /// How far the call has come.
     fn sent(&self) -> Sent {
         let asked = self.attempts.load(Ordering::Relaxed) > 0;
-        let begun = self.ledger.report.first_event.is_some();
+        let begun = self.recorder.report.first_event.is_some();
         match (asked, begun) {
             (_, true) => Sent::Begun,
             (true, false) => Sent::Maybe,
@@ -314,7 +314,7 @@ impl CallState {
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
             return None;
         }
-        let report = &self.ledger.report;
+        let report = &self.recorder.report;
         let so_far = self.usage_so_far();
         let model = match &*report.answered_by {
             "" => &report.model,
@@ -325,7 +325,7 @@ impl CallState {
             method: report.method.to_owned(),
             model: model.to_owned(),
             caller: report.caller.as_deref().map(str::to_owned),
-            age_seconds: self.ledger.arrived.elapsed().as_secs_f64(),
+            age_seconds: self.recorder.arrived.elapsed().as_secs_f64(),
             state: self.stage.name().to_owned(),
             attempts: self.attempts.load(Ordering::Relaxed),
             chunks: report.chunks,
@@ -361,8 +361,8 @@ impl CallState {
         let attempts = self.attempts.load(Ordering::Relaxed);
         self.settle(attempts == 0, None);
         self.stage = Stage::Done;
-        self.ledger.report.attempts = attempts;
-        self.ledger.cancel(self.usage.as_deref());
+        self.recorder.report.attempts = attempts;
+        self.recorder.cancel(self.usage.as_deref());
     }
 }
 

@@ -86,10 +86,10 @@ impl Reply {
         stage: Stage,
         times: Times,
         attempts: Attempts,
-        ledger: Box<CallRecorder>,
+        recorder: Box<CallRecorder>,
         place: Option<CallPermits>,
     ) -> Self {
-        let core = CallState::new(stage, times, attempts, ledger, place);
+        let core = CallState::new(stage, times, attempts, recorder, place);
         Self {
             core: Arc::new(Mutex::new(core)),
             watched: None,
@@ -130,8 +130,8 @@ impl Reply {
     pub fn timing(&self) -> Timing {
         let core = self.lock();
         Timing {
-            first_event: core.ledger.report.first_event,
-            total: core.ledger.arrived.elapsed(),
+            first_event: core.recorder.report.first_event,
+            total: core.recorder.arrived.elapsed(),
             attempts: core.attempts.load(Ordering::Relaxed),
         }
     }
@@ -199,11 +199,11 @@ pub(super) fn direct(
     let attempts = Attempts::default();
     let asking = UpstreamSpan::begin(&asker.telemetry, &mut call);
     let report = report(&call, false);
-    let ledger = CallRecorder::direct(&asker.telemetry, report, times.arrived)
+    let recorder = CallRecorder::direct(&asker.telemetry, report, times.arrived)
         .asking(call.prompt.estimated_input_tokens())
         .traced(asking);
     let stage = opening(asker, call, times, (&attempts, memory));
-    Reply::new(stage, times, attempts, ledger, Some(place))
+    Reply::new(stage, times, attempts, recorder, Some(place))
 }
 
 /// A call that is to run on its own. Its readers have the permits and write the reports; it settles
@@ -223,7 +223,7 @@ impl Unstarted {
         let (asker, mut call) = (&self.asker, Arc::clone(&self.call));
         let asking = UpstreamSpan::begin(&asker.telemetry, &mut call);
         let report = report(&call, false);
-        let ledger = CallRecorder::silent(&asker.telemetry, report, self.times.arrived)
+        let recorder = CallRecorder::silent(&asker.telemetry, report, self.times.arrived)
             .asking(call.prompt.estimated_input_tokens())
             .traced(asking);
         let stage = opening(asker, call, self.times, (attempts, &self.memory));
@@ -231,7 +231,7 @@ impl Unstarted {
             stage,
             self.times,
             Arc::clone(attempts),
-            ledger,
+            recorder,
             self.tokens.take(),
         )
     }
@@ -261,8 +261,8 @@ pub(super) fn joined(
             place.free();
         }
     }
-    let ledger = CallRecorder::joined(&asker.telemetry, report(call, twin), times.arrived);
-    Reply::new(Stage::Joined(reader), times, attempts, ledger, place)
+    let recorder = CallRecorder::joined(&asker.telemetry, report(call, twin), times.arrived);
+    Reply::new(Stage::Joined(reader), times, attempts, recorder, place)
 }
 
 fn opening(

@@ -13,7 +13,7 @@ use crate::callers::Identity;
 use crate::callers::caller_usage::CallCost;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent};
-use crate::telemetry::report::Report;
+use crate::telemetry::call_report::Report;
 
 use super::accounts::choice::Choice;
 use super::accounts::{Accounts, Lease, Subject};
@@ -41,15 +41,15 @@ impl Relay {
         report.model.clone_from(&upload.model);
         let telemetry = &self.inner.telemetry;
         let progress = Arc::new(UploadInFlight::new(&report, arrived));
-        let mut ledger = CallRecorder::joined(telemetry, report, arrived);
+        let mut recorder = CallRecorder::joined(telemetry, report, arrived);
         let asker = Arc::clone(&self.plan().asker);
         let accounts = Arc::clone(&asker.accounts);
         let admitted = in_time(arrived + timeout)
             .and_then(|()| self.admit_upload(&accounts, &upload, held, who));
-        let (_place, lease) = admitted.inspect_err(|error| ledger.close(Some(error)))?;
+        let (_place, lease) = admitted.inspect_err(|error| recorder.close(Some(error)))?;
         self.inner.calls.add_upload(&progress);
-        ledger.report.attempts = 1;
-        ledger.progress = Some(Arc::clone(&progress));
+        recorder.report.attempts = 1;
+        recorder.progress = Some(Arc::clone(&progress));
         let counter = telemetry.metrics.uploaded("upload_media");
         let ends = Arc::new(Mutex::new(Ends::default()));
         let chunks = CountedChunks {
@@ -81,7 +81,7 @@ impl Relay {
             },
         };
         let outcome = outcome.map_err(|error| error.with_attempts(1).with_model(model));
-        ledger.close(outcome.as_ref().err());
+        recorder.close(outcome.as_ref().err());
         // Errors of the storage do not concern the models, so they are not recorded.
         if let Ok(uploaded) = &outcome {
             let account = lease.is_by_its_key().then(|| lease.name());

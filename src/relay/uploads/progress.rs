@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use tokio_stream::Stream;
 
 use crate::error::Error;
+use crate::telemetry::call_report::Report;
 use crate::telemetry::in_flight::InFlight;
-use crate::telemetry::report::Report;
 
 /// The entry in the list of calls in flight.
 pub(in crate::relay) struct UploadInFlight {

@@ -9,8 +9,8 @@ use toml::{Table, Value};
 use crate::error::{Error, Reason};
 use crate::regular_file;
 
+use super::api_key::{self, Digest};
 use super::date;
-use super::key::{self, Digest};
 use super::limits::{MAX_LIMIT, Overrides};
 
 /// The largest file: it fits tens of thousands of keys, and excludes a path to something else.
@@ -212,7 +212,7 @@ fn entry(number: usize, value: &Value, errors: &mut Vec<String>) -> Option<Entry
     }
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let (id, name) = (text("id"), text("name"));
-    if !key::is_id(id) {
+    if !api_key::is_id(id) {
         wrong("id is not the 12 hexadecimal digits of the key".to_owned());
     }
     if let Err(what) = check_name(name) {
@@ -286,7 +286,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn entry(name: &str) -> (Entry, String) {
-        let key = key::generate().unwrap();
+        let key = api_key::generate().unwrap();
         let entry = Entry {
             id: key.id,
             name: name.into(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use super::response_plan::{Plan, Step};
-use super::rule::{Comment, ErrorPlacement, Refusal, Reply, Wire};
+use super::script_rule::{Comment, ErrorPlacement, Refusal, Reply, Wire};
 
 /// The content of a response, before it is encoded.
 #[derive(Clone, Debug)]
@@ -243,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::emulator::response_plan::joined;
-    use crate::emulator::rule::{Delays, LineEnd};
+    use crate::emulator::script_rule::{Delays, LineEnd};
 
     fn refusal(placement: ErrorPlacement) -> Refusal {
         Refusal {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::answer::Answer;
-use super::script_fields::{
+use super::script_values::{
     Base64, interval, object, object_or_default, objects, or_default, texts, wait, whole,
 };
 use super::websocket::socket_rule::SocketRule;

@@ -11,11 +11,11 @@ use crate::chat::call::Caller;
 use crate::error::Error;
 use crate::quotas::Quotas;
 
+use super::api_key::{self, Digest};
 use super::caller_usage::Account;
 use super::date;
-use super::file::{self, Entry, State};
 use super::file_watcher::{CHECK_INTERVAL, WatchedFile};
-use super::key::{self, Digest};
+use super::key_file::{self, Entry, State};
 use super::limits::Limits;
 use super::tenant;
 
@@ -55,7 +55,7 @@ impl Keys {
     /// Reads the file. If it cannot be read, that is a configuration error.
     pub(super) fn open(path: PathBuf, defaults: KeyDefaults) -> Result<Self, Error> {
         let (file, text) = WatchedFile::open(path)?;
-        let table = defaults.table(file::parse(&file.path, &text)?, &Table::new());
+        let table = defaults.table(key_file::parse(&file.path, &text)?, &Table::new());
         if table.is_empty() {
             tracing::warn!(
                 file = %file.path.display(),
@@ -73,7 +73,7 @@ impl Keys {
     pub(super) fn find(&self, text: &str, now: u64) -> Result<KeyOwner, &'static str> {
         // Computed even if there is no such key, so that timing reveals nothing.
         let digest = Digest::of(text);
-        let id = key::id_of(text).ok_or("not a key of this gateway")?;
+        let id = api_key::id_of(text).ok_or("not a key of this gateway")?;
         let table = self.table();
         let Key { entry, owner } = table.get(id).ok_or("there is no such key")?;
         if !entry.digest.matches(&digest) {
@@ -110,8 +110,8 @@ impl Keys {
             text.and_then(
                 |text| match text.trim_start_matches('\u{feff}').trim().is_empty() {
                     // The file is being rewritten: an empty one would lock out all callers.
-                    true => Err(file::blank(&self.file.path)),
-                    false => file::parse(&self.file.path, &text),
+                    true => Err(key_file::blank(&self.file.path)),
+                    false => key_file::parse(&self.file.path, &text),
                 },
             );
         match entries {

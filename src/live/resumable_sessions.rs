@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::callers::key::Digest;
+use crate::callers::api_key::Digest;
 use crate::chat::call::Caller;
 use crate::chat::live_session::LiveTask;
 use crate::error::{Error, Reason};
