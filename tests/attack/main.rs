@@ -2,7 +2,7 @@
 //! attacker does, states the bound that must hold, and is bounded in time itself.
 //!
 //! The long variants are ignored by default: `cargo test --test attack -- --ignored`. One of them
-//! takes an hour: `MIXED_LOAD_MINUTES=5 cargo test --test attack mixed_load -- --ignored
+//! takes an hour: `MIXED_LOAD_MINUTES=10 cargo test --test attack mixed_load -- --ignored
 //! --nocapture` is the same in five minutes.
 #![allow(
     unreachable_pub,
