@@ -127,9 +127,13 @@ async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Fa
     let options = options(&arguments)?;
     let attached = attached(&arguments)?;
     let question = question(&arguments, !attached.is_empty()).await?;
-    let mut signals = Signals::listen()
+    let mut signals = Signals::of_command()
         .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
-    let gateway = Gateway::open(&flags, &client).await?;
+    let opened = tokio::select! {
+        opened = Gateway::open(&flags, &client, arguments.timeout) => opened,
+        _ = signals.next() => return Err(Failure::cancelled()),
+    };
+    let gateway = opened?;
     gateway.announce_emulator(terminal);
     let manner = Manner {
         timeout: arguments.timeout,

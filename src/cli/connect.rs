@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dashgate_client::{Client, Error, Tls};
+use tokio::time::Instant;
 
 use crate::config::ClientTls;
 use crate::secret::Secret;
@@ -51,6 +52,7 @@ pub(crate) async fn connect(
         builder = builder.tls(of_settings(tls)?);
     }
     let client = builder.build().map_err(|error| unusable(&error, address))?;
+    let begun = Instant::now();
     let connecting = tokio::time::timeout(HANDSHAKE_TIMEOUT, client.connect());
     let connected = connecting.await.map_err(|_| {
         Failure::unreachable(format!(
@@ -61,6 +63,9 @@ pub(crate) async fn connect(
     })?;
     match connected {
         Ok(()) => Ok(client),
+        Err(error) if error.source().is_none() && begun.elapsed() >= CONNECT_TIMEOUT => {
+            Err(silent(address, CONNECT_TIMEOUT))
+        }
         Err(error) => Err(unconnected(&error, address, is_secure).await),
     }
 }
@@ -87,7 +92,7 @@ fn unusable(error: &Error, address: &str) -> Failure {
 
 /// The failure of a connection.
 async fn unconnected(error: &Error, address: &str, is_secure: bool) -> Failure {
-    // The server has closed the connection, or has sent nothing.
+    // The server has closed the connection at once.
     if error.source().is_none() {
         let message = format!("connected to {address}, but it does not answer as a gRPC server");
         let mut failure = Failure::unreachable(message);

@@ -102,9 +102,11 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let at = (arguments.server.as_deref(), arguments.tls_ca.as_deref());
     let flags = gateway_output::flags("conversations", &arguments.choices, at);
     let json = arguments.json || matches!(arguments.verb, Verb::Export { .. });
-    gateway_output::print((flags, json), terminal, async |gateway, terminal| {
-        text(gateway, &arguments, terminal).await
-    })
+    gateway_output::print(
+        (flags, json, arguments.timeout),
+        terminal,
+        async |gateway, terminal| text(gateway, &arguments, terminal).await,
+    )
     .await
 }
 
@@ -153,7 +155,12 @@ async fn text(
             for id in ids {
                 let name = name(id);
                 let deletion = gateway.client.delete_conversation(&name);
-                deletion.timeout(timeout).await?;
+                let deleted = deletion.timeout(timeout).await;
+                deleted.map_err(|error| {
+                    let mut failure = Failure::from(error);
+                    failure.message = format!("{name}: {}", failure.message);
+                    failure
+                })?;
                 names.push(name);
             }
             match json {

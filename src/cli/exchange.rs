@@ -6,11 +6,9 @@ use dashgate_client::v1 as pb;
 use dashgate_client::v1::content::Kind;
 use dashgate_client::{Call, Error};
 use prost::Message as _;
-use tonic::Code;
 
 use crate::chat::sniffing::Modality;
 use crate::config::DefaultModels;
-use crate::grpc::status_code;
 
 use super::answer::Answer;
 use super::attach::{Attachment, Source, content, too_large};
@@ -23,6 +21,12 @@ use super::upload::{From, Upload, upload};
 
 /// The most bytes of a message besides media and text: options, names, length prefixes.
 const FRAME_BYTES: usize = 64 << 10;
+
+/// The note about a stream that the client resumes.
+const BROKE: &str = "the connection broke; resuming";
+
+/// How often it is looked whether the client tries to resume the stream.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How a call is made.
 #[derive(Clone, Debug, Default)]
@@ -195,7 +199,20 @@ async fn stream(
     let opened = settings(call, manner).await;
     let mut events = opened.map_err(|error| failed(error, manner))?;
     let mut answer = Answer::default();
-    while let Some(event) = events.next().await {
+    let mut is_resuming = false;
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = tokio::time::sleep(LOOK_EVERY), if !is_resuming => {
+                is_resuming = events.resumes() > 0;
+                let note = is_resuming.then(|| Piece::Note(BROKE.to_owned()));
+                show(note, manner, printer, terminal)?;
+                continue;
+            }
+        };
+        let Some(event) = event else {
+            break;
+        };
         match event {
             Ok(event) => show(answer.take(&event), manner, printer, terminal)?,
             Err(error) => {
@@ -258,19 +275,16 @@ fn settings<Kind>(mut call: Call<Kind>, manner: &Manner) -> Call<Kind> {
 /// The failure of a call; one without an answer of the gateway in time names the timeout.
 fn failed(error: Error, manner: &Manner) -> Failure {
     let is_own = error.raw_reason() == "DEADLINE_EXCEEDED" && error.attempts().is_none();
-    match manner.timeout {
-        Some(timeout) if is_own => Failure::failed(
-            status_code::name(Code::DeadlineExceeded),
-            format!("the call took longer than {timeout:?}"),
-        )
-        .with_advice("set a longer timeout: `--timeout 5m`"),
-        _ => error.into(),
+    let mut failure = Failure::from(error);
+    if let Some(timeout) = manner.timeout.filter(|_| is_own) {
+        failure.message = format!("the call took longer than {timeout:?}");
     }
+    failure
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use tonic::Status;
+    use tonic::{Code, Status};
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::super::gateway::stand_in::{StandIn, Then, completed, delta, says, started};

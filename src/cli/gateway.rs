@@ -27,6 +27,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// The assumed request limit of a remote gateway: the default of its settings.
 const ASSUMED_REQUEST_BYTES: usize = 16 << 20;
 
+/// The size of the chunks of the client's uploads.
+const CHUNK_BYTES: usize = 256 << 10;
+
 /// Printed when the emulator answers, so that the answer is not mistaken for a model's.
 const EMBEDDED: &str = "answering from the embedded emulator, which measures media and is not a \
                         model; set DASHSCOPE_API_KEY to call DashScope";
@@ -43,11 +46,21 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Connects to the gateway of the settings, or starts one in this process.
-    pub(crate) async fn open(flags: &Flags, client: &config::Client) -> Result<Self, Failure> {
+    /// Connects to the gateway of the settings within the timeout, or starts one in this process.
+    pub(crate) async fn open(
+        flags: &Flags,
+        client: &config::Client,
+        within: Option<Duration>,
+    ) -> Result<Self, Failure> {
         match &client.server {
             Some(address) => {
-                let connected = Self::connect(address, client).await;
+                let connecting = Self::connect(address, client);
+                let connected = match within {
+                    None => connecting.await,
+                    Some(limit) => timeout(limit, connecting)
+                        .await
+                        .unwrap_or_else(|_| Err(late(address, limit))),
+                };
                 connected.map_err(|failure| with_own_gateway(failure, flags))
             }
             None => {
@@ -56,6 +69,9 @@ impl Gateway {
                 // to it, over loopback.
                 settings.callers = config::Callers::default();
                 settings.server.tls = None;
+                // The client's chunks have this size.
+                let chunk = &mut settings.server.max_chunk_bytes;
+                *chunk = CHUNK_BYTES.max(*chunk);
                 Box::pin(Self::start(&settings)).await
             }
         }
@@ -121,11 +137,45 @@ async fn expect_answer(client: &Client, address: &str) -> Result<(), Failure> {
     match timeout(ANSWER_WITHIN, checked).await {
         // Only an error of the connection has a cause.
         Ok(Err(status)) if status.source().is_some() => {
-            Err(probe::explained(status.into(), address).await)
+            let failure = probe::explained(status.into(), address).await;
+            match failure.exit() {
+                Exit::Unreachable => Err(failure),
+                _ if is_closed_over_tls(&failure, address) => {
+                    Err(without_identity(&failure, address))
+                }
+                // HTTP/2: a proxy refuses health checks, or the gateway has just ended.
+                _ => Ok(()),
+            }
         }
         Ok(_) => Ok(()),
         Err(_) => Err(silent(address, ANSWER_WITHIN)),
     }
+}
+
+/// Whether a server closed the connection after the TLS handshake. Its reason may be lost with the
+/// connection.
+fn is_closed_over_tls(failure: &Failure, address: &str) -> bool {
+    let is_secure = address
+        .get(..8)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    is_secure && !failure.message.contains("stream error")
+}
+
+fn without_identity(failure: &Failure, address: &str) -> Failure {
+    Failure::unreachable(format!(
+        "{address} closed the connection after the TLS handshake: {}",
+        failure.message
+    ))
+    .with_advice(
+        "a gateway that requires a client certificate does this: set DASHGATE_TLS_CERTIFICATE and \
+         DASHGATE_TLS_KEY",
+    )
+}
+
+/// The failure of a server that did not answer in time.
+fn late(address: &str, limit: Duration) -> Failure {
+    Failure::unreachable(format!("{address} did not answer within {limit:?}"))
+        .with_advice("check the address, or set a longer timeout: `--timeout 5m`")
 }
 
 /// Adds that the command can do without a gateway that is not reached.

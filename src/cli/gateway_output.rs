@@ -1,5 +1,7 @@
 //! Commands that print what a gateway returns: one text, when they have all of it.
 
+use std::time::Duration;
+
 use crate::config::{self, Flags, ProcessEnvironment};
 
 use super::error::Failure;
@@ -28,13 +30,13 @@ pub(super) fn flags(
 }
 
 /// Prints a text that is made with a gateway; what is large is printed before it. With `json`, a
-/// failure is also an object on stdout.
+/// failure is also an object on stdout. The timeout is that of the connection, too.
 pub(super) async fn print(
-    (flags, json): (Flags, bool),
+    (flags, json, timeout): (Flags, bool, Duration),
     terminal: &mut Terminal,
     text: impl AsyncFnOnce(&Gateway, &mut Terminal) -> Result<String, Failure>,
 ) -> Result<Exit, Failure> {
-    match start(flags, terminal, text).await {
+    match start((flags, timeout), terminal, text).await {
         Err(failure) if json && failure.exit() != Exit::Done => {
             let exit = failure.exit();
             terminal.answer(&format!("{}\n", failure.json()))?;
@@ -45,14 +47,18 @@ pub(super) async fn print(
 }
 
 async fn start(
-    flags: Flags,
+    (flags, timeout): (Flags, Duration),
     terminal: &mut Terminal,
     text: impl AsyncFnOnce(&Gateway, &mut Terminal) -> Result<String, Failure>,
 ) -> Result<Exit, Failure> {
     let client = config::load_client(&flags, &ProcessEnvironment)?;
-    let mut signals = Signals::listen()
+    let mut signals = Signals::of_command()
         .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
-    let gateway = Gateway::open(&flags, &client).await?;
+    let opened = tokio::select! {
+        opened = Gateway::open(&flags, &client, Some(timeout)) => opened,
+        _ = signals.next() => return Err(Failure::cancelled()),
+    };
+    let gateway = opened?;
     let asking = Box::pin(text(&gateway, &mut *terminal));
     let done = tokio::select! {
         done = asking => done,

@@ -60,7 +60,7 @@ comes. The model answers when the speaker pauses, or with --manual at the end of
 
 Both transcripts go to stdout, on stderr if stdout has the audio. When the user speaks, audio that
 the player has not received is discarded. Ctrl-C ends the input, and the answer completes; a second
-Ctrl-C stops at once. A connection that breaks is resumed once.
+Ctrl-C stops at once. A session whose connection breaks is resumed.
 
 Without --server, the gateway runs in this process; without a DashScope key, the embedded emulator
 answers. With --json, stdout has one JSON object per event with the field names of
@@ -132,7 +132,7 @@ async fn start(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, F
     let flags = arguments.remote.flags("live");
     let client = config::load_client(&flags, &ProcessEnvironment)?;
     check_stdout(arguments, terminal)?;
-    let mut signals = Signals::listen()
+    let mut signals = Signals::of_command()
         .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
     let source = tokio::select! {
         source = AudioSource::open(&arguments.audio, arguments.rate) => source?,
@@ -140,7 +140,7 @@ async fn start(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, F
     };
     let sinks = sinks(arguments).await?;
     let opened = tokio::select! {
-        opened = Gateway::open(&flags, &client) => opened,
+        opened = Gateway::open(&flags, &client, arguments.remote.timeout) => opened,
         _ = signals.next() => return Err(Failure::cancelled()),
     };
     let gateway = opened?;
@@ -282,7 +282,10 @@ async fn talk(
     let mut view = LiveView::new(Dialogue::new(place), json, !arguments.no_transcript, sinks);
     let running = live_run::run(&mut session, &mut view, (sending, signals), terminal);
     let done = Box::pin(running).await;
-    let done = done.map_err(|failure| advised(failure, rate));
+    let done = match done {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(advised(gateway.explained(failure).await, rate)),
+    };
     let ended = view.end(done.is_ok(), terminal);
     done?;
     ended?;

@@ -12,6 +12,10 @@ pub(crate) trait LiveEvents {
 
     /// How often the client has tried to resume the session.
     fn resumes(&self) -> u32;
+
+    /// Ends the session without its answers. A session that is only dropped goes on for a while,
+    /// because it could be resumed.
+    async fn leave(&mut self);
 }
 
 impl LiveEvents for LiveSession {
@@ -21,6 +25,14 @@ impl LiveEvents for LiveSession {
 
     fn resumes(&self) -> u32 {
         Self::resumes(self)
+    }
+
+    async fn leave(&mut self) {
+        // A session that has ended accepts neither.
+        let _ = self.clear().await;
+        let _ = self.cancel_response().await;
+        self.finish();
+        while let Some(Ok(_)) = Self::next(self).await {}
     }
 }
 
@@ -35,6 +47,13 @@ impl LiveEvents for SpeechSession {
 
     fn resumes(&self) -> u32 {
         Self::resumes(self)
+    }
+
+    async fn leave(&mut self) {
+        // A session that has ended does not accept it.
+        let _ = self.clear().await;
+        self.finish();
+        while let Some(Ok(_)) = Self::next(self).await {}
     }
 }
 

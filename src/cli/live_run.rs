@@ -16,6 +16,9 @@ use super::terminal::Terminal;
 /// The note about a session that the client resumes.
 const BROKE: &str = "the connection broke; resuming";
 
+/// How long the end of a session that is left is awaited.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether the client tries to resume the session.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -92,6 +95,21 @@ pub(crate) async fn run(
     session: &mut impl LiveEvents,
     receiver: &mut impl EventReceiver,
     (mut sending, signals): (Sending, &mut Signals),
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let done = read(session, receiver, (&mut sending, signals), terminal).await;
+    if done.is_err() {
+        // Nothing is sent beside what ends it.
+        drop(sending);
+        let _left = tokio::time::timeout(LEAVE_WITHIN, session.leave()).await;
+    }
+    done
+}
+
+async fn read(
+    session: &mut impl LiveEvents,
+    receiver: &mut impl EventReceiver,
+    (sending, signals): (&mut Sending, &mut Signals),
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     let (mut resumes, mut is_resuming) = (0, false);

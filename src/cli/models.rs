@@ -72,9 +72,11 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let at = (arguments.server.as_deref(), arguments.tls_ca.as_deref());
     let flags = gateway_output::flags("models", &arguments.choices, at);
     let json = arguments.json;
-    gateway_output::print((flags, json), terminal, async |gateway, _| {
-        text(gateway, &arguments).await
-    })
+    gateway_output::print(
+        (flags, json, arguments.timeout),
+        terminal,
+        async |gateway, _| text(gateway, &arguments).await,
+    )
     .await
 }
 

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::error::Failure;
+use super::exit::Exit;
 use super::status::is_foreign;
 
 /// Timeout of the detection, which delays the report of a failed call.
@@ -60,7 +61,8 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
         Found::Http2 if is_foreign(&failure.message) => {
             ("it answers to HTTP/2, without gRPC", None)
         }
-        Found::Http2 | Found::Nobody => return failure,
+        Found::Http2 => return failure,
+        Found::Nobody => return gone(failure),
     };
     let place = match found == Found::Tls {
         true => "does not accept plaintext",
@@ -68,7 +70,17 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
     };
     let message = format!("{address} {place}: {what}");
     let explained = Failure::unreachable(message);
-    explained.with_advice(advice.unwrap_or_else(|| "check the port of the gateway".to_owned()))
+    let general = match found {
+        Found::Silent => "check the port of the gateway, and whether it has too many connections",
+        _ => "check the port of the gateway",
+    };
+    explained.with_advice(advice.unwrap_or_else(|| general.to_owned()))
+}
+
+/// The failure of a server that cannot be reached any more.
+fn gone(mut failure: Failure) -> Failure {
+    failure.exit = Some(Exit::Unreachable);
+    failure
 }
 
 /// Examines an address without TLS: `host:port`, `http://host:port` or `unix:/path`.

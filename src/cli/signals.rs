@@ -1,5 +1,6 @@
 //! Signals: the first SIGINT or SIGTERM drains a server, the second ends it. SIGHUP reloads the
-//! settings.
+//! settings. A command that calls a gateway ends by SIGHUP and SIGQUIT too, so that its call ends
+//! with it.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::sync::Notify;
 pub(crate) enum Signal {
     /// SIGINT, from Ctrl-C.
     Interrupt,
-    /// SIGTERM.
+    /// SIGTERM; for a command also SIGHUP and SIGQUIT.
     Terminate,
 }
 
@@ -21,17 +22,44 @@ pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: Option<tokio::signal::unix::Signal>,
+    #[cfg(unix)]
+    quit: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
-    /// Starts to receive signals, which no longer end the process.
+    /// Starts to receive the signals of a server, which no longer end the process.
     #[cfg(unix)]
     pub(crate) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: None,
+            quit: None,
         })
+    }
+
+    /// Starts to receive the signals of a command that calls a gateway.
+    #[cfg(unix)]
+    pub(crate) fn of_command() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let unless_ignored = |kind: SignalKind| match is_ignored(kind.as_raw_value()) {
+            true => Ok(None),
+            false => signal(kind).map(Some),
+        };
+        Ok(Self {
+            hangup: unless_ignored(SignalKind::hangup())?,
+            quit: unless_ignored(SignalKind::quit())?,
+            ..Self::listen()?
+        })
+    }
+
+    /// Starts to receive Ctrl-C.
+    #[cfg(not(unix))]
+    pub(crate) fn of_command() -> io::Result<Self> {
+        Self::listen()
     }
 
     /// Starts to receive Ctrl-C.
@@ -46,6 +74,8 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
+            () = received(&mut self.hangup) => Signal::Terminate,
+            () = received(&mut self.quit) => Signal::Terminate,
         }
     }
 
@@ -57,6 +87,28 @@ impl Signals {
         }
         Signal::Interrupt
     }
+}
+
+#[cfg(unix)]
+async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the parent process has chosen that a signal is ignored, as `nohup` does: then it stays
+/// so. Known on Linux only.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = u32::try_from(signal - 1).ok();
+    mask.zip(bit)
+        .is_some_and(|(mask, bit)| mask.checked_shr(bit).unwrap_or_default() & 1 == 1)
 }
 
 /// Notifies about every SIGHUP from now on, which no longer ends the process.

@@ -92,11 +92,11 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let client = config::load_client(&flags, &ProcessEnvironment)?;
     let format = format(&arguments)?;
     let text = text(&arguments)?;
-    let mut signals = Signals::listen()
+    let mut signals = Signals::of_command()
         .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
     let sinks = sinks(&arguments, format, terminal).await?;
     let opened = tokio::select! {
-        opened = Gateway::open(&flags, &client) => opened,
+        opened = Gateway::open(&flags, &client, arguments.remote.timeout) => opened,
         _ = signals.next() => return Err(Failure::cancelled()),
     };
     let gateway = opened?;
@@ -232,7 +232,9 @@ async fn speak(
     let running = live_run::run(&mut session, &mut progress, (sending, signals), terminal);
     let done = Box::pin(running).await;
     terminal.progress("");
-    done?;
+    if let Err(failure) = done {
+        return Err(gateway.explained(failure).await);
+    }
     terminal.aside(&format!("{}\n", progress.summary.line()));
     match progress.summary.has_failed {
         true => Ok(Exit::Failed),

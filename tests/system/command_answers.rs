@@ -1,19 +1,18 @@
 //! What `dashgate ask` shows of an answer, and what it says of servers that are no gateways: the
 //! real program, in front of a DashScope that is played.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::support::*;
 
 /// Runs `dashgate` in front of this DashScope.
-async fn dashgate(base_url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub async fn dashgate(base_url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dashgate"));
     command
         .args(arguments)
@@ -333,56 +332,4 @@ async fn the_scheme_of_an_address_may_be_in_capitals() {
     let address = format!("HTTP://{}", gateway.address);
     let (code, out, err) = dashgate("http://127.0.0.1:9", &["health", "--server", &address]).await;
     assert_eq!((code, out.as_str()), (Some(0), "SERVING\n"), "{err}");
-}
-
-/// A proxy whose first connection breaks when the gateway has sent these bytes.
-async fn breaking_proxy(gateway: SocketAddr, at: &'static [u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        let (mut first, _) = listener.accept().await.unwrap();
-        let mut to = TcpStream::connect(gateway).await.unwrap();
-        {
-            let ((mut client, mut up), (mut server, mut down)) = (first.split(), to.split());
-            let mut received = Vec::new();
-            let passing = async {
-                while !received.windows(at.len()).any(|bytes| bytes == at) {
-                    let begun = received.len();
-                    assert!(server.read_buf(&mut received).await.unwrap() > 0);
-                    up.write_all(&received[begun..]).await.unwrap();
-                }
-            };
-            tokio::select! {
-                () = passing => {}
-                _ = tokio::io::copy(&mut client, &mut down) => panic!("the client left"),
-            }
-        }
-        drop((first, to));
-        loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let mut to = TcpStream::connect(gateway).await.unwrap();
-            tokio::spawn(async move {
-                let _ends = tokio::io::copy_bidirectional(&mut client, &mut to).await;
-            });
-        }
-    });
-    address
-}
-
-#[tokio::test]
-async fn a_stream_whose_connection_breaks_is_continued() {
-    let steps = vec![
-        sse(),
-        piece(frame(1, "one ", "null")),
-        Step::Pause(Duration::from_secs(1)),
-        piece(frame(2, "two", "stop")),
-        end(),
-    ];
-    let upstream = Upstream::always(steps).await;
-    let gateway = gateway(&upstream).await;
-    let address = breaking_proxy(gateway.address, b"one ").await;
-    let arguments = ["ask", "--server", &address, "hi"];
-    let (code, out, err) = dashgate("http://127.0.0.1:9", &arguments).await;
-    assert_eq!((code, out.as_str()), (Some(0), "one two\n"), "{err}");
-    assert_eq!(upstream.seen().len(), 1);
 }

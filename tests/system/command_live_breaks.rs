@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::command_live::{command, dashgate, example, text};
+use super::live_repairs_dialects::before;
+use crate::support::realtime::RealtimeUpstream;
 
 #[test]
 #[cfg(unix)]
@@ -107,4 +109,34 @@ fn a_connection_that_breaks_is_resumed_and_the_session_completes() {
     let out = text(out);
     assert!(out.contains("Model: I heard"), "{out}");
     assert!(err.contains("1 response"), "{err}");
+}
+
+/// A session that is only dropped goes on at DashScope for the time in which it may be resumed.
+#[tokio::test]
+async fn a_session_ends_with_its_command() {
+    let mut upstream = RealtimeUpstream::start().await;
+    let gateway = before(&upstream).await;
+    let address = gateway.address.to_string();
+    let mut child = command(&["live", "--audio", "-", "--json", "--server", &address])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let wave = std::fs::read(example("sentence-en.wav")).unwrap();
+    stdin.write_all(&wave[..32_000]).unwrap();
+    let mut socket = upstream.session().await;
+    socket.configured().await;
+    // Its reader leaves, and the next event cannot be written.
+    drop(child.stdout.take());
+    socket.response_created("r1");
+    socket.speak("r1", &[1; 480]);
+    let cancelled = tokio::time::timeout(Duration::from_secs(10), async {
+        socket.until("response.cancel").await;
+        socket.response_done("r1", "cancelled");
+        socket.until("session.finish").await
+    });
+    assert!(cancelled.await.is_ok(), "{:?}", socket.kinds());
+    let ended = tokio::task::spawn_blocking(move || child.wait()).await;
+    assert_eq!(ended.unwrap().unwrap().code(), Some(0));
+    drop(stdin);
 }

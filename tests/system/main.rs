@@ -23,6 +23,7 @@ mod callers;
 mod captures;
 mod certificates;
 mod command_answers;
+mod command_connections;
 mod command_conversations;
 mod command_line;
 mod command_live;
