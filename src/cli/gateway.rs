@@ -138,14 +138,14 @@ async fn expect_answer(client: &Client, address: &str) -> Result<(), Failure> {
         // Only an error of the connection has a cause.
         Ok(Err(status)) if status.source().is_some() => {
             let failure = probe::explained(status.into(), address).await;
-            match failure.exit() {
-                Exit::Unreachable => Err(failure),
-                _ if is_closed_over_tls(&failure, address) => {
-                    Err(without_identity(&failure, address))
-                }
-                // HTTP/2: a proxy refuses health checks, or the gateway has just ended.
-                _ => Ok(()),
+            if failure.exit() == Exit::Unreachable {
+                return Err(failure);
             }
+            if is_closed_over_tls(&failure, address) {
+                return Err(without_identity(&failure, address));
+            }
+            // HTTP/2: a proxy refuses health checks, or the gateway has just ended.
+            Ok(())
         }
         Ok(_) => Ok(()),
         Err(_) => Err(silent(address, ANSWER_WITHIN)),

@@ -70,9 +70,9 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
     };
     let message = format!("{address} {place}: {what}");
     let explained = Failure::unreachable(message);
-    let general = match found {
-        Found::Silent => "check the port of the gateway, and whether it has too many connections",
-        _ => "check the port of the gateway",
+    let general = match found == Found::Silent {
+        true => "check the port of the gateway, and whether it has too many connections",
+        false => "check the port of the gateway",
     };
     explained.with_advice(advice.unwrap_or_else(|| general.to_owned()))
 }
