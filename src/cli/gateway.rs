@@ -137,39 +137,16 @@ async fn expect_answer(client: &Client, address: &str) -> Result<(), Failure> {
     match timeout(ANSWER_WITHIN, checked).await {
         // Only an error of the connection has a cause.
         Ok(Err(status)) if status.source().is_some() => {
-            let failure = probe::explained(status.into(), address).await;
-            if failure.exit() == Exit::Unreachable {
-                return Err(failure);
+            let failure = probe::explained_first(status.into(), address).await;
+            match failure.exit() == Exit::Unreachable {
+                true => Err(failure),
+                // HTTP/2: a proxy refuses health checks, or the gateway has just ended.
+                false => Ok(()),
             }
-            if is_closed_over_tls(&failure, address) {
-                return Err(without_identity(&failure, address));
-            }
-            // HTTP/2: a proxy refuses health checks, or the gateway has just ended.
-            Ok(())
         }
         Ok(_) => Ok(()),
         Err(_) => Err(silent(address, ANSWER_WITHIN)),
     }
-}
-
-/// Whether a server closed the connection after the TLS handshake. Its reason may be lost with the
-/// connection.
-fn is_closed_over_tls(failure: &Failure, address: &str) -> bool {
-    let is_secure = address
-        .get(..8)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-    is_secure && !failure.message.contains("stream error")
-}
-
-fn without_identity(failure: &Failure, address: &str) -> Failure {
-    Failure::unreachable(format!(
-        "{address} closed the connection after the TLS handshake: {}",
-        failure.message
-    ))
-    .with_advice(
-        "a gateway that requires a client certificate does this: set DASHGATE_TLS_CERTIFICATE and \
-         DASHGATE_TLS_KEY",
-    )
 }
 
 /// The failure of a server that did not answer in time.

@@ -90,7 +90,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         .map_err(late)?;
     let status = match asked {
         Ok(status) => status,
-        Err(failure) => return Err(probe::explained(failure, &address).await),
+        Err(failure) => return Err(probe::explained_first(failure, &address).await),
     };
     terminal.answer(&format!("{}\n", status.as_str_name()))?;
     Ok(match status {

@@ -83,6 +83,35 @@ fn gone(mut failure: Failure) -> Failure {
     failure
 }
 
+/// The same for the first call of a connection.
+pub(crate) async fn explained_first(failure: Failure, address: &str) -> Failure {
+    let failure = explained(failure, address).await;
+    match failure.transport && is_closed_over_tls(&failure, address) {
+        true => without_identity(&failure, address),
+        false => failure,
+    }
+}
+
+/// Whether a server closed the connection after the TLS handshake. Its reason may be lost with the
+/// connection.
+fn is_closed_over_tls(failure: &Failure, address: &str) -> bool {
+    let is_secure = address
+        .get(..8)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    is_secure && !failure.message.contains("stream error")
+}
+
+fn without_identity(failure: &Failure, address: &str) -> Failure {
+    Failure::unreachable(format!(
+        "{address} closed the connection after the TLS handshake: {}",
+        failure.message
+    ))
+    .with_advice(
+        "a gateway that requires a client certificate does this: set DASHGATE_TLS_CERTIFICATE and \
+         DASHGATE_TLS_KEY",
+    )
+}
+
 /// Examines an address without TLS: `host:port`, `http://host:port` or `unix:/path`.
 async fn look(address: &str) -> Found {
     match first_bytes(address, PREFACE).await.as_deref() {

@@ -1,5 +1,6 @@
 //! TLS at the door: who is let in, who is not, and new certificates without a call that is cut.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio_stream::StreamExt;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::certificates::{Authority, Folder, Pair};
+use crate::command_answers::dashgate;
 use crate::support::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -125,19 +127,31 @@ async fn the_command_says_how_to_trust_an_unknown_authority() {
     let secure = Secure::start(Callers::Any, json(200, &whole("好"))).await;
     let other = Authority::new("another authority");
     let other = secure.folder.write("other.pem", other.pem());
-    let server = format!("https://localhost:{}", secure.running.address.port());
     for command in [&["health"][..], &["ask", "hi"]] {
-        let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_dashgate"));
-        process.args(command).args(["--server", &server]);
-        process.arg("--tls-ca").arg(&other).env_clear();
-        process.stdin(std::process::Stdio::null());
-        let run = tokio::task::spawn_blocking(move || process.output());
-        let output = run.await.unwrap().unwrap();
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(3), "{command:?} {err}");
-        assert!(err.contains("unknown authority"), "{command:?} {err}");
-        assert!(err.contains("--tls-ca FILE"), "{command:?} {err}");
+        let err = unreached(&secure, command, &other).await;
+        let words = ["unknown authority", "--tls-ca FILE"];
+        assert!(words.iter().all(|word| err.contains(word)), "{err}");
     }
+}
+
+#[tokio::test]
+async fn the_command_says_that_a_certificate_is_required() {
+    let secure = Secure::start(Callers::Must, json(200, &whole("好"))).await;
+    let authority = secure.folder.path("authority.pem");
+    // The reason of the server may be lost with the connection.
+    for command in [&["health"][..], &["ask", "hi"], &["models"]].repeat(4) {
+        let err = unreached(&secure, command, &authority).await;
+        assert!(err.contains("DASHGATE_TLS_CERTIFICATE"), "{err}");
+    }
+}
+
+/// What a command says that does not reach the gateway with this authority.
+async fn unreached(secure: &Secure, command: &[&str], authority: &Path) -> String {
+    let server = format!("https://localhost:{}", secure.running.address.port());
+    let more = ["--server", &server, "--tls-ca", authority.to_str().unwrap()];
+    let (code, _, err) = dashgate("http://127.0.0.1:9", &[command, &more].concat()).await;
+    assert_eq!(code, Some(3), "{command:?} {err}");
+    err
 }
 
 #[tokio::test(start_paused = true)]
