@@ -150,7 +150,7 @@ fn the_schema_of_the_file_holds_every_setting_and_shows_its_type() {
     let mut left = vec![(String::new(), &schema)];
     while let Some((key, place)) = left.pop() {
         let Some(inside) = place["properties"].as_object() else {
-            let setting = dashgate::config::setting_definitions::find(&key);
+            let setting = dashgate::config::all_settings::find(&key);
             assert!(setting.is_some(), "there is no setting {key}");
             let typed = place.get("type").or_else(|| place.get("enum"));
             assert!(typed.is_some(), "{key} has no type");
@@ -163,7 +163,7 @@ fn the_schema_of_the_file_holds_every_setting_and_shows_its_type() {
             left.push((format!("{key}{dot}{name}"), below));
         }
     }
-    assert_eq!(settings, dashgate::config::setting_definitions::ALL.len());
+    assert_eq!(settings, dashgate::config::all_settings::ALL.len());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use dashgate::grpc::list_limits::Schema;
+use dashgate::grpc::count_limits::Schema;
 use dashgate::grpc::pb::{ConverseLiveRequest, ConverseRequest, UploadMediaRequest};
 use dashgate::grpc::scan::Scan;
 use libfuzzer_sys::fuzz_target;

@@ -23,7 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::telemetry::Telemetry;
 use crate::telemetry::accept_errors::Failures;
 use crate::telemetry::in_flight::Calls;
-use crate::telemetry::registry;
+use crate::telemetry::metrics;
 
 /// The most concurrent connections: a few scrapers and people. For a further one the oldest is
 /// closed: a page takes milliseconds, so that connection is idle or does not read.
@@ -138,7 +138,7 @@ fn answer<B>(request: &Request<B>, pages: &Pages) -> Response<Full<Bytes>> {
     let ok = StatusCode::OK;
     match request.uri().path() {
         "/" => page(ok, TEXT, INDEX),
-        "/metrics" => page(ok, registry::CONTENT_TYPE, (pages.metrics)()),
+        "/metrics" => page(ok, metrics::CONTENT_TYPE, (pages.metrics)()),
         "/healthz" => page(ok, TEXT, "ok\n"),
         "/readyz" if (pages.ready)() => page(ok, TEXT, format!("ready\n{}", (pages.store)())),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),

@@ -129,7 +129,7 @@ impl Reload {
 mod tests {
     use crate::config::environment::fake::FakeEnvironment;
     use crate::config::setting::{Change, Kind, Setting};
-    use crate::config::{Flags, load, setting_definitions};
+    use crate::config::{Flags, all_settings, load};
 
     use super::*;
 
@@ -189,7 +189,7 @@ mod tests {
         };
         let flags = Flags::default();
         let before = reached(&load(&flags, &world()).unwrap());
-        let live = setting_definitions::ALL
+        let live = all_settings::ALL
             .iter()
             .filter(|one| one.change() == Change::Live);
         let mut seen = 0;

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod call;
+pub mod data_uri;
 pub mod document;
 pub mod dropped_parts;
 pub mod estimate;

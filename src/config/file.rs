@@ -4,9 +4,9 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::all_settings;
 use super::error::{ConfigError, Origin};
 use super::setting::{Kind, Setting};
-use super::setting_definitions;
 
 /// Parses a settings file: its settings, each in the form of a variable, and its errors.
 pub(crate) fn read(path: &Path, text: &str) -> (Vec<(&'static Setting, String)>, Vec<ConfigError>) {
@@ -35,7 +35,7 @@ pub(crate) fn read(path: &Path, text: &str) -> (Vec<(&'static Setting, String)>,
 
 /// The error for an unknown setting.
 pub(crate) fn unknown(key: &str, origin: Origin, place: &str) -> ConfigError {
-    let nearest = setting_definitions::ALL
+    let nearest = all_settings::ALL
         .iter()
         .map(|setting| (distance(setting.key, key), setting.key))
         .min()
@@ -75,11 +75,11 @@ impl Reader<'_> {
         for (name, value) in entries {
             let key = format!("{section}.{name}");
             let inside = format!("{key}.");
-            match (setting_definitions::find(&key), value) {
+            match (all_settings::find(&key), value) {
                 (Some(setting), _) => self.entry(setting, value),
                 // The known keys bound the recursion: none has more than three parts.
                 (None, Value::Table(inner))
-                    if setting_definitions::ALL
+                    if all_settings::ALL
                         .iter()
                         .any(|one| one.key.starts_with(&inside)) =>
                 {

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::all_settings;
 use super::environment::Environment;
 use super::error::{ConfigError, Origin};
 use super::file;
 use super::setting::{Kind, Setting};
-use super::setting_definitions;
 
 /// The variable with the path of the settings file, unless a flag sets it.
 pub const FILE_VARIABLE: &str = "DASHGATE_CONFIG";
@@ -75,12 +75,12 @@ impl RawSettings {
     pub(crate) fn gather(flags: &Flags, environment: &dyn Environment) -> Self {
         let mut raw = Self::default();
         for (key, value) in &flags.defaults {
-            if let Some(setting) = setting_definitions::find(key) {
+            if let Some(setting) = all_settings::find(key) {
                 raw.insert(setting, (*value).to_owned(), Origin::Default);
             }
         }
         raw.read_file(flags, environment);
-        for setting in setting_definitions::ALL {
+        for setting in all_settings::ALL {
             let origin = Origin::Variable(setting.variable);
             match environment.variable(setting.variable) {
                 Ok(Some(text)) => raw.insert(setting, text, origin),
@@ -111,7 +111,7 @@ impl RawSettings {
 
     /// Restores a setting to its value in `before`.
     pub(crate) fn keep(&mut self, key: &str, before: &Self) {
-        let Some(setting) = setting_definitions::find(key) else {
+        let Some(setting) = all_settings::find(key) else {
             return;
         };
         match before.configured(key) {
@@ -154,7 +154,7 @@ impl RawSettings {
 
     fn read_flag(&mut self, flag: &Flag) {
         let origin = Origin::Flag(flag.name.clone());
-        match setting_definitions::find(&flag.key) {
+        match all_settings::find(&flag.key) {
             Some(setting) if setting.kind == Kind::Secret => {
                 let fix = format!("set {} or use a file of settings", setting.variable);
                 let problem = "other users of this machine can see command lines";

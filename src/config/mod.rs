@@ -10,6 +10,7 @@
 
 mod accounts;
 mod address;
+pub mod all_settings;
 mod callers;
 mod callers_table;
 mod client;
@@ -30,13 +31,13 @@ mod schema;
 mod server;
 mod server_table;
 pub mod setting;
-pub mod setting_definitions;
 mod setting_reader;
 mod settings;
 mod source;
 mod store;
 mod store_table;
 mod telemetry_table;
+mod timeouts_table;
 mod unknown;
 mod upstream;
 mod upstream_table;
@@ -105,10 +106,7 @@ mod tests {
         assert_eq!(settings.upstream.endpoint, Endpoint::Embedded);
         assert_eq!(settings.retry.max_attempts, 3);
         assert_eq!(settings.log.format, LogFormat::Auto);
-        for setting in setting_definitions::ALL
-            .iter()
-            .filter(|s| !s.default.is_empty())
-        {
+        for setting in all_settings::ALL.iter().filter(|s| !s.default.is_empty()) {
             let flags = flags(&[(setting.key, setting.default)]);
             assert!(
                 load(&flags, &FakeEnvironment::default()).is_ok(),

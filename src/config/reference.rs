@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::all_settings::ALL;
 use super::environment::Environment;
 use super::error::Origin;
 use super::layers::RawSettings;
 use super::network;
 use super::setting::{Change, Kind, Setting};
-use super::setting_definitions::ALL;
 use super::settings::{Endpoint, Settings};
 
 /// The text above the tables.

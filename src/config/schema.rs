@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
+use super::all_settings::ALL;
 use super::setting::{Kind, Setting};
-use super::setting_definitions::ALL;
 
 /// The schema of a size in bytes.
 const SIZE: &str = "\"type\": [\"integer\", \"string\"], \"minimum\": 0, \

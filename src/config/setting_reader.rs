@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::all_settings;
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::layers::{ConfiguredValue, RawSettings};
 use super::setting::{Kind, Setting};
-use super::setting_definitions;
 use super::value::{self, ValueError};
 
 /// The longest part of an invalid value that is quoted.
@@ -45,7 +45,7 @@ impl<'a> SettingReader<'a> {
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, ValueError>,
     ) -> T {
-        let Some(setting) = setting_definitions::find(key) else {
+        let Some(setting) = all_settings::find(key) else {
             // Reached only for a key that the code misspells, which the test of defaults finds.
             self.report(
                 key,
@@ -66,7 +66,7 @@ impl<'a> SettingReader<'a> {
 
     /// Reads a duration and checks its range.
     pub(crate) fn duration(&mut self, key: &'static str) -> Duration {
-        let range = match setting_definitions::find(key).map(|setting| setting.kind) {
+        let range = match all_settings::find(key).map(|setting| setting.kind) {
             Some(Kind::Duration(least, most)) => Some((least, most)),
             _ => None,
         };
@@ -87,7 +87,7 @@ impl<'a> SettingReader<'a> {
 
     /// Reads a size and checks its range.
     pub(crate) fn size(&mut self, key: &'static str) -> usize {
-        let range = match setting_definitions::find(key).map(|setting| setting.kind) {
+        let range = match all_settings::find(key).map(|setting| setting.kind) {
             Some(Kind::Size(least, most)) => Some((least, most)),
             _ => None,
         };
@@ -101,7 +101,7 @@ impl<'a> SettingReader<'a> {
 
     /// Reads a number and checks its range.
     pub(crate) fn count<T: TryFrom<u64> + Default>(&mut self, key: &'static str) -> T {
-        let range = match setting_definitions::find(key).map(|setting| setting.kind) {
+        let range = match all_settings::find(key).map(|setting| setting.kind) {
             Some(Kind::Count(least, most)) => Some((least, most)),
             _ => None,
         };
@@ -141,7 +141,7 @@ impl<'a> SettingReader<'a> {
         wrong: ValueError,
     ) {
         let hidden = |setting: &Setting| matches!(setting.kind, Kind::Secret | Kind::Url);
-        let secret = setting_definitions::find(key).is_none_or(hidden);
+        let secret = all_settings::find(key).is_none_or(hidden);
         let problem = match secret {
             true => wrong.problem,
             false => {

@@ -13,7 +13,7 @@ use super::memory::Memory;
 use super::server::Server;
 use super::store::StoreSettings;
 
-/// All settings. [`super::setting_definitions`] documents them under the same names.
+/// All settings. [`super::all_settings`] documents them under the same names.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The server.

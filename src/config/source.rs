@@ -6,12 +6,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::all_settings;
 use super::environment::{Environment, NotUnicode};
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::layers::{Flags, RawSettings};
 use super::reference;
 use super::setting::Change;
-use super::setting_definitions;
 use super::settings::{Endpoint, Settings};
 use super::validate;
 
@@ -167,7 +167,7 @@ fn removed_key() -> ConfigError {
 }
 
 fn pending_restart(raw: &RawSettings, initial: &RawSettings) -> Vec<&'static str> {
-    let fixed = setting_definitions::ALL
+    let fixed = all_settings::ALL
         .iter()
         .filter(|setting| setting.change() == Change::Restart);
     fixed

@@ -1,9 +1,9 @@
 //! Environment variables that look like settings but are not: most are misspelt.
 
+use super::all_settings;
 use super::environment::Environment;
 use super::file::distance;
 use super::layers::FILE_VARIABLE;
-use super::setting_definitions;
 
 /// The prefix of dashgate's variables.
 const PREFIX: &str = "DASHGATE_";
@@ -36,7 +36,7 @@ pub fn unknown_variables(environment: &dyn Environment) -> Vec<String> {
 fn is_known(name: &str) -> bool {
     name == FILE_VARIABLE
         || PROJECT_VARIABLES.contains(&name)
-        || setting_definitions::ALL
+        || all_settings::ALL
             .iter()
             .any(|setting| setting.variable == name)
 }
@@ -81,9 +81,7 @@ fn warning(name: &str) -> String {
     // Half of a short name may match by chance.
     let own = name.chars().count().saturating_sub(PREFIX.len());
     let most = (own / 2).clamp(1, MAX_DISTANCE);
-    let variables = setting_definitions::ALL
-        .iter()
-        .map(|setting| setting.variable);
+    let variables = all_settings::ALL.iter().map(|setting| setting.variable);
     let nearest = variables
         .chain([FILE_VARIABLE])
         .map(|known| (distance(known, name), known))

@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
 use crate::chat::call::Tenant;
+use crate::chat::data_uri;
 use crate::chat::estimate;
 use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::message::{Body, Turn};
@@ -97,13 +98,7 @@ pub(super) fn media_bytes(messages: &[Turn]) -> usize {
     let media = parts.flat_map(|part| part.body.media());
     let bytes = media.map(|medium| match &medium.source {
         Source::Inline(bytes) => bytes.len(),
-        Source::Uri(uri)
-            if uri
-                .get(..5)
-                .is_some_and(|s| s.eq_ignore_ascii_case("data:")) =>
-        {
-            uri.len()
-        }
+        Source::Uri(uri) if data_uri::has_scheme(uri) => uri.len(),
         Source::Uri(_) => 0,
     });
     bytes.sum()

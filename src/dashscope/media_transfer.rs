@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::upload_policy::ANY_TYPE;
+use crate::chat::data_uri;
 use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::message::{Body, Turn};
 use crate::chat::sniffing::{self, HEAD_BYTES, Modality};
@@ -158,7 +159,7 @@ fn transfer(
     path: impl Fn() -> String,
 ) -> Result<MediaTransfer<'_>, Error> {
     match &medium.source {
-        Source::Uri(uri) if is_data(uri) => {
+        Source::Uri(uri) if data_uri::has_scheme(uri) => {
             if let Some(found) = sniffing::contradiction(&head_of_data_uri(uri), part) {
                 let field = format!("{}.uri", path());
                 return Err(Error::field(field, of_another_kind(found, part)));
@@ -283,23 +284,16 @@ pub(crate) fn write_base64(bytes: &[u8], body: &mut Vec<u8>) {
     base64_simd::STANDARD.encode_append(bytes, body);
 }
 
-fn is_data(uri: &str) -> bool {
-    uri.get(..5)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
-}
-
 /// Whether a `data:` URI declares no specific type.
 fn is_untyped(uri: &str) -> bool {
-    let head = uri.get(5..).and_then(|rest| rest.split_once(";base64,"));
-    head.is_some_and(|(mime_type, _)| sniffing::is_unspecific(mime_type))
+    let data = data_uri::parse(uri);
+    data.is_some_and(|data| sniffing::is_unspecific(data.mime_type))
 }
 
 /// The first bytes of a `data:` URI, enough for sniffing; empty if it cannot be decoded.
 fn head_of_data_uri(uri: &str) -> Vec<u8> {
     const DIGITS: usize = HEAD_BYTES.div_ceil(3) * 4;
-    let digits = uri
-        .split_once(',')
-        .map_or("", |(_, digits)| digits.trim_ascii());
+    let digits = data_uri::parse(uri).map_or("", |data| data.encoded);
     let head = digits.as_bytes();
     let head = head.get(..DIGITS).unwrap_or(head);
     STANDARD.decode(head).unwrap_or_default()
@@ -309,10 +303,9 @@ fn head_of_data_uri(uri: &str) -> Vec<u8> {
 /// the part applies, then the sniffed one: DashScope derives formats from the name of a stored
 /// file.
 fn open_data_uri(uri: &str, part: Modality, declared: &str) -> Option<(String, Bytes)> {
-    let (head, data) = uri.get(5..)?.split_once(',')?;
-    let own = head.strip_suffix(";base64")?;
-    let bytes = STANDARD.decode(data.trim_ascii()).ok()?;
-    let mut named = [own, declared].into_iter();
+    let data = data_uri::parse(uri)?;
+    let bytes = STANDARD.decode(data.encoded).ok()?;
+    let mut named = [data.mime_type, declared].into_iter();
     let named = named.find(|named| is_mime_type(named) && !sniffing::is_unspecific(named));
     let mime_type = named.or_else(|| sniffing::mime_type(&bytes, "", Some(part)));
     let mime_type = mime_type.unwrap_or(ANY_TYPE).to_owned();

@@ -45,9 +45,9 @@ pub mod sse;
 mod stored_media;
 mod strict;
 pub(crate) mod strict_object;
+mod temporary_storage;
 mod tool_calls;
 pub(crate) mod tools;
-mod upload;
 mod upload_policy;
 mod upload_replay;
 mod usage;
@@ -75,7 +75,7 @@ use crate::secret::Secret;
 use media_transfer::MediaTransfer;
 use request::FixedHeaders;
 use send::MethodUrl;
-use upload::Storage;
+use temporary_storage::Storage;
 
 /// DashScope's limit for one `data:` URI, in encoded bytes. Larger media use temporary storage.
 pub const INLINE_LIMIT: usize = 10_485_760;
@@ -202,7 +202,7 @@ impl DashScope {
             settings.data_inspection,
             settings.network.proxies.of(&generation),
         )?;
-        let storage = upload::UploadConfig {
+        let storage = temporary_storage::UploadConfig {
             network: settings.network.clone(),
             allow_plaintext: settings.allow_plaintext,
             connect_timeout: settings.connect_timeout,

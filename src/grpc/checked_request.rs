@@ -9,10 +9,10 @@ use crate::memory::CallMemory;
 use crate::relay::Relay;
 use crate::server::plain_http;
 
+use super::body_limits::{Caller, Limits};
 use super::body_timeout::Clocked;
 use super::call_context::CallContext;
 use super::request_body::RequestBody;
-use super::request_limits::{Caller, Limits};
 use super::service::Answering;
 use super::{metadata_keys, status, unpack};
 

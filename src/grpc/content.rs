@@ -2,6 +2,7 @@
 
 use std::fmt::Arguments;
 
+use crate::chat::data_uri;
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
 use crate::chat::message::{Body, Part};
@@ -319,13 +320,8 @@ fn is_plain(uri: &str) -> bool {
 fn check_uri(uri: &str, part: Modality) -> Result<(), &'static str> {
     const WANTED: &str = "must be an https:, http:, oss: or data: URI; a path is never opened: \
                           send the file as data, or with MediaService.UploadMedia";
-    let colon = uri.bytes().position(|b| b == b':');
-    let scheme = colon.and_then(|colon| uri.get(..colon)).unwrap_or_default();
-    let is = |known: &str| scheme.eq_ignore_ascii_case(known);
-    if is("data") {
-        let head = uri.split_once(',').map(|(head, _)| head);
-        let head = head.and_then(|head| head.strip_suffix(";base64"));
-        return match head.and_then(|head| head.get("data:".len()..)) {
+    if data_uri::has_scheme(uri) {
+        return match data_uri::parse(uri).map(|data| data.mime_type) {
             Some(mime_type) if mime_type.contains('/') && !media_type::suits(mime_type, part) => {
                 Err(media_type::of_another_kind(part))
             }
@@ -333,6 +329,9 @@ fn check_uri(uri: &str, part: Modality) -> Result<(), &'static str> {
             None => Err("must be data:MIME;base64,TEXT"),
         };
     }
+    let colon = uri.bytes().position(|b| b == b':');
+    let scheme = colon.and_then(|colon| uri.get(..colon)).unwrap_or_default();
+    let is = |known: &str| scheme.eq_ignore_ascii_case(known);
     if !["https", "http", "oss"].into_iter().any(is) {
         return Err(WANTED);
     }

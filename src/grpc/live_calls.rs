@@ -12,6 +12,7 @@ use crate::relay::Relay;
 use crate::relay::admission::Admission;
 use crate::server::grpc_web::Form;
 
+use super::body_limits::Limits;
 use super::body_timeout::Clocked;
 use super::call_context::CallContext;
 use super::checked_request::{checked, refused};
@@ -19,7 +20,6 @@ use super::config::GrpcConfig;
 use super::explained::explained;
 use super::live::{Entry, Live};
 use super::pb::live_service_server::LiveServiceServer;
-use super::request_limits::Limits;
 use super::service::Answering;
 
 /// The maximum number of callers at a limit whose setup is read, in case they resume a session, and

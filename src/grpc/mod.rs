@@ -3,6 +3,7 @@
 //! A handler takes a message, maps it to the types of [`crate::chat`], passes it to the relay, and
 //! maps the answer back. [`status`] is the one place where an error becomes a gRPC code.
 
+mod body_limits;
 mod call_failure;
 mod checked_request;
 mod explained;
@@ -17,7 +18,6 @@ mod options;
 mod page;
 mod receive_error;
 mod request_body;
-mod request_limits;
 mod unpack;
 
 pub mod body_timeout;
@@ -28,11 +28,11 @@ pub mod config;
 mod content;
 pub mod conversation;
 mod conversation_stream;
+pub mod count_limits;
 pub mod health;
-pub mod list_limits;
 pub mod live;
 mod live_calls;
-pub mod media;
+pub mod media_service;
 pub mod method;
 pub mod models;
 pub mod orca;

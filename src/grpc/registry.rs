@@ -14,17 +14,18 @@ use crate::relay::Relay;
 use crate::relay::admission::{Admission, Held, Permit};
 use crate::server::phase::Phase;
 
+use super::body_limits::{Elements, Limits};
 use super::body_timeout::Clocked;
 use super::call_context::CallContext;
 use super::checked_request::{checked, refused, unsupported_encoding};
 use super::config::GrpcConfig;
 use super::conversation::Conversation;
+use super::count_limits::Schema;
 use super::explained::{explained, no_method};
 use super::health::Checks;
 use super::large_messages::Turns;
-use super::list_limits::Schema;
 use super::live_calls::LiveCalls;
-use super::media::Media;
+use super::media_service::Media;
 use super::method::{
     CALL_SERVICE, CONVERSATION_SERVICE, HEALTH, LIVE_SERVICE, MEDIA_SERVICE, MODEL_SERVICE, Method,
     REFLECTION_V1, REFLECTION_V1ALPHA,
@@ -33,7 +34,6 @@ use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
 use super::reflection::{self, REFLECTION_BYTES, Reflection, Requests};
-use super::request_limits::{Elements, Limits};
 use super::service::{Access, Answering, ServiceSet};
 use super::unpack::Encoding;
 use crate::server::call_clock;

@@ -18,8 +18,8 @@ use crate::error::Error;
 use crate::memory::{self, CallMemory};
 use crate::turns::give_way;
 
+use super::body_limits::{Caller, Limits};
 use super::body_timeout::stalled;
-use super::request_limits::{Caller, Limits};
 use super::scan::{Scan, malformed};
 use super::status;
 use super::unpack::{Encoding, PASSED_AT_ONCE, Unpacked, Unpacking};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::chat::document::MAX_LEVELS;
 use crate::error::{Error, Reason};
 
-use super::list_limits::{Element, LIST_COUNT, Schema};
+use super::count_limits::{Element, LIST_COUNT, Schema};
 
 /// The shift of the longest varint: 64 bits in groups of seven.
 const MAX_SHIFT: u32 = 63;

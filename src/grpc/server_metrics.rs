@@ -12,7 +12,7 @@ use tonic::Code;
 use tonic::body::Body;
 
 use crate::telemetry::Telemetry;
-use crate::telemetry::registry::Method as MethodCounters;
+use crate::telemetry::metrics::Method as MethodCounters;
 use crate::telemetry::trace::{Parent, Span};
 
 use super::metadata_keys;

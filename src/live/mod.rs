@@ -16,12 +16,12 @@ mod history;
 mod idle;
 mod input_audio;
 mod inputs;
-mod journal;
 mod reconnection;
 mod reports;
 mod resample;
 mod responses;
 mod resumable_sessions;
+mod resume_journal;
 mod session;
 mod start;
 mod stop;
@@ -53,8 +53,8 @@ use crate::relay::live_call::LiveRequest;
 use crate::secret::Secret;
 
 use config::LiveConfig;
-use journal::{Journal, JournalLimits};
 use resumable_sessions::{NewEntry, Registry, Resumption};
+use resume_journal::{Journal, JournalLimits};
 use stop::Stop;
 use task::{Parts, Task};
 

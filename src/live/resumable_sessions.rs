@@ -17,7 +17,7 @@ use crate::secret::Secret;
 
 use super::event::SessionStarted;
 use super::inputs::InputReceiver;
-use super::journal::Journal;
+use super::resume_journal::Journal;
 use super::stop::{Stop, shutting_down};
 
 /// The maximum number of sessions that have ended and can still be read. Beyond it, a session that

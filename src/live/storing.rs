@@ -8,7 +8,7 @@ use crate::chat::live_turn::LiveTurn;
 use crate::error::Error;
 use crate::relay::live_turns::LiveTurns;
 
-use super::journal::Journal;
+use super::resume_journal::Journal;
 
 /// The number of turns that wait to be stored beyond which DashScope is not read.
 const MAX_QUEUED: usize = 4;

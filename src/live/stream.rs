@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::secret::Secret;
 
 use super::event::{LiveEvent, SessionStarted};
-use super::journal::Read;
 use super::resumable_sessions::Entry;
+use super::resume_journal::Read;
 use super::stop::Stop;
 
 /// An event with its sequence number.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, advance};
 use super::config::{LiveConfig, MAX_AGE};
 use super::event::{LiveEvent, ResponseTurn};
 use super::idle::IdlePolicy;
-use super::journal::{Journal, JournalLimits, Read};
+use super::resume_journal::{Journal, JournalLimits, Read};
 use super::session::{Effects, End, LiveOptions, Session};
 use crate::chat::live_event::{
     LivePiece, ResponseStatus, SpeechBoundary, TranscriptPart, UpstreamDelta, UpstreamError,

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::registry::Metrics;
+use super::metrics::Metrics;
 use crate::descriptors;
 
 /// The first pause after a failed accept. It fails when file descriptors are used up, and would

@@ -9,9 +9,9 @@ use crate::error::{Error, Kind};
 use crate::quoted;
 
 use super::log;
+use super::metrics::Metrics;
 use super::models::Model;
 use super::outcome::Outcome;
-use super::registry::Metrics;
 use super::token_counts::Tokens;
 
 /// How a call ended, and what it took.

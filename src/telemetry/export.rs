@@ -22,7 +22,7 @@ use crate::error::{Error, Reason};
 use crate::net::Network;
 use crate::secret::Secret;
 
-use super::registry::{Counter, Metrics};
+use super::metrics::{Counter, Metrics};
 use super::trace::Tracer;
 
 /// Capacity of the queue in spans: half a minute at a hundred calls per second, in a few megabytes.

@@ -14,11 +14,11 @@ mod log_limit;
 mod log_writer;
 pub mod memory_gauges;
 pub mod metric_definitions;
+pub mod metrics;
 pub mod models;
 pub mod outcome;
 pub mod prices;
 mod process;
-pub mod registry;
 pub mod store_metrics;
 pub mod token_counts;
 pub mod trace;
@@ -27,8 +27,8 @@ use crate::error::Error;
 use crate::memory::MemoryLedger;
 
 use export::Exporter;
+use metrics::Metrics;
 use prices::RateCard;
-use registry::Metrics;
 use trace::Tracer;
 
 /// Settings of observability.

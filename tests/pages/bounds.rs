@@ -3,7 +3,7 @@
 //! A value in parentheses behind a setting is that setting's default. A number that no setting has
 //! is in `bounds.txt`, with the constant that it comes from.
 
-use dashgate::config::setting_definitions;
+use dashgate::config::all_settings;
 
 use super::names::pages;
 use super::{Path, fs, read};
@@ -19,8 +19,7 @@ fn every_default_on_a_page_is_that_of_the_setting() {
         for (at, _) in text.match_indices("` (") {
             let (before, after) = text.split_at(at);
             let key = before.rsplit('`').next().unwrap_or_default();
-            let (Some(setting), Some(value)) =
-                (setting_definitions::find(key), after.get("` (".len()..))
+            let (Some(setting), Some(value)) = (all_settings::find(key), after.get("` (".len()..))
             else {
                 continue;
             };

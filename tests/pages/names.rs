@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dashgate::config::setting_definitions;
+use dashgate::config::all_settings;
 use dashgate::error::Reason;
 
 use super::sight::metric_names;
@@ -69,7 +69,7 @@ fn every_metric_on_a_page_exists() {
 
 #[test]
 fn every_setting_on_a_page_exists() {
-    let sections: BTreeSet<_> = setting_definitions::ALL
+    let sections: BTreeSet<_> = all_settings::ALL
         .iter()
         .filter_map(|setting| Some(setting.key.split_once('.')?.0))
         .collect();
@@ -85,7 +85,7 @@ fn every_setting_on_a_page_exists() {
                 continue;
             }
             let group = format!("{word}.");
-            let found = setting_definitions::ALL
+            let found = all_settings::ALL
                 .iter()
                 .any(|setting| setting.key == word || setting.key.starts_with(&group));
             assert!(
@@ -114,7 +114,7 @@ fn every_reason_and_variable_on_a_page_exists() {
                 continue;
             }
             let known = Reason::ALL.iter().any(|reason| reason.name() == word)
-                || setting_definitions::ALL
+                || all_settings::ALL
                     .iter()
                     .any(|setting| setting.variable == word)
                 || word.ends_with("_PROXY")

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::audio;
 use crate::audio::recording::Recording;
 use crate::chat::call::Prompt;
+use crate::chat::data_uri;
 use crate::chat::document::Document;
 use crate::chat::media::Source;
 use crate::chat::message::{Body, LongAudio, Part};
@@ -159,13 +160,7 @@ fn refused(field: String, message: String) -> Error {
 
 /// The bytes of a `data:` URI.
 fn data(uri: &str) -> Option<Vec<u8>> {
-    const SCHEME: &str = "data:";
-    let scheme = uri.get(..SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
-    let (_, encoded) = uri.split_once(";base64,")?;
-    STANDARD.decode(encoded).ok()
+    STANDARD.decode(data_uri::parse(uri)?.encoded).ok()
 }
 
 /// The beginning and the end of an upload, kept while its chunks pass.
@@ -224,6 +219,17 @@ mod tests {
             assert_eq!(ends.duration(), Some(Duration::from_secs(40)));
             assert!(ends.head.len() <= MEASURED_BYTES);
             assert!(ends.tail_bytes <= MEASURED_BYTES + chunk);
+        }
+    }
+
+    #[test]
+    fn white_space_around_a_data_uri_does_not_hide_its_duration() {
+        let encoded = STANDARD.encode(b"#!AMR\n\x7c");
+        for uri in [
+            format!("data:audio/amr;base64,{encoded}"),
+            format!("DATA:;base64, {encoded}\r\n"),
+        ] {
+            assert_eq!(data(&uri).unwrap(), b"#!AMR\n\x7c", "{uri}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! it.
 
 use crate::chat::call::Prompt;
+use crate::chat::data_uri;
 use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::message::Body;
 use crate::error::{Error, Reason, Violation};
@@ -129,7 +130,7 @@ fn typed_addresses(prompt: &Prompt) -> impl Iterator<Item = (String, &str)> {
 
 fn address(medium: &Medium) -> Option<&str> {
     match &medium.source {
-        Source::Uri(uri) if !has_scheme(uri, "data:") => Some(uri),
+        Source::Uri(uri) if !data_uri::has_scheme(uri) => Some(uri),
         Source::Uri(_) | Source::Inline(_) => None,
     }
 }

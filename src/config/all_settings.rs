@@ -4,12 +4,13 @@
 use super::setting::Setting;
 use super::{
     callers_table, client_table, live_table, models_table, server_table, store_table,
-    telemetry_table, upstream_table,
+    telemetry_table, timeouts_table, upstream_table,
 };
 
 /// The parts of the table, in the order of the reference.
-const PARTS: [&[Setting]; 8] = [
+const PARTS: [&[Setting]; 9] = [
     server_table::ROWS,
+    timeouts_table::ROWS,
     upstream_table::ROWS,
     store_table::ROWS,
     models_table::ROWS,

@@ -45,7 +45,7 @@ impl Limits {
 #[derive(Clone)]
 pub(super) struct Elements {
     /// The schema.
-    pub(super) schema: Arc<super::list_limits::Schema>,
+    pub(super) schema: Arc<super::count_limits::Schema>,
     /// The type of the message in it.
     pub(super) message: usize,
     /// The maximum memory of the elements.
