@@ -12,6 +12,9 @@ use prost_types::Struct;
 use super::hidden_parts;
 use super::terminal_text::{Piece, audio_file, heard, sources, warning};
 
+/// The most audio of one answer that is kept: 45 minutes at DashScope's rate.
+const MAX_AUDIO_BYTES: usize = 128 << 20;
+
 /// The choice that is printed while it arrives. The others are printed after it.
 const FIRST: i32 = 0;
 
@@ -24,6 +27,8 @@ pub(crate) struct Answer {
     pub(crate) images: Vec<String>,
     /// Bytes of audio received, which a terminal cannot play.
     pub(crate) audio_bytes: usize,
+    /// Whether there was more audio than is kept.
+    pub(crate) audio_cut: bool,
     /// Annotations of the input and search results, one per line.
     pub(crate) notes: Vec<String>,
     /// Sources of a web search.
@@ -42,8 +47,6 @@ pub(crate) struct Answer {
     pub(crate) usage: Option<pb::Usage>,
     /// The durations.
     pub(crate) timing: Timing,
-    /// Whether the answer is complete.
-    pub(crate) complete: bool,
 }
 
 /// The durations of an answer, as measured by the gateway.
@@ -67,6 +70,10 @@ impl Answer {
         let part = delta.part.as_ref()?;
         if let Part::SearchInfo(info) = part {
             return self.note(sources(info));
+        }
+        if let Part::Audio(bytes) = part {
+            self.audio_bytes = self.audio_bytes.saturating_add(bytes.len());
+            self.audio_cut = self.audio_bytes > MAX_AUDIO_BYTES;
         }
         (delta.choice_index == FIRST).then(|| self.shown(part))?
     }
@@ -146,7 +153,6 @@ impl Answer {
         self.extras = [response.extra_output, response.extra];
         self.warnings = response.warnings;
         self.choices = response.choices;
-        self.complete = true;
     }
 
     /// A further choice, with its number and its finish reason.
@@ -394,6 +400,18 @@ mod tests {
         assert_eq!(answer.take(&pb::ConverseStreamResponse::default()), None);
         let unknown = event(Event::Delta(pb::Delta::default()));
         assert_eq!(answer.take(&unknown), None);
+    }
+
+    #[test]
+    fn the_audio_that_is_kept_is_bounded() {
+        let mut answer = Answer::default();
+        let piece = delta(Part::Audio(vec![0; 1 << 20].into()));
+        for _ in 0..128 {
+            answer.take(&piece);
+        }
+        assert!(!answer.audio_cut);
+        answer.take(&delta(Part::Audio(vec![0].into())));
+        assert!(answer.audio_cut);
     }
 
     #[test]

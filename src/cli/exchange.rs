@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dashgate_client::v1 as pb;
 use dashgate_client::v1::content::Kind;
-use dashgate_client::{Call, Error};
+use dashgate_client::{Answer as Whole, Call, Error};
 use prost::Message as _;
 
 use crate::chat::sniffing::Modality;
@@ -13,7 +13,7 @@ use crate::config::DefaultModels;
 use super::answer::Answer;
 use super::attach::{Attachment, Source, content, too_large};
 use super::error::Failure;
-use super::gateway::Gateway;
+use super::gateway::{BROKE, Gateway, LOOK_EVERY};
 use super::printer::Printer;
 use super::terminal::Terminal;
 use super::terminal_text::Piece;
@@ -21,12 +21,6 @@ use super::upload::{From, Upload, upload};
 
 /// The most bytes of a message besides media and text: options, names, length prefixes.
 const FRAME_BYTES: usize = 64 << 10;
-
-/// The note about a stream that the client resumes.
-const BROKE: &str = "the connection broke; resuming";
-
-/// How often it is looked whether the client tries to resume the stream.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How a call is made.
 #[derive(Clone, Debug, Default)]
@@ -214,7 +208,12 @@ async fn stream(
             break;
         };
         match event {
-            Ok(event) => show(answer.take(&event), manner, printer, terminal)?,
+            Ok(event) => {
+                show(answer.take(&event), manner, printer, terminal)?;
+                if answer.audio_cut {
+                    break;
+                }
+            }
             Err(error) => {
                 let partial = events.partial();
                 let rest = partial.map(|partial| answer.rest(partial.raw()));
@@ -223,11 +222,15 @@ async fn stream(
             }
         }
     }
-    let whole = events
-        .finish()
-        .await
-        .map_err(|error| failed(error, manner))?;
-    let pieces = answer.complete(whole.into_raw());
+    let whole = match answer.audio_cut {
+        // Its rest is not requested.
+        true => events.partial().map(Whole::into_raw).unwrap_or_default(),
+        false => {
+            let whole = events.finish().await;
+            whole.map_err(|error| failed(error, manner))?.into_raw()
+        }
+    };
+    let pieces = answer.complete(whole);
     show(pieces, manner, printer, terminal)?;
     Ok(answer)
 }

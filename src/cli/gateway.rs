@@ -27,6 +27,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// The assumed request limit of a remote gateway: the default of its settings.
 const ASSUMED_REQUEST_BYTES: usize = 16 << 20;
 
+/// The note about a stream or a session that the client resumes.
+pub(crate) const BROKE: &str = "the connection broke; resuming";
+/// How often it is looked whether the client tries to.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// The size of the chunks of the client's uploads.
 const CHUNK_BYTES: usize = 256 << 10;
 

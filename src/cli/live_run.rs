@@ -9,18 +9,13 @@ use tokio::task::JoinHandle;
 
 use super::audio_sinks::AudioSinks;
 use super::error::Failure;
+use super::gateway::{BROKE, LOOK_EVERY};
 use super::live_events::LiveEvents;
 use super::signals::Signals;
 use super::terminal::Terminal;
 
-/// The note about a session that the client resumes.
-const BROKE: &str = "the connection broke; resuming";
-
 /// How long the end of a session that is left is awaited.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether the client tries to resume the session.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What a command does with the events of a session.
 pub(crate) trait EventReceiver {

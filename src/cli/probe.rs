@@ -39,7 +39,7 @@ enum Found {
     /// No response.
     Silent,
     /// No connection.
-    Nobody,
+    Unreachable,
 }
 
 /// Adds to a failure which kind of server is at the address, if it is not a gateway.
@@ -62,7 +62,7 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
             ("it answers to HTTP/2, without gRPC", None)
         }
         Found::Http2 => return failure,
-        Found::Nobody => return gone(failure),
+        Found::Unreachable => return gone(failure),
     };
     let place = match found == Found::Tls {
         true => "does not accept plaintext",
@@ -126,9 +126,9 @@ async fn look(address: &str) -> Found {
             Some(bytes) if bytes.starts_with(b"HTTP/1") => Found::Http1,
             Some([_, ..]) => Found::Other,
             Some([]) => Found::Silent,
-            None => Found::Nobody,
+            None => Found::Unreachable,
         },
-        None => Found::Nobody,
+        None => Found::Unreachable,
     }
 }
 

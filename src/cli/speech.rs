@@ -101,6 +101,11 @@ impl Recording {
                 self.named
             ));
         }
+        if answer.audio_cut {
+            odd.push(format!(
+                "warning: {shown} ends early: there was more than 128 MiB"
+            ));
+        }
         // It has content now, so it is kept.
         self.made = false;
         Ok((bytes, odd))

@@ -129,6 +129,7 @@ async fn a_call_that_takes_too_long_keeps_what_is_known_of_it() {
     let error = &serde_json::from_str::<Value>(&out).unwrap()["error"];
     assert_eq!(error["code"], "DEADLINE_EXCEEDED", "{out}");
     assert_eq!(error["output_started"], true, "{out}");
+    assert!(error["usage"].is_object(), "{out}");
     assert!(error["request_id"].is_string(), "{out}");
 }
 

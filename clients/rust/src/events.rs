@@ -26,6 +26,9 @@ use crate::terms::Terms;
 use crate::v1::converse_stream_response::Event;
 use crate::v1::{ConverseStreamRequest, ConverseStreamResponse};
 
+/// How long after the deadline the status of the gateway is awaited, which has the usage so far.
+const STATUS_GRACE: Duration = Duration::from_millis(250);
+
 /// A streamed answer: a [`Stream`] of events. Dropping it cancels the call.
 ///
 /// ```no_run
@@ -339,9 +342,14 @@ impl Events {
     }
 
     fn poll_clocks(&mut self, context: &mut Context<'_>) -> Poll<Error> {
-        if let Some((_, clock)) = &mut self.deadline
+        if let Some((deadline, clock)) = &mut self.deadline
             && clock.as_mut().poll(context).is_ready()
         {
+            let end = *deadline + STATUS_GRACE;
+            if matches!(self.source, Source::Open(_)) && clock.deadline() < end {
+                clock.as_mut().reset(end);
+                ready!(clock.as_mut().poll(context));
+            }
             let last = self.paused.take().filter(Error::is_of_connection);
             return Poll::Ready(last.unwrap_or_else(|| self.terms.late()));
         }
