@@ -194,7 +194,6 @@ mod tests {
                 total: Some(Duration::from_millis(1500)),
                 attempts: 1,
             },
-            complete: true,
             ..Answer::default()
         }
     }
